@@ -1,0 +1,310 @@
+// Package component is the registry that streams, networks, rules, optimisers,
+// methods and probes sign up with, each in its own file.
+//
+// A component is written in a spec as an object with "kind" and its parameters
+// beside it:
+//
+//	{kind: adam, lr: 0.001}
+//	{kind: continual-backprop, preset: permuted-mnist, maturity: 50}
+//
+// The registry decodes it into the component's own config struct: defaults
+// first, then the preset, then the given parameters; an unknown parameter is
+// an error that names its path. Config structs carry their documentation in
+// struct tags, from which JSON Schemas are made:
+//
+//	LR float64 `json:"lr" doc:"step size"`
+package component
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// Capability is something that a component needs of the others or provides to
+// them, for example "units" or "classification".
+type Capability string
+
+// The capabilities that components declare.
+const (
+	// Classification: the stream's targets are class labels.
+	Classification Capability = "classification"
+	// Regression: the stream's targets are real vectors.
+	Regression Capability = "regression"
+	// Units: the network declares hidden units with their incoming and
+	// outgoing weights.
+	Units Capability = "units"
+	// Gradients: the learning rule computes gradients of a loss.
+	Gradients Capability = "gradients"
+)
+
+// Info describes a component to people and to the validator.
+type Info struct {
+	Name     string       // kebab-case; the "kind" of its object in a spec
+	Paper    string       // where it comes from
+	Summary  string       // one line
+	Needs    []Capability // what the rest of the spec must provide
+	Provides []Capability // what it provides to the rest
+}
+
+// Config is a component's parameters. Validate reports values out of range,
+// best as a *[FieldError].
+type Config interface{ Validate() error }
+
+// Doc is a component as listed by "neoteny components".
+type Doc struct {
+	Kind string
+	Info
+	Schema   json.RawMessage            // JSON Schema of the parameters
+	Defaults json.RawMessage            // default parameters
+	Presets  map[string]json.RawMessage // named parameter sets
+}
+
+// Registry holds the components of one kind. E is what a component is built
+// in, B what is built.
+type Registry[E, B any] struct {
+	kind    string
+	mu      sync.Mutex
+	entries map[string]*entry[E, B]
+}
+
+type entry[E, B any] struct {
+	doc    Doc
+	fields []field
+	decode func(preset string, given map[string]any) (Config, error)
+	build  func(Config, E) (B, error)
+}
+
+var (
+	listsMu sync.Mutex
+	lists   []func() []Doc
+)
+
+// NewRegistry makes the registry of one kind of component. It is called once
+// per kind, from a package variable.
+func NewRegistry[E, B any](kind string) *Registry[E, B] {
+	r := &Registry[E, B]{kind: kind, entries: map[string]*entry[E, B]{}}
+	listsMu.Lock()
+	defer listsMu.Unlock()
+	lists = append(lists, r.docs)
+	return r
+}
+
+// All returns the documentation of every registered component, sorted by kind
+// and name.
+func All() []Doc {
+	listsMu.Lock()
+	defer listsMu.Unlock()
+	var all []Doc
+	for _, l := range lists {
+		all = append(all, l()...)
+	}
+	slices.SortFunc(all, func(a, b Doc) int {
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
+	})
+	return all
+}
+
+func (r *Registry[E, B]) docs() []Doc {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var docs []Doc
+	for _, name := range slices.Sorted(maps.Keys(r.entries)) {
+		docs = append(docs, r.entries[name].doc)
+	}
+	return docs
+}
+
+// Names returns the registered names, sorted.
+func (r *Registry[E, B]) Names() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Sorted(maps.Keys(r.entries))
+}
+
+var (
+	kebab = regexp.MustCompile(`^[a-z][a-z0-9]*(-[a-z0-9]+)*$`)
+	snake = regexp.MustCompile(`^[a-z][a-z0-9]*(_[a-z0-9]+)*$`)
+)
+
+// Add registers a component. It panics on a duplicate or misspelt name and on
+// a default or preset that does not validate: all are programming errors.
+func Add[C Config, E, B any](r *Registry[E, B], info Info, def C, presets map[string]C, build func(C, E) (B, error)) {
+	where := r.kind + " " + info.Name
+	if !kebab.MatchString(info.Name) {
+		panic(fmt.Sprintf("component: %s: name is not kebab-case", where))
+	}
+	if info.Summary == "" {
+		panic(fmt.Sprintf("component: %s: no summary", where))
+	}
+	fields := fieldsOf(def)
+	for _, f := range fields {
+		if !snake.MatchString(f.name) {
+			panic(fmt.Sprintf("component: %s: parameter %q is not snake_case", where, f.name))
+		}
+		if f.doc == "" {
+			panic(fmt.Sprintf("component: %s: parameter %q has no doc tag", where, f.name))
+		}
+	}
+	mustJSON := func(c C) json.RawMessage {
+		if err := c.Validate(); err != nil {
+			panic(fmt.Sprintf("component: %s: default or preset: %v", where, err))
+		}
+		b, err := json.Marshal(c)
+		if err != nil {
+			panic(fmt.Sprintf("component: %s: %v", where, err))
+		}
+		return b
+	}
+	doc := Doc{Kind: r.kind, Info: info, Defaults: mustJSON(def), Presets: map[string]json.RawMessage{}}
+	for name, p := range presets {
+		doc.Presets[name] = mustJSON(p)
+	}
+	doc.Schema = schemaOf(info, fields, doc.Defaults)
+
+	e := &entry[E, B]{doc: doc, fields: fields}
+	e.decode = func(preset string, given map[string]any) (Config, error) {
+		base := doc.Defaults
+		if preset != "" {
+			p, ok := doc.Presets[preset]
+			if !ok {
+				return nil, &FieldError{Field: "preset", Problem: fmt.Sprintf("no preset %q of %s%s", preset, info.Name, oneOf(slices.Sorted(maps.Keys(doc.Presets))))}
+			}
+			base = p
+		}
+		// Unmarshalling twice keeps slices of the defaults from being shared.
+		var cfg C
+		if err := json.Unmarshal(base, &cfg); err != nil {
+			return nil, err
+		}
+		if err := decodeInto(&cfg, fields, info.Name, given); err != nil {
+			return nil, err
+		}
+		if err := cfg.Validate(); err != nil {
+			return nil, err
+		}
+		return cfg, nil
+	}
+	e.build = func(c Config, env E) (B, error) { return build(c.(C), env) }
+
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, dup := r.entries[info.Name]; dup {
+		panic(fmt.Sprintf("component: %s registered twice", where))
+	}
+	r.entries[info.Name] = e
+}
+
+// Resolved is a component of a spec, decoded and validated, ready to build.
+type Resolved[E, B any] struct {
+	Info
+	Config Config
+	Path   string // where it stands in the spec
+	build  func(Config, E) (B, error)
+}
+
+// Build makes the component.
+func (r *Resolved[E, B]) Build(env E) (B, error) {
+	b, err := r.build(r.Config, env)
+	if err != nil {
+		return b, At(r.Path, err)
+	}
+	return b, nil
+}
+
+// Canonical returns the component as a spec object with every parameter
+// spelled out.
+func (r *Resolved[E, B]) Canonical() map[string]any {
+	b, err := json.Marshal(r.Config)
+	if err != nil {
+		panic(fmt.Sprintf("component: %s: %v", r.Name, err)) // configs are plain data
+	}
+	m := map[string]any{}
+	if err := json.Unmarshal(b, &m); err != nil {
+		panic(fmt.Sprintf("component: %s: %v", r.Name, err))
+	}
+	m["kind"] = r.Name
+	return m
+}
+
+// Resolve decodes a component's object that stands at path in the spec. Errors
+// name the path and the mend.
+func (r *Registry[E, B]) Resolve(path string, raw map[string]any) (*Resolved[E, B], error) {
+	kindValue, ok := raw["kind"]
+	if !ok {
+		return nil, &FieldError{Field: join(path, "kind"), Problem: fmt.Sprintf("missing: say which %s%s", r.kind, oneOf(r.Names()))}
+	}
+	name, ok := kindValue.(string)
+	if !ok {
+		return nil, &FieldError{Field: join(path, "kind"), Problem: fmt.Sprintf("must be a name, is %v", kindValue)}
+	}
+	r.mu.Lock()
+	e := r.entries[name]
+	r.mu.Unlock()
+	if e == nil {
+		return nil, &FieldError{Field: join(path, "kind"), Problem: fmt.Sprintf("unknown %s %q%s%s", r.kind, name, didYouMean(name, r.Names()), oneOf(r.Names()))}
+	}
+	preset := ""
+	if p, ok := raw["preset"]; ok {
+		if preset, ok = p.(string); !ok {
+			return nil, &FieldError{Field: join(path, "preset"), Problem: fmt.Sprintf("must be a name, is %v", p)}
+		}
+	}
+	given := map[string]any{}
+	for k, v := range raw {
+		if k != "kind" && k != "preset" {
+			given[k] = v
+		}
+	}
+	cfg, err := e.decode(preset, given)
+	if err != nil {
+		return nil, At(path, err)
+	}
+	return &Resolved[E, B]{Info: e.doc.Info, Config: cfg, Path: path, build: e.build}, nil
+}
+
+func oneOf(names []string) string {
+	if len(names) == 0 {
+		return ""
+	}
+	return " (have: " + strings.Join(names, ", ") + ")"
+}
+
+func didYouMean(got string, names []string) string {
+	best, at := "", 3
+	for _, n := range names {
+		if d := distance(got, n); d < at {
+			best, at = n, d
+		}
+	}
+	if best == "" {
+		return ""
+	}
+	return fmt.Sprintf(", did you mean %q?", best)
+}
+
+// distance is the Levenshtein distance of two short names.
+func distance(a, b string) int {
+	prev := make([]int, len(b)+1)
+	for j := range prev {
+		prev[j] = j
+	}
+	for i := range len(a) {
+		cur := make([]int, len(b)+1)
+		cur[0] = i + 1
+		for j := range len(b) {
+			cost := 1
+			if a[i] == b[j] {
+				cost = 0
+			}
+			cur[j+1] = min(prev[j+1]+1, cur[j]+1, prev[j]+cost)
+		}
+		prev = cur
+	}
+	return prev[len(b)]
+}
