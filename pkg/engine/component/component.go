@@ -247,7 +247,7 @@ func (r *Registry[E, B]) Resolve(path string, raw map[string]any) (*Resolved[E, 
 	e := r.entries[name]
 	r.mu.Unlock()
 	if e == nil {
-		return nil, &FieldError{Field: join(path, "kind"), Problem: fmt.Sprintf("unknown %s %q%s%s", r.kind, name, didYouMean(name, r.Names()), oneOf(r.Names()))}
+		return nil, &FieldError{Field: join(path, "kind"), Problem: fmt.Sprintf("unknown %s %q%s%s", r.kind, name, DidYouMean(name, r.Names()), oneOf(r.Names()))}
 	}
 	preset := ""
 	if p, ok := raw["preset"]; ok {
@@ -275,8 +275,13 @@ func oneOf(names []string) string {
 	return " (have: " + strings.Join(names, ", ") + ")"
 }
 
-func didYouMean(got string, names []string) string {
+// DidYouMean returns `, did you mean "x"?` for the name nearest to got, or
+// nothing where none is near. It ends messages about unknown names.
+func DidYouMean(got string, names []string) string {
 	best, at := "", 3
+	if len(got) > 128 { // a name that long is no typo, and the distance is quadratic
+		return ""
+	}
 	for _, n := range names {
 		if d := distance(got, n); d < at {
 			best, at = n, d

@@ -55,7 +55,7 @@ func decodeInto(cfg any, fields []field, component string, given map[string]any)
 	for _, k := range slices.Sorted(maps.Keys(given)) {
 		i := slices.Index(names, k)
 		if i < 0 {
-			errs = append(errs, &FieldError{Field: k, Problem: fmt.Sprintf("%s has no such parameter%s%s", component, didYouMean(k, names), oneOf(names))})
+			errs = append(errs, &FieldError{Field: k, Problem: fmt.Sprintf("%s has no such parameter%s%s", component, DidYouMean(k, names), oneOf(names))})
 			continue
 		}
 		if err := decodeField(cfg, fields[i], given[k]); err != nil {
@@ -67,7 +67,7 @@ func decodeInto(cfg any, fields []field, component string, given map[string]any)
 
 func decodeField(cfg any, f field, value any) error {
 	if s, ok := value.(string); ok && f.enum != nil && !slices.Contains(f.enum, s) {
-		return &FieldError{Field: f.name, Problem: fmt.Sprintf("unknown value %q%s (one of: %s)", s, didYouMean(s, f.enum), strings.Join(f.enum, ", "))}
+		return &FieldError{Field: f.name, Problem: fmt.Sprintf("unknown value %q%s (one of: %s)", s, DidYouMean(s, f.enum), strings.Join(f.enum, ", "))}
 	}
 	if value == nil {
 		return &FieldError{Field: f.name, Problem: "has no value"}
