@@ -35,13 +35,13 @@ type MetricBatch struct {
 	Attempt int64 `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	// First step.
 	FirstStep int64 `protobuf:"varint,4,opt,name=first_step,json=firstStep,proto3" json:"first_step,omitempty"`
-	// Number of steps.
+	// Number of steps. 0 asks for the acknowledgement only.
 	NSteps int64 `protobuf:"varint,5,opt,name=n_steps,json=nSteps,proto3" json:"n_steps,omitempty"`
 	// Values by metric and layer.
 	Columns []*MetricColumn `protobuf:"bytes,6,rep,name=columns,proto3" json:"columns,omitempty"`
 	// Arm, for labels of the live view.
 	Arm string `protobuf:"bytes,7,opt,name=arm,proto3" json:"arm,omitempty"`
-	// The run is complete with this batch.
+	// The track is complete with this batch: nothing follows.
 	Last          bool `protobuf:"varint,8,opt,name=last,proto3" json:"last,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -312,7 +312,11 @@ type MetricAck struct {
 	// The batch's attempt is stale: stop sending for it.
 	Fenced bool `protobuf:"varint,4,opt,name=fenced,proto3" json:"fenced,omitempty"`
 	// Why the batch was refused; it must not be resent.
-	Error         string `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`
+	Error string `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`
+	// The batch started beyond durable_step and was refused: send from there.
+	Gap bool `protobuf:"varint,6,opt,name=gap,proto3" json:"gap,omitempty"`
+	// The track's last batch is durable: nothing more is taken for it.
+	Complete      bool `protobuf:"varint,7,opt,name=complete,proto3" json:"complete,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -380,6 +384,20 @@ func (x *MetricAck) GetError() string {
 		return x.Error
 	}
 	return ""
+}
+
+func (x *MetricAck) GetGap() bool {
+	if x != nil {
+		return x.Gap
+	}
+	return false
+}
+
+func (x *MetricAck) GetComplete() bool {
+	if x != nil {
+		return x.Complete
+	}
+	return false
 }
 
 // QuerySeriesRequest names a run and what to return of it.
@@ -579,7 +597,7 @@ const file_neoteny_v1_metrics_proto_rawDesc = "" +
 	"\aattempt\x18\x03 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\aattempt\x12&\n" +
 	"\n" +
 	"first_step\x18\x04 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\tfirstStep\x12%\n" +
-	"\an_steps\x18\x05 \x01(\x03B\f\xbaH\t\"\a\x18\x80\x80\x80\b \x00R\x06nSteps\x12=\n" +
+	"\an_steps\x18\x05 \x01(\x03B\f\xbaH\t\"\a\x18\x80\x80\x80\b(\x00R\x06nSteps\x12=\n" +
 	"\acolumns\x18\x06 \x03(\v2\x18.neoteny.v1.MetricColumnB\t\xbaH\x06\x92\x01\x03\x10\x80 R\acolumns\x12\x1a\n" +
 	"\x03arm\x18\a \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x03arm\x12\x12\n" +
 	"\x04last\x18\b \x01(\bR\x04last\"\x96\x01\n" +
@@ -591,13 +609,15 @@ const file_neoteny_v1_metrics_proto_rawDesc = "" +
 	"\x14ReportMetricsRequest\x12<\n" +
 	"\abatches\x18\x01 \x03(\v2\x17.neoteny.v1.MetricBatchB\t\xbaH\x06\x92\x01\x03\x10\x80\bR\abatches\"B\n" +
 	"\x15ReportMetricsResponse\x12)\n" +
-	"\x04acks\x18\x01 \x03(\v2\x15.neoteny.v1.MetricAckR\x04acks\"\x84\x01\n" +
+	"\x04acks\x18\x01 \x03(\v2\x15.neoteny.v1.MetricAckR\x04acks\"\xb2\x01\n" +
 	"\tMetricAck\x12\x10\n" +
 	"\x03run\x18\x01 \x01(\tR\x03run\x12\x14\n" +
 	"\x05track\x18\x02 \x01(\tR\x05track\x12!\n" +
 	"\fdurable_step\x18\x03 \x01(\x03R\vdurableStep\x12\x16\n" +
 	"\x06fenced\x18\x04 \x01(\bR\x06fenced\x12\x14\n" +
-	"\x05error\x18\x05 \x01(\tR\x05error\"\xd7\x01\n" +
+	"\x05error\x18\x05 \x01(\tR\x05error\x12\x10\n" +
+	"\x03gap\x18\x06 \x01(\bR\x03gap\x12\x1a\n" +
+	"\bcomplete\x18\a \x01(\bR\bcomplete\"\xd7\x01\n" +
 	"\x12QuerySeriesRequest\x12\x19\n" +
 	"\x03run\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x03run\x12\x14\n" +
 	"\x05track\x18\x02 \x01(\tR\x05track\x12\x18\n" +
