@@ -1,0 +1,129 @@
+package graph
+
+import (
+	"neoteny/pkg/engine/rng"
+	"neoteny/pkg/engine/tensor"
+)
+
+type matmulOp struct{ ta, tb bool }
+
+func (matmulOp) name() string { return "matmul" }
+
+func (o matmulOp) grad(b *Builder, _, dy Node, in []Node) []Node {
+	x, w := in[0], in[1]
+	var gx, gw Node
+	switch {
+	case !o.ta && !o.tb:
+		gx, gw = b.matmul(dy, w, false, true), b.matmul(x, dy, true, false)
+	case o.ta && !o.tb:
+		gx, gw = b.matmul(w, dy, false, true), b.matmul(x, dy, false, false)
+	case !o.ta && o.tb:
+		gx, gw = b.matmul(dy, w, false, false), b.matmul(dy, x, true, false)
+	default:
+		gx, gw = b.matmul(w, dy, true, true), b.matmul(dy, x, true, true)
+	}
+	return []Node{gx, gw}
+}
+
+// MatMul returns x·w for x [n][k] and w [k][m]. With one row (batch 1) it is
+// the op gemv, which skips inputs that are zero; with more it is gemm. The two
+// have their own orders of summation.
+func (b *Builder) MatMul(x, w Node) Node { return b.matmul(x, w, false, false) }
+
+// MatMulNT returns x·wᵀ for x [n][k] and w [m][k].
+func (b *Builder) MatMulNT(x, w Node) Node { return b.matmul(x, w, false, true) }
+
+// MatMulTN returns xᵀ·w for x [k][n] and w [k][m].
+func (b *Builder) MatMulTN(x, w Node) Node { return b.matmul(x, w, true, false) }
+
+func (b *Builder) matmul(x, w Node, ta, tb bool) Node {
+	xs, ws := x.Shape(), w.Shape()
+	if len(xs) != 2 || len(ws) != 2 {
+		panic(errorf("matmul: %s and %s are not matrices", xs, ws))
+	}
+	n, k := xs[0], xs[1]
+	if ta {
+		n, k = k, n
+	}
+	k2, m := ws[0], ws[1]
+	if tb {
+		k2, m = m, k2
+	}
+	if k != k2 {
+		panic(errorf("matmul: %s and %s do not fit (transposed: %t, %t)", xs, ws, ta, tb))
+	}
+	return b.add(matmulOp{ta, tb}, tensor.Shape{n, m}, x, w)
+}
+
+type softmaxOp struct{}
+type crossEntropyOp struct{}
+type oneHotOp struct{}
+type correctOp struct{}
+
+func (softmaxOp) name() string      { return "softmax" }
+func (crossEntropyOp) name() string { return "cross-entropy" }
+func (oneHotOp) name() string       { return "one-hot" }
+func (correctOp) name() string      { return "correct" }
+
+func (softmaxOp) grad(b *Builder, y, dy Node, _ []Node) []Node {
+	// dx = y ∘ (dy − Σ dy∘y)
+	return []Node{b.Mul(y, b.Sub(dy, b.SumRows(b.Mul(dy, y))))}
+}
+
+func (crossEntropyOp) grad(b *Builder, _, dy Node, in []Node) []Node {
+	logits, labels := in[0], in[1]
+	s := logits.Shape()
+	d := b.Sub(b.Softmax(logits), b.OneHot(labels, s[1]))
+	return []Node{b.Mul(d, b.Reshape(dy, s[0], 1)), {}}
+}
+
+func (oneHotOp) grad(*Builder, Node, Node, []Node) []Node  { return []Node{{}} }
+func (correctOp) grad(*Builder, Node, Node, []Node) []Node { return []Node{{}, {}} }
+
+// Softmax returns the softmax of each row of [n][m].
+func (b *Builder) Softmax(x Node) Node {
+	if len(x.Shape()) != 2 {
+		panic(errorf("softmax: %s is not a matrix", x.Shape()))
+	}
+	return b.add(softmaxOp{}, x.Shape(), x)
+}
+
+// CrossEntropy returns −ln softmax(logits)[label] for each row: [n] from
+// logits [n][m] and n labels.
+func (b *Builder) CrossEntropy(logits, labels Node) Node {
+	b.checkLabels("cross-entropy", logits, labels)
+	return b.add(crossEntropyOp{}, tensor.Shape{logits.Shape()[0]}, logits, labels)
+}
+
+// Correct returns 1 for each row whose largest logit is at the label, the
+// first of equals counting as largest, else 0: [n].
+func (b *Builder) Correct(logits, labels Node) Node {
+	b.checkLabels("correct", logits, labels)
+	return b.add(correctOp{}, tensor.Shape{logits.Shape()[0]}, logits, labels)
+}
+
+func (b *Builder) checkLabels(what string, logits, labels Node) {
+	s := logits.Shape()
+	if len(s) != 2 || !b.nodes[labels.id].label || labels.Shape()[0] != s[0] {
+		panic(errorf("%s: logits %s and labels %s", what, s, labels.Shape()))
+	}
+}
+
+// OneHot returns rows with a 1 at the label: [n][classes].
+func (b *Builder) OneHot(labels Node, classes int) Node {
+	if !b.nodes[labels.id].label {
+		panic(errorf("one-hot: operand holds no labels"))
+	}
+	return b.add(oneHotOp{}, tensor.Shape{labels.Shape()[0], classes}, labels)
+}
+
+type normalOp struct{ key rng.Key }
+
+func (normalOp) name() string                             { return "normal" }
+func (normalOp) grad(*Builder, Node, Node, []Node) []Node { return nil }
+
+// Normal returns standard normal noise, a function of the key and of the step
+// that [Program.Run] is given; it has no gradient.
+func (b *Builder) Normal(key rng.Key, shape ...int) Node {
+	return b.add(normalOp{key}, shape)
+}
