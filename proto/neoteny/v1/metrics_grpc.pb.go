@@ -31,7 +31,8 @@ const (
 type MetricsServiceClient interface {
 	// ReportMetrics takes columnar batches and acknowledges, per run and track,
 	// the steps that are durable. Batches may be resent: steps that are durable
-	// already are dropped. A lower attempt than the highest seen is refused.
+	// already are dropped. A batch that starts beyond the durable step is refused
+	// as a gap, and one of an attempt that a higher one has overtaken as fenced.
 	ReportMetrics(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ReportMetricsRequest, ReportMetricsResponse], error)
 	// QuerySeries streams the values of one run.
 	QuerySeries(ctx context.Context, in *QuerySeriesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[QuerySeriesResponse], error)
@@ -85,7 +86,8 @@ type MetricsService_QuerySeriesClient = grpc.ServerStreamingClient[QuerySeriesRe
 type MetricsServiceServer interface {
 	// ReportMetrics takes columnar batches and acknowledges, per run and track,
 	// the steps that are durable. Batches may be resent: steps that are durable
-	// already are dropped. A lower attempt than the highest seen is refused.
+	// already are dropped. A batch that starts beyond the durable step is refused
+	// as a gap, and one of an attempt that a higher one has overtaken as fenced.
 	ReportMetrics(grpc.BidiStreamingServer[ReportMetricsRequest, ReportMetricsResponse]) error
 	// QuerySeries streams the values of one run.
 	QuerySeries(*QuerySeriesRequest, grpc.ServerStreamingServer[QuerySeriesResponse]) error
