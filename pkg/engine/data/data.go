@@ -1,0 +1,129 @@
+// Package data holds the real datasets of the engine: a static catalogue, a strict reader of their files, and
+// sources that hand out decoded copies shared by every run of a process.
+//
+// Files are only read here. Filling a data folder (downloads, imports) is not the engine's affair; what a folder
+// holds is never trusted: every byte is checked against the catalogue's SHA-256 before a run sees it.
+package data
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Meta describes one dataset: what it is, its sizes, and the files it is made of.
+type Meta struct {
+	Name    string // name in specs, kebab-case
+	Title   string // name for people
+	Source  string // citation
+	Shape   []int  // shape of one example, for example [28 28]
+	Classes int    // labels are 0..Classes-1
+	Train   int    // examples of the training split
+	Test    int    // examples of the test split
+	Files   []File // training images, training labels, test images, test labels, in this order
+}
+
+// File is one gzip-compressed file of a dataset.
+//
+// Size and digest are those of the uncompressed content, not of the gzip stream: distributions recompress the
+// same content (Debian strips names and times from gzip headers), and what a run depends on is the content.
+type File struct {
+	Name   string // file name, ending in .gz
+	SHA256 string // SHA-256 of the uncompressed content, lower-case hex
+	Bytes  int64  // length of the uncompressed content
+}
+
+// Size returns the number of values of one example, the product of Shape.
+func (m Meta) Size() int {
+	n := 1
+	for _, d := range m.Shape {
+		n *= d
+	}
+	return n
+}
+
+// Digest identifies the dataset's content in run keys: SHA-256, in hex, over the files' digests in order, each
+// followed by a newline.
+func (m Meta) Digest() string {
+	h := sha256.New()
+	for _, f := range m.Files {
+		fmt.Fprintln(h, f.SHA256)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// Split is one part of a dataset, row by row.
+type Split struct {
+	N int     // examples
+	X []uint8 // N × Meta.Size() values, example after example
+	Y []uint8 // N labels, each below Meta.Classes
+}
+
+// Dataset is a decoded dataset. It is shared by all runs of a process: treat it as read-only.
+type Dataset struct {
+	Meta
+	TrainSplit, TestSplit Split
+}
+
+// Source hands out datasets by name. Load is safe for concurrent use, and what it returns is read-only.
+type Source interface {
+	Load(name string) (*Dataset, error)
+}
+
+// ErrUnknown is what Load's error wraps when no dataset has the name asked for.
+var ErrUnknown = errors.New("unknown dataset")
+
+// Unknown returns an error that wraps ErrUnknown and lists the names there are.
+func Unknown(name string, catalogue []Meta) error {
+	names := make([]string, len(catalogue))
+	for i, m := range catalogue {
+		names[i] = m.Name
+	}
+	slices.Sort(names)
+	return fmt.Errorf("%w %.80q: choose one of %s", ErrUnknown, name, strings.Join(names, ", "))
+}
+
+// MissingError says that a data folder lacks a dataset, and what mends it.
+type MissingError struct {
+	Name string // the dataset
+	Dir  string // the data folder looked in
+}
+
+// Error names the dataset, the folder and the command that mends it.
+func (e *MissingError) Error() string {
+	return fmt.Sprintf("dataset %s is missing from data folder %s: run `%s`", e.Name, e.Dir, importCommand(e.Name))
+}
+
+// CorruptError says that a file of a dataset is not what the catalogue says it is, and what mends it.
+type CorruptError struct {
+	Name    string // the dataset
+	File    string // the file's path, or its name where the dataset did not come from a folder
+	Problem string // what is wrong with it
+}
+
+// Error names the dataset, the file, what is wrong and the command that mends it.
+func (e *CorruptError) Error() string {
+	return fmt.Sprintf("dataset %s is corrupt: %s: %s: run `%s` to replace it", e.Name, e.File, e.Problem, importCommand(e.Name))
+}
+
+func importCommand(name string) string {
+	return "neoteny data import " + name
+}
+
+// Static is a Source of datasets already in memory, for programs with data of their own and for tests.
+type Static map[string]*Dataset
+
+// Load returns the dataset of that name or an error that wraps ErrUnknown.
+func (s Static) Load(name string) (*Dataset, error) {
+	if d, ok := s[name]; ok {
+		return d, nil
+	}
+	var metas []Meta
+	for n := range s {
+		metas = append(metas, Meta{Name: n})
+	}
+	return nil, Unknown(name, metas)
+}
