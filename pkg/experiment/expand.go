@@ -1,0 +1,541 @@
+package experiment
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"neoteny/pkg/engine"
+	"neoteny/pkg/engine/component"
+	"neoteny/pkg/experiment/claim"
+	pb "neoteny/proto/neoteny/v1"
+)
+
+// expansion is one validation and expansion of a spec. It goes on after a
+// mistake wherever the rest can still be judged.
+type expansion struct {
+	spec    *pb.ExperimentSpec
+	resolve func(engine.RawSpec) (*engine.Spec, error)
+	digest  func(dataset string) (string, bool)
+
+	errs    []error
+	names   []string        // arms, sorted
+	arms    map[string]*arm // those that resolve
+	tuning  []uint32
+	confirm []uint32
+}
+
+// arm is a named variation, patched and resolved.
+type arm struct {
+	name      string
+	patch     map[string]any
+	raw       map[string]any // base with the patch
+	spec      *engine.Spec
+	canonical map[string]any // of spec
+	space     space
+	trials    []Trial
+}
+
+func (e *expansion) fail(field, format string, args ...any) {
+	e.errs = appendUnique(e.errs, component.Fieldf(field, format, args...))
+}
+
+func (e *expansion) run() (*Plan, error) {
+	if e.spec == nil {
+		return nil, component.Fieldf("", "no experiment given")
+	}
+	if err := checkRules(e.spec); err != nil {
+		e.errs = component2errs(err)
+		if len(e.spec.GetArms()) > 256 {
+			return nil, join(e.errs)
+		}
+	}
+	e.refuse()
+	e.seeds()
+	e.resolveArms()
+	spaces, err := readSweep(e.spec.GetSweep(), e.names)
+	e.errs = appendUnique(e.errs, err)
+	for name, a := range e.arms {
+		a.space = spaces[name]
+	}
+	if e.size(spaces) {
+		e.trials()
+	}
+	e.selection()
+	e.claims()
+	if len(e.errs) > 0 {
+		return nil, join(e.errs[:min(len(e.errs), maxErrors)])
+	}
+	p := &Plan{Arms: e.names, ConfirmSeeds: e.confirm}
+	for _, name := range e.names {
+		p.Trials = append(p.Trials, e.arms[name].trials...)
+	}
+	p.SegmentTasks = segmentTasks(int(e.spec.GetSegments().GetTasks()), p.Trials)
+	if p.Steps() == math.MaxInt64 {
+		return nil, component.Fieldf("stream", "more steps in all than a 64-bit number can count")
+	}
+	return p, nil
+}
+
+func component2errs(err error) []error { return appendUnique(nil, err) }
+
+// refuse reports what the API carries but this version cannot do.
+func (e *expansion) refuse() {
+	if len(e.spec.GetNeeds()) > 0 {
+		e.fail("needs", "artifacts of other arms are not available in this version")
+	}
+	const noEnvironment = "environments are not available in this version: give a stream"
+	if e.spec.GetEnvironment() != nil {
+		e.fail("environment", noEnvironment)
+	}
+	for _, name := range slices.Sorted(maps.Keys(e.spec.GetArms())) {
+		if _, ok := e.spec.GetArms()[name].GetFields()["environment"]; ok {
+			e.fail(keyed(keyed("arms", name), "environment"), noEnvironment)
+		}
+	}
+}
+
+func (e *expansion) seeds() {
+	sel := e.spec.GetSelect()
+	given, at := e.spec.GetSeeds(), "seeds"
+	if sel.GetSeeds() != nil {
+		if given != nil {
+			e.fail("select.seeds", "the tuning seeds are given twice: give seeds or select.seeds")
+		}
+		given, at = sel.GetSeeds(), "select.seeds"
+	}
+	e.tuning = []uint32{0}
+	if given != nil {
+		e.tuning = e.seedList(given, at, given.GetFirst())
+	}
+	if sel.GetConfirmSeeds() == nil {
+		return
+	}
+	// Without a first of their own they follow the tuning seeds.
+	first := sel.GetConfirmSeeds().GetFirst()
+	if first == 0 && len(e.tuning) > 0 {
+		first = slices.Max(e.tuning) + 1
+	}
+	e.confirm = e.seedList(sel.GetConfirmSeeds(), "select.confirm_seeds", first)
+	used := map[uint32]bool{}
+	for _, s := range e.tuning {
+		used[s] = true
+	}
+	for _, s := range e.confirm {
+		if used[s] {
+			e.fail("select.confirm_seeds", "seed %d is a tuning seed too: the selected trial must be confirmed on fresh seeds", s)
+			return
+		}
+	}
+}
+
+func (e *expansion) seedList(s *pb.Seeds, at string, first uint32) []uint32 {
+	switch {
+	case len(s.GetList()) > 0:
+		if s.GetFirst() != 0 {
+			e.fail(at, "first goes with count, not with list")
+		}
+		return s.GetList()
+	case s.GetCount() <= 0:
+		e.fail(at, "no seeds: give count (at least 1) or list")
+	case uint64(first)+uint64(s.GetCount())-1 > math.MaxUint32:
+		e.fail(at, "%d seeds from %d on go beyond the largest seed, %d", s.GetCount(), first, uint32(math.MaxUint32))
+	default:
+		seeds := make([]uint32, s.GetCount())
+		for i := range seeds {
+			seeds[i] = first + uint32(i)
+		}
+		return seeds
+	}
+	return nil
+}
+
+// resolveArms patches and resolves every arm.
+func (e *expansion) resolveArms() {
+	base := map[string]any{}
+	for name, s := range map[string]*structpb.Struct{"stream": e.spec.GetStream(), "learner": e.spec.GetLearner()} {
+		if s == nil {
+			continue
+		}
+		m, err := object(s, name)
+		e.errs = appendUnique(e.errs, err)
+		base[name] = m
+	}
+	if probes := e.spec.GetProbes(); len(probes) > 0 {
+		list := make([]any, len(probes))
+		for i, p := range probes {
+			m, err := object(p, indexed("probes", i))
+			e.errs = appendUnique(e.errs, err)
+			list[i] = m
+		}
+		base["probes"] = list
+	}
+	broken := len(e.errs) > 0
+
+	patches := e.spec.GetArms()
+	if len(patches) == 0 {
+		patches = map[string]*structpb.Struct{BaseArm: nil}
+	}
+	e.names = slices.Sorted(maps.Keys(patches))
+	e.arms = map[string]*arm{}
+	wrong := map[string]error{}
+	for _, name := range e.names {
+		a := &arm{name: name}
+		if !e.patchArm(a, base, patches[name]) || (broken && base["stream"] == nil) {
+			continue
+		}
+		if err := e.resolveArm(a); err != nil {
+			wrong[name] = err
+			continue
+		}
+		e.arms[name] = a
+	}
+	e.blame(wrong, patches)
+}
+
+func (e *expansion) patchArm(a *arm, base map[string]any, patch *structpb.Struct) bool {
+	at := keyed("arms", a.name)
+	var err error
+	if a.patch, err = object(patch, at); err != nil {
+		e.errs = appendUnique(e.errs, err)
+		return false
+	}
+	ok := true
+	for _, k := range slices.Sorted(maps.Keys(a.patch)) {
+		if !slices.Contains(specParts, k) {
+			e.fail(keyed(at, k), "an arm cannot change this%s (have: %s)", component.DidYouMean(k, specParts), strings.Join(specParts, ", "))
+			ok = false
+		}
+	}
+	a.raw = merge(base, a.patch).(map[string]any)
+	return ok
+}
+
+// resolveArm hands an arm's spec to the engine.
+func (e *expansion) resolveArm(a *arm) error {
+	raw, err := rawSpec(a.raw)
+	if err != nil {
+		return err
+	}
+	if a.spec, err = e.resolve(raw); err != nil {
+		return err
+	}
+	// Through JSON, so that lists and numbers have the types that paths and
+	// merges know.
+	a.canonical, err = plainJSON(a.spec.Canonical())
+	return err
+}
+
+// blame reports the mistakes of arms where they were made: in the arm's patch,
+// or in the base, once for all arms.
+func (e *expansion) blame(wrong map[string]error, patches map[string]*structpb.Struct) {
+	type place struct{ field, problem string }
+	inBase := map[place][]string{}
+	var order []place
+	for _, name := range e.names {
+		err, ok := wrong[name]
+		if !ok {
+			continue
+		}
+		fields := component.FieldErrors(err)
+		if len(fields) == 0 {
+			fields = []*component.FieldError{{Problem: err.Error()}}
+		}
+		patch, perr := object(patches[name], "")
+		for _, fe := range fields {
+			if perr == nil && patched(patch, fe.Field) {
+				e.errs = appendUnique(e.errs, component.At(keyed("arms", name), fe))
+				continue
+			}
+			p := place{fe.Field, fe.Problem}
+			if inBase[p] == nil {
+				order = append(order, p)
+			}
+			inBase[p] = append(inBase[p], name)
+		}
+	}
+	for _, p := range order {
+		problem := p.problem
+		if len(inBase[p]) < len(e.names) {
+			problem += fmt.Sprintf(" (in arm %s)", strings.Join(inBase[p], ", "))
+		}
+		e.errs = appendUnique(e.errs, &component.FieldError{Field: p.field, Problem: problem})
+	}
+}
+
+// patched reports whether the place that an error names comes from the patch:
+// the patch gives it, or replaces the list or component that it is in.
+func patched(patch map[string]any, field string) bool {
+	var v any = patch
+	for i, part := range strings.FieldsFunc(field, func(r rune) bool { return r == '.' || r == '[' || r == ']' }) {
+		m, ok := v.(map[string]any)
+		if !ok {
+			return true // inside a list or a scalar of the patch
+		}
+		next, ok := m[part]
+		if !ok {
+			// A missing field of a component that the patch put there is the
+			// patch's fault; at the top the patch just does not say.
+			return i > 0 && m["kind"] != nil
+		}
+		v = next
+	}
+	return field != ""
+}
+
+// size checks the number of trials and runs by arithmetic alone. It reports
+// whether they can be expanded.
+func (e *expansion) size(spaces map[string]space) bool {
+	trials := uint64(0)
+	for _, name := range e.names {
+		trials = addSat(trials, spaces[name].size())
+	}
+	tuning, confirm := uint64(len(e.tuning)), mulSat(uint64(len(e.names)), uint64(len(e.confirm)))
+	runs := addSat(mulSat(trials, tuning), confirm)
+	at := "seeds"
+	if e.spec.GetSweep() != nil {
+		at = "sweep"
+	}
+	switch {
+	case runs > MaxRuns:
+		how := fmt.Sprintf("%s trials × %d seeds", count(trials), tuning)
+		if confirm > 0 {
+			how += fmt.Sprintf(" + %d arms × %d confirmation seeds", len(e.names), len(e.confirm))
+		}
+		e.fail(at, "%s runs (%s) are more than the %d that one experiment may have", count(runs), how, MaxRuns)
+	case trials > MaxTrials:
+		e.fail(at, "%s trials are more than the %d that one experiment may have", count(trials), MaxTrials)
+	default:
+		return true
+	}
+	return false
+}
+
+func count(n uint64) string {
+	if n == math.MaxUint64 {
+		return "more than 10^19"
+	}
+	return fmt.Sprint(n)
+}
+
+// trials expands every arm that resolved.
+func (e *expansion) trials() {
+	owner := map[string]string{}
+	for _, name := range e.names {
+		a := e.arms[name]
+		if a == nil {
+			continue
+		}
+		places, ok := e.placeAxes(a)
+		if !ok {
+			delete(e.arms, name)
+			continue
+		}
+		for i := range a.space.size() {
+			t := Trial{Name: name, Arm: name, Params: map[string]string{}, Spec: a.spec, Seeds: e.tuning}
+			if len(places) > 0 {
+				t.Name = fmt.Sprintf("%s-%04d", name, i)
+				if !e.assign(&t, a, places, a.space.assignment(i)) {
+					delete(e.arms, name)
+					if len(e.errs) >= maxErrors {
+						return
+					}
+					continue
+				}
+			}
+			if other, taken := owner[t.Name]; taken {
+				e.fail(keyed("arms", name), "trial %q of this arm has the name of a trial of arm %q: rename one of the arms", t.Name, other)
+			}
+			owner[t.Name] = name
+			if !e.addDigests(&t) {
+				return
+			}
+			a.trials = append(a.trials, t)
+		}
+	}
+}
+
+// placeAxes finds the place of every axis in an arm's spec.
+func (e *expansion) placeAxes(a *arm) (map[string]path, bool) {
+	places := map[string]path{}
+	ok := true
+	var done []axis
+	for _, ax := range a.space.axes() {
+		p, err := a.place(ax.steps)
+		if err != nil {
+			mend := ""
+			if near := nearest(ax.path, a.canonical); len(near) > 0 {
+				mend = "; nearest: " + strings.Join(near, ", ")
+			}
+			if len(e.names) > 1 && !strings.HasPrefix(ax.at, "sweep.arms") {
+				mend += "; what only some arms have is varied under sweep.arms"
+			}
+			e.fail(ax.at, "no such parameter in arm %q: %v%s", a.name, err, mend)
+			ok = false
+			continue
+		}
+		for _, other := range done {
+			if q := places[other.path]; p.within(q) || q.within(p) {
+				e.fail(ax.at, "%s is varied by %s already", p, other.at)
+				ok = false
+			}
+		}
+		places[ax.path] = p
+		done = append(done, ax)
+	}
+	return places, ok
+}
+
+// place finds a path in an arm: in what the arm says or, where a parameter is
+// left to its default, in the resolved spec, whose component is then named in
+// the raw one so that the parameter has a place.
+func (a *arm) place(p path) (path, error) {
+	if at, _, err := p.resolve(a.raw); err == nil {
+		return at, nil
+	}
+	at, _, err := p.resolve(a.canonical)
+	if err != nil {
+		last := p[len(p)-1]
+		parent, v, perr := p[:len(p)-1].resolve(a.canonical)
+		if m, ok := v.(map[string]any); last.field != "preset" || perr != nil || !ok || m["kind"] == nil {
+			return nil, err
+		}
+		at = append(parent, last)
+	}
+	for i := 1; i < len(at); i++ {
+		if _, _, err := at[:i].resolve(a.raw); err == nil {
+			continue
+		}
+		_, v, err := at[:i].resolve(a.canonical)
+		if err != nil {
+			return nil, err
+		}
+		if m, ok := v.(map[string]any); ok && m["kind"] != nil {
+			v = map[string]any{"kind": m["kind"]}
+		}
+		if at[i-1].entry {
+			// An entry that the arm does not list: the whole list is a default.
+			i--
+			_, v, _ = at[:i].resolve(a.canonical)
+		}
+		a.raw = at[:i].set(a.raw, v).(map[string]any)
+	}
+	return at, nil
+}
+
+// assign resolves the spec of one trial.
+func (e *expansion) assign(t *Trial, a *arm, places map[string]path, settings []setting) bool {
+	var raw any = a.raw
+	for _, s := range settings {
+		raw = places[s.axis.path].set(raw, s.value)
+		t.Params[s.axis.path] = jsonText(s.value)
+	}
+	spec, err := rawSpec(raw.(map[string]any))
+	if err == nil {
+		t.Spec, err = e.resolve(spec)
+	}
+	if err == nil {
+		return true
+	}
+	fields := component.FieldErrors(err)
+	if len(fields) == 0 {
+		fields = []*component.FieldError{{Problem: err.Error()}}
+	}
+	for _, fe := range fields {
+		// The base resolved, so a value of the sweep is at fault: the one that
+		// the error names, or the combination.
+		at, problem := "sweep", fmt.Sprintf("%v (trial %s with %s)", fe, t.Name, paramText(t.Params))
+		for _, s := range settings {
+			if field := places[s.axis.path].String(); fe.Field == field || strings.HasPrefix(fe.Field, field+".") || strings.HasPrefix(fe.Field, field+"[") {
+				at, problem = s.at, fmt.Sprintf("%s %s: %s", s.axis.path, shorten(jsonText(s.value)), fe.Problem)
+				if s.axis.draw != nil {
+					problem += fmt.Sprintf(" (drawn for trial %s)", t.Name)
+				}
+			}
+		}
+		e.fail(at, "%s", problem)
+	}
+	return false
+}
+
+func paramText(params map[string]string) string {
+	var parts []string
+	for _, k := range slices.Sorted(maps.Keys(params)) {
+		parts = append(parts, k+"="+shorten(params[k]))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// addDigests notes the digests of the trial's datasets for its run keys.
+func (e *expansion) addDigests(t *Trial) bool {
+	t.datasets = map[string]string{}
+	for _, name := range t.Spec.Datasets() {
+		d, ok := e.digest(name)
+		if !ok {
+			e.fail("stream.dataset", "dataset %q is not in the catalogue", name)
+			return false
+		}
+		t.datasets[name] = d
+	}
+	return true
+}
+
+// selection checks that what select compares is measured in every arm.
+func (e *expansion) selection() {
+	sel := e.spec.GetSelect()
+	if sel == nil || sel.GetMetric() == "" {
+		return
+	}
+	metric, _, _ := strings.Cut(sel.GetMetric(), "/")
+	for _, name := range e.names {
+		if a := e.arms[name]; a != nil && !slices.Contains(a.spec.Metrics(), metric) {
+			have := a.spec.Metrics()
+			e.fail("select.metric", "arm %q does not measure %q%s (have: %s)", name, shorten(metric), component.DidYouMean(metric, have), listed(have))
+			return
+		}
+	}
+}
+
+// claims compiles every claim and tries it on a table of the right shape.
+func (e *expansion) claims() {
+	named := map[string]int{}
+	tables := claim.Shape{}
+	for name, a := range e.arms {
+		sh := claim.ArmShape{Tasks: a.spec.Tasks(), Metrics: a.spec.Metrics()}
+		for _, t := range a.trials {
+			sh.Tasks = min(sh.Tasks, t.Spec.Tasks())
+		}
+		tables[name] = sh
+	}
+	for i, c := range e.spec.GetClaims() {
+		at := indexed("claims", i)
+		if first, dup := named[c.GetName()]; dup {
+			e.fail(at+".name", "claim %q has the name of claims[%d]", shorten(c.GetName()), first)
+		}
+		named[c.GetName()] = i
+		if c.GetValue() == "" {
+			continue // reported by the rules
+		}
+		p, err := claim.Compile(c.GetValue())
+		if err != nil {
+			e.fail(at+".value", "%v", err)
+			continue
+		}
+		if len(e.arms) < len(e.names) {
+			continue // an arm in error has no shape to try
+		}
+		if err := p.Check(tables); err != nil {
+			e.fail(at+".value", "%v", err)
+			continue
+		}
+		for _, name := range p.Arms() {
+			if n := len(e.arms[name].trials); n > 1 && e.spec.GetSelect() == nil {
+				e.fail(at+".value", "arm %q has %d trials: say with select how to pick the one that the claim is about", name, n)
+			}
+		}
+	}
+}

@@ -1,0 +1,102 @@
+package experiment
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"neoteny/pkg/engine"
+	pb "neoteny/proto/neoteny/v1"
+)
+
+// RunID names a run: <experiment>/<trial>/<seed>.
+func RunID(experiment, trial string, seed uint32) string {
+	return experiment + "/" + trial + "/" + strconv.FormatUint(uint64(seed), 10)
+}
+
+// SplitRunID takes a run's id apart. Only what [RunID] writes is accepted, so
+// two ids never name one run.
+func SplitRunID(id string) (experiment, trial string, seed uint32, err error) {
+	parts := strings.Split(id, "/")
+	if len(parts) != 3 || parts[0] == "" || parts[1] == "" {
+		return "", "", 0, fmt.Errorf("run id %q is not <experiment>/<trial>/<seed>", shorten(id))
+	}
+	n, err := strconv.ParseUint(parts[2], 10, 32)
+	if err != nil || strconv.FormatUint(n, 10) != parts[2] {
+		return "", "", 0, fmt.Errorf("run id %q: the seed must be a whole number from 0 to 4294967295", shorten(id))
+	}
+	return parts[0], parts[1], uint32(n), nil
+}
+
+// RunKey says what a run is, whatever it is called: SHA-256, hex, over the
+// canonical JSON of the numerics version, the resolved spec, the seed and the
+// digests of datasets and artifacts. Equal keys mean bit-identical results.
+func (t Trial) RunKey(seed uint32) string {
+	b, err := json.Marshal(map[string]any{
+		"numerics":  NumericsVersion,
+		"spec":      t.Spec.Canonical(),
+		"seed":      seed,
+		"datasets":  t.datasets,
+		"artifacts": map[string]string{},
+	})
+	if err != nil {
+		panic(fmt.Sprintf("experiment: canonical spec of %s: %v", t.Name, err)) // resolved specs are plain data
+	}
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
+
+// SpecJSON is the trial's resolved spec as canonical JSON: sorted keys, every
+// default spelled out. [SpecFromCanonical] reads it.
+func (t Trial) SpecJSON() []byte {
+	b, err := json.Marshal(t.Spec.Canonical())
+	if err != nil {
+		panic(fmt.Sprintf("experiment: canonical spec of %s: %v", t.Name, err)) // resolved specs are plain data
+	}
+	return b
+}
+
+// SpecFromCanonical resolves the spec of a trial record.
+func SpecFromCanonical(canonicalJSON []byte) (*engine.Spec, error) {
+	if len(canonicalJSON) > MaxFileBytes {
+		return nil, fmt.Errorf("a trial's spec of %d bytes is larger than %d", len(canonicalJSON), MaxFileBytes)
+	}
+	var raw struct {
+		Stream      map[string]any   `json:"stream"`
+		Environment map[string]any   `json:"environment"`
+		Learner     map[string]any   `json:"learner"`
+		Probes      []map[string]any `json:"probes"`
+	}
+	dec := json.NewDecoder(bytes.NewReader(canonicalJSON))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&raw); err != nil {
+		return nil, fmt.Errorf("read a trial's spec: %w", err)
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return nil, errors.New("read a trial's spec: more behind its end")
+	}
+	return engine.Resolve(engine.RawSpec(raw))
+}
+
+// RunDigest is the digest of a whole run: SHA-256, hex, over the list of its
+// boundaries in order — task and step as 64-bit little-endian numbers, then
+// the two digests. It does not depend on how the run was cut into segments.
+func RunDigest(boundaries []*pb.Boundary) string {
+	h := sha256.New()
+	for _, b := range boundaries {
+		var n [16]byte
+		binary.LittleEndian.PutUint64(n[:8], uint64(b.GetTask()))
+		binary.LittleEndian.PutUint64(n[8:], uint64(b.GetStep()))
+		h.Write(n[:])
+		h.Write(b.GetStateDigest())
+		h.Write(b.GetRowsDigest())
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}

@@ -1,0 +1,291 @@
+package experiment
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"neoteny/pkg/engine/component"
+	"neoteny/pkg/engine/rng"
+	pb "neoteny/proto/neoteny/v1"
+)
+
+// axis is one hyperparameter that a sweep varies.
+type axis struct {
+	path  string // as written
+	at    string // where it stands in the experiment, for messages
+	steps path
+	// Either the values of a grid or a distribution to draw from.
+	values []any
+	draw   func(index int) any
+}
+
+// draws is one random search: axes that are drawn together, count times.
+type draws struct {
+	axes  []axis
+	count int
+}
+
+// space is everything that varies in one arm: the product of grids and random
+// searches.
+type space struct {
+	grid   []axis
+	random []draws
+}
+
+// size is the number of assignments, saturating.
+func (s space) size() uint64 {
+	n := uint64(1)
+	for _, d := range s.random {
+		n = mulSat(n, uint64(d.count))
+	}
+	for _, a := range s.grid {
+		n = mulSat(n, uint64(len(a.values)))
+	}
+	return n
+}
+
+func (s space) axes() []axis {
+	var all []axis
+	for _, d := range s.random {
+		all = append(all, d.axes...)
+	}
+	return append(all, s.grid...)
+}
+
+// setting is one value of an assignment and where it came from.
+type setting struct {
+	axis  *axis
+	value any
+	at    string // for messages
+}
+
+// assignment returns the i-th of size() assignments. The index of the first
+// random search turns slowest, so that a longer search begins with the shorter
+// one; the last axis of the grid turns fastest.
+func (s space) assignment(i uint64) []setting {
+	var out []setting
+	for g := len(s.grid) - 1; g >= 0; g-- {
+		a := &s.grid[g]
+		n := uint64(len(a.values))
+		out = append(out, setting{a, a.values[i%n], indexed(a.at, int(i%n))})
+		i /= n
+	}
+	for r := len(s.random) - 1; r >= 0; r-- {
+		d := &s.random[r]
+		n := uint64(d.count)
+		for k := range d.axes {
+			a := &d.axes[k]
+			out = append(out, setting{a, a.draw(int(i % n)), a.at})
+		}
+		i /= n
+	}
+	return out
+}
+
+// readSweep turns a sweep into the space of each arm. Mistakes that do not
+// depend on an arm's spec are reported here.
+func readSweep(sw *pb.Sweep, arms []string) (map[string]space, error) {
+	out := map[string]space{}
+	if sw == nil {
+		return out, nil
+	}
+	var errs []error
+	common := readSpace(sw.GetGrid(), sw.GetRandom(), "sweep", &errs)
+	if len(sw.GetGrid()) == 0 && sw.GetRandom() == nil && len(sw.GetArms()) == 0 {
+		errs = append(errs, component.Fieldf("sweep", "varies nothing: give grid, random or arms, or leave sweep out"))
+	}
+	for _, arm := range arms {
+		out[arm] = common
+	}
+	for _, arm := range slices.Sorted(maps.Keys(sw.GetArms())) {
+		at := keyed("sweep.arms", arm)
+		if !slices.Contains(arms, arm) {
+			errs = append(errs, component.Fieldf(at, "there is no arm %q%s (have: %s)", shorten(arm), component.DidYouMean(arm, arms), listed(arms)))
+			continue
+		}
+		own := sw.GetArms()[arm]
+		if len(own.GetGrid()) == 0 && own.GetRandom() == nil {
+			errs = append(errs, component.Fieldf(at, "varies nothing: give grid or random, or leave it out"))
+		}
+		sp := readSpace(own.GetGrid(), own.GetRandom(), at, &errs)
+		out[arm] = space{
+			grid:   append(slices.Clone(common.grid), sp.grid...),
+			random: append(slices.Clone(common.random), sp.random...),
+		}
+	}
+	return out, errorsOf(errs)
+}
+
+func errorsOf(errs []error) error {
+	if len(errs) == 0 {
+		return nil
+	}
+	return join(errs)
+}
+
+// listed names a few of the given names.
+func listed(names []string) string {
+	const most = 12
+	if len(names) > most {
+		return strings.Join(names[:most], ", ") + fmt.Sprintf(" and %d more", len(names)-most)
+	}
+	return strings.Join(names, ", ")
+}
+
+func readSpace(grid map[string]*structpb.ListValue, random *pb.RandomSearch, at string, errs *[]error) space {
+	var sp space
+	fail := func(err error) { *errs = append(*errs, err) }
+	for _, p := range slices.Sorted(maps.Keys(grid)) {
+		a := axis{path: p, at: keyed(at+".grid", p)}
+		var err error
+		if a.steps, err = parsePath(p); err != nil {
+			fail(component.Fieldf(a.at, "%v", err))
+			continue
+		}
+		if a.values, err = choices(grid[p], a.at); err != nil {
+			fail(err)
+			continue
+		}
+		sp.grid = append(sp.grid, a)
+	}
+	if random == nil {
+		return sp
+	}
+	d := draws{count: int(random.GetCount())}
+	for _, p := range slices.Sorted(maps.Keys(random.GetParams())) {
+		a := axis{path: p, at: keyed(at+".random.params", p)}
+		var err error
+		if a.steps, err = parsePath(p); err != nil {
+			fail(component.Fieldf(a.at, "%v", err))
+			continue
+		}
+		if a.draw, err = distribution(random.GetParams()[p], random.GetSeed(), p, a.at); err != nil {
+			fail(err)
+			continue
+		}
+		d.axes = append(d.axes, a)
+	}
+	if len(d.axes) > 0 {
+		sp.random = append(sp.random, d)
+	}
+	return sp
+}
+
+func choices(l *structpb.ListValue, at string) ([]any, error) {
+	vs, err := values(l, at)
+	if err != nil {
+		return nil, err
+	}
+	if len(vs) == 0 {
+		return nil, component.Fieldf(at, "an empty list: give at least one value")
+	}
+	seen := map[string]int{}
+	for i, v := range vs {
+		if v == nil {
+			return nil, component.Fieldf(indexed(at, i), "has no value")
+		}
+		text := jsonText(v)
+		if first, dup := seen[text]; dup {
+			return nil, component.Fieldf(indexed(at, i), "%s is given twice, first at index %d: the runs would be the same", shorten(text), first)
+		}
+		seen[text] = i
+	}
+	return vs, nil
+}
+
+// distribution returns the draws of one path: the value at an index depends on
+// the seed, the index and the path only.
+func distribution(d *pb.Distribution, seed uint64, path, at string) (func(int) any, error) {
+	key := rng.New(seed, "sweep "+path)
+	unit := func(i int) float64 { return float64(key.Uint64(uint64(i), 0)>>11) * 0x1p-53 }
+	switch {
+	case len(d.GetUniform()) > 0:
+		lo, hi, err := bounds(d.GetUniform(), at+".uniform")
+		if err != nil {
+			return nil, err
+		}
+		return func(i int) any {
+			u := unit(i)
+			return between(float64(lo*(1-u))+float64(hi*u), lo, hi)
+		}, nil
+	case len(d.GetLogUniform()) > 0:
+		lo, hi, err := bounds(d.GetLogUniform(), at+".log_uniform")
+		if err != nil {
+			return nil, err
+		}
+		if lo <= 0 {
+			return nil, component.Fieldf(at+".log_uniform", "the bounds must be above 0, are %v and %v", lo, hi)
+		}
+		llo, lhi := math.Log(lo), math.Log(hi)
+		return func(i int) any {
+			u := unit(i)
+			return between(math.Exp(float64(llo*(1-u))+float64(lhi*u)), lo, hi)
+		}, nil
+	case d.GetChoice() != nil:
+		vs, err := choices(d.GetChoice(), at+".choice")
+		if err != nil {
+			return nil, err
+		}
+		return func(i int) any { return vs[key.Intn(len(vs), uint64(i), 0)] }, nil
+	}
+	return nil, component.Fieldf(at, "give one of uniform, log_uniform, choice")
+}
+
+func bounds(b []float64, at string) (lo, hi float64, err error) {
+	if len(b) != 2 {
+		return 0, 0, component.Fieldf(at, "must be [low, high], has %d values", len(b))
+	}
+	lo, hi = b[0], b[1]
+	switch {
+	case !(lo-lo == 0) || !(hi-hi == 0):
+		return 0, 0, component.Fieldf(at, "the bounds must be finite, are %v and %v", lo, hi)
+	case lo > hi:
+		return 0, 0, component.Fieldf(at, "the bounds are reversed: low %v is above high %v", lo, hi)
+	case lo == hi:
+		return 0, 0, component.Fieldf(at, "low and high are both %v: nothing to draw", lo)
+	}
+	return lo, hi, nil
+}
+
+// between rounds a draw to six significant digits and keeps it within its
+// bounds. The digits that go are those in which exp and log of one machine
+// differ from another's, and which nobody could type.
+func between(v, lo, hi float64) float64 {
+	r, err := strconv.ParseFloat(strconv.FormatFloat(v, 'g', 6, 64), 64)
+	if err != nil {
+		panic(fmt.Sprintf("experiment: round %v: %v", v, err)) // it was just written
+	}
+	return min(max(r, lo), hi)
+}
+
+// jsonText writes a JSON value compactly, with sorted keys.
+func jsonText(v any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(fmt.Sprintf("experiment: write %v as JSON: %v", v, err)) // values come from JSON
+	}
+	return string(b)
+}
+
+// mulSat multiplies, stopping at the largest uint64.
+func mulSat(a, b uint64) uint64 {
+	if a != 0 && b > math.MaxUint64/a {
+		return math.MaxUint64
+	}
+	return a * b
+}
+
+// addSat adds, stopping at the largest uint64.
+func addSat(a, b uint64) uint64 {
+	if a+b < a {
+		return math.MaxUint64
+	}
+	return a + b
+}
