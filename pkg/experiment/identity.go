@@ -40,7 +40,7 @@ func SplitRunID(id string) (experiment, trial string, seed uint32, err error) {
 // digests of datasets and artifacts. Equal keys mean bit-identical results.
 func (t Trial) RunKey(seed uint32) string {
 	b, err := json.Marshal(map[string]any{
-		"numerics":  NumericsVersion,
+		"numerics":  engine.NumericsVersion,
 		"spec":      t.Spec.Canonical(),
 		"seed":      seed,
 		"datasets":  t.datasets,

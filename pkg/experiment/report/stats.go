@@ -11,10 +11,15 @@ import (
 
 const (
 	confidence = 0.95
-	// bootstrapFrom is the number of values from which intervals are
-	// bootstrapped; with fewer, resampling knows too little of the tails.
+	// Intervals are bootstrapped from bootstrapFrom values on; with fewer,
+	// resampling knows too little of the tails. With more than bootstrapTo the
+	// bootstrap is slow and Student's interval as good.
 	bootstrapFrom = 10
-	resamples     = 10_000
+	bootstrapTo   = 2000
+	// Resamples of a claim, whose ends decide a verdict, and of a metric, of
+	// which an experiment can have a hundred thousand.
+	claimResamples  = 10_000
+	metricResamples = 2_000
 )
 
 // Method names how an interval was computed.
@@ -36,15 +41,34 @@ type Interval struct {
 	Method Method `json:"method,omitempty"`
 }
 
+// sampler draws bootstrap samples. Which values a sample takes is a function
+// of the size of the sample and its number alone, so the same values give the
+// same interval, and samples of one size share the draws.
+type sampler map[int][]uint16
+
+// draws returns the positions that the given number of samples of n values
+// take, n to a sample.
+func (s sampler) draws(n, samples int) []uint16 {
+	have := s[n]
+	if len(have) < n*samples {
+		key := rng.New(0, "report bootstrap")
+		for i := len(have); i < n*samples; i++ {
+			have = append(have, uint16(key.Intn(n, uint64(i/n), uint64(i%n))))
+		}
+		s[n] = have
+	}
+	return have[:n*samples]
+}
+
 // interval computes the interval of the mean over the finite values: Student's
 // t below bootstrapFrom values, the BCa bootstrap from there on.
-func interval(values []float64) Interval {
+func (s sampler) interval(values []float64, resamples int) Interval {
 	v := finite(values)
-	if len(v) >= bootstrapFrom {
-		low, high := bca(v, mean, confidence, resamples)
-		return Interval{Number(mean(v)), Number(low), Number(high), len(v), BCa}
+	if len(v) < bootstrapFrom || len(v) > bootstrapTo {
+		return tInterval(v)
 	}
-	return tInterval(v)
+	low, high := s.bca(v, mean, confidence, resamples)
+	return Interval{Number(mean(v)), Number(low), Number(high), len(v), BCa}
 }
 
 // tInterval computes Student's interval of the mean over the finite values.
@@ -107,19 +131,18 @@ func mean(v []float64) float64 {
 }
 
 // bca computes the bias-corrected and accelerated bootstrap interval of a
-// statistic (Efron 1987; Efron & Tibshirani 1993, chapter 14). Resampling is a
-// function of the sample alone: the same values give the same interval.
-func bca(v []float64, statistic func([]float64) float64, confidence float64, resamples int) (low, high float64) {
+// statistic (Efron 1987; Efron & Tibshirani 1993, chapter 14).
+func (s sampler) bca(v []float64, statistic func([]float64) float64, confidence float64, resamples int) (low, high float64) {
 	estimate := statistic(v)
 	if slices.Min(v) == slices.Max(v) {
 		return estimate, estimate
 	}
-	key := rng.New(0, "report bootstrap")
 	boot, sample := make([]float64, resamples), make([]float64, len(v))
+	draws := s.draws(len(v), resamples)
 	below := 0.0
 	for b := range boot {
 		for i := range sample {
-			sample[i] = v[key.Intn(len(v), uint64(b), uint64(i))]
+			sample[i] = v[draws[b*len(v)+i]]
 		}
 		boot[b] = statistic(sample)
 		switch {

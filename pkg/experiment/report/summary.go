@@ -18,22 +18,22 @@ func Summarize(spec *pb.ExperimentSpec, runs []RunTable) (*Summary, error) {
 	if err != nil {
 		return nil, err
 	}
-	selected := c.selected(spec)
+	selected, boot := c.selected(spec), sampler{}
 	s := &Summary{Name: spec.GetName(), Paper: spec.GetPaper(), Arms: []Arm{}, Claims: []Claim{}}
 	for _, name := range slices.Sorted(maps.Keys(c)) {
 		arm := Arm{Arm: name, Selected: selected[name]}
 		for _, st := range c.stages(name) {
-			arm.Trials = append(arm.Trials, summarizeTrial(st, c[name][st]))
+			arm.Trials = append(arm.Trials, summarizeTrial(st, c[name][st], boot))
 		}
 		s.Arms = append(s.Arms, arm)
 	}
 	for _, cl := range spec.GetClaims() {
-		s.Claims = append(s.Claims, c.judge(cl, spec, selected))
+		s.Claims = append(s.Claims, c.judge(cl, spec, selected, boot))
 	}
 	return s, nil
 }
 
-func summarizeTrial(st stage, seeds map[uint32]map[string][]float64) Trial {
+func summarizeTrial(st stage, seeds map[uint32]map[string][]float64, boot sampler) Trial {
 	t := Trial{Trial: st.trial, Confirmation: st.confirmation, Seeds: slices.Sorted(maps.Keys(seeds)), Metrics: []Metric{}}
 	names := map[string]bool{}
 	for _, cols := range seeds {
@@ -46,7 +46,7 @@ func summarizeTrial(st stage, seeds map[uint32]map[string][]float64) Trial {
 		t.Metrics = append(t.Metrics, Metric{
 			Metric:   metric,
 			Layer:    layer,
-			Interval: interval(seedMeans(seeds, n)),
+			Interval: boot.interval(seedMeans(seeds, n), metricResamples),
 			PerTask:  curve(t.Seeds, seeds, n),
 		})
 	}
@@ -84,11 +84,11 @@ func curve(order []uint32, seeds map[uint32]map[string][]float64, name string) C
 
 // judge evaluates a claim for every seed that all its arms have, and holds the
 // interval of the mean against the bound.
-func (c collection) judge(cl *pb.Claim, spec *pb.ExperimentSpec, selected map[string]string) Claim {
+func (c collection) judge(cl *pb.Claim, spec *pb.ExperimentSpec, selected map[string]string, boot sampler) Claim {
 	test, bound := boundOf(cl.GetHolds())
 	out := Claim{
 		Name: cl.GetName(), Paper: cl.GetPaper(), Value: cl.GetValue(), Bound: bound,
-		Interval: interval(nil), Seeds: []SeedValue{}, Verdict: Undecided,
+		Interval: tInterval(nil), Seeds: []SeedValue{}, Verdict: Undecided,
 	}
 	p, err := claim.Compile(cl.GetValue())
 	if err != nil {
@@ -121,7 +121,7 @@ func (c collection) judge(cl *pb.Claim, spec *pb.ExperimentSpec, selected map[st
 		out.Seeds = append(out.Seeds, SeedValue{seed, Number(v)})
 		values = append(values, v)
 	}
-	out.Interval = interval(values)
+	out.Interval = boot.interval(values, claimResamples)
 	out.Verdict = test(out.Interval)
 	note := func(format string, args ...any) {
 		if out.Message == "" {
