@@ -1,0 +1,9 @@
+// Package all registers every component that comes with neoteny. Import it
+// for its effect.
+package all
+
+import (
+	_ "neoteny/pkg/engine/methods"
+	_ "neoteny/pkg/engine/probes"
+	_ "neoteny/pkg/engine/streams"
+)

@@ -1,0 +1,155 @@
+package engine
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"math"
+	"strconv"
+
+	"neoteny/pkg/engine/graph"
+	"neoteny/pkg/engine/safetensors"
+)
+
+// checkpointFormat is raised when older programs could not read a checkpoint.
+const checkpointFormat = "neoteny-life/1"
+
+// Save writes a checkpoint: a safetensors file with every persistent variable,
+// and what else the life is in its metadata.
+func (l *Life) Save(w io.Writer) error {
+	f := &safetensors.File{}
+	for _, v := range l.learner.Store().Vars() {
+		if v.Keep != graph.Persistent {
+			continue
+		}
+		f.Tensors = append(f.Tensors, safetensors.Tensor{Name: v.Name, DType: v.Type.String(), Shape: v.Shape, Data: varBytes(v)})
+	}
+	rows, err := l.rec.hashState()
+	if err != nil {
+		return fmt.Errorf("save checkpoint: %w", err)
+	}
+	digest := l.digest()
+	f.Metadata = map[string]string{
+		"format":   checkpointFormat,
+		"numerics": strconv.Itoa(NumericsVersion),
+		"spec":     specDigest(l.spec),
+		"seed":     strconv.FormatUint(uint64(l.seed), 10),
+		"step":     strconv.FormatInt(l.step, 10),
+		"rows":     hex.EncodeToString(rows),
+		"state":    hex.EncodeToString(digest[:]),
+	}
+	if err := safetensors.Encode(w, f); err != nil {
+		return fmt.Errorf("save checkpoint: %w", err)
+	}
+	return nil
+}
+
+// Load restores a checkpoint of the same spec and seed into a life. On an error
+// the life is not usable.
+func (l *Life) Load(b []byte) error {
+	f, err := safetensors.Decode(b)
+	if err != nil {
+		return fmt.Errorf("load checkpoint: %w", err)
+	}
+	want := map[string]string{
+		"format":   checkpointFormat,
+		"numerics": strconv.Itoa(NumericsVersion),
+		"spec":     specDigest(l.spec),
+		"seed":     strconv.FormatUint(uint64(l.seed), 10),
+	}
+	for _, k := range []string{"format", "numerics", "spec", "seed"} {
+		if got := f.Metadata[k]; got != want[k] {
+			return fmt.Errorf("load checkpoint: its %s is %q, this run's is %q", k, got, want[k])
+		}
+	}
+	step, err := strconv.ParseInt(f.Metadata["step"], 10, 64)
+	if err != nil || step < 0 || step > l.spec.Steps() {
+		return fmt.Errorf("load checkpoint: step %q is not in the run of %d steps", f.Metadata["step"], l.spec.Steps())
+	}
+	tensors := map[string]safetensors.Tensor{}
+	for _, t := range f.Tensors {
+		tensors[t.Name] = t
+	}
+	for _, v := range l.learner.Store().Vars() {
+		if v.Keep != graph.Persistent {
+			continue
+		}
+		t, ok := tensors[v.Name]
+		if !ok {
+			return fmt.Errorf("load checkpoint: variable %s is missing", v.Name)
+		}
+		if t.DType != v.Type.String() || !v.Shape.Equal(t.Shape) {
+			return fmt.Errorf("load checkpoint: variable %s is %s %v, must be %s %v", v.Name, t.DType, t.Shape, v.Type, v.Shape)
+		}
+		setVar(v, t.Data)
+		delete(tensors, v.Name)
+	}
+	for name := range tensors {
+		return fmt.Errorf("load checkpoint: variable %s is not of this learner", name)
+	}
+	rows, err := hex.DecodeString(f.Metadata["rows"])
+	if err == nil {
+		err = l.rec.setHashState(rows)
+	}
+	if err != nil {
+		return fmt.Errorf("load checkpoint: digest of rows: %w", err)
+	}
+	if digest := l.digest(); hex.EncodeToString(digest[:]) != f.Metadata["state"] {
+		return fmt.Errorf("load checkpoint: the values do not have the digest that it names: the file was altered")
+	}
+	l.step = step
+	l.entered = -1
+	return nil
+}
+
+func specDigest(s *Spec) string {
+	d := sha256.Sum256(s.canonicalJSON())
+	return hex.EncodeToString(d[:])
+}
+
+// varBytes returns a variable's elements, little endian.
+func varBytes(v *graph.Var) []byte {
+	switch v.Type {
+	case graph.F32:
+		b := make([]byte, 4*len(v.F32))
+		for i, x := range v.F32 {
+			binary.LittleEndian.PutUint32(b[4*i:], math.Float32bits(x))
+		}
+		return b
+	case graph.F64:
+		b := make([]byte, 8*len(v.F64))
+		for i, x := range v.F64 {
+			binary.LittleEndian.PutUint64(b[8*i:], math.Float64bits(x))
+		}
+		return b
+	case graph.I32:
+		b := make([]byte, 4*len(v.I32))
+		for i, x := range v.I32 {
+			binary.LittleEndian.PutUint32(b[4*i:], uint32(x))
+		}
+		return b
+	}
+	return v.U8
+}
+
+// setVar is the reverse of varBytes; b has the variable's length.
+func setVar(v *graph.Var, b []byte) {
+	switch v.Type {
+	case graph.F32:
+		for i := range v.F32 {
+			v.F32[i] = math.Float32frombits(binary.LittleEndian.Uint32(b[4*i:]))
+		}
+	case graph.F64:
+		for i := range v.F64 {
+			v.F64[i] = math.Float64frombits(binary.LittleEndian.Uint64(b[8*i:]))
+		}
+	case graph.I32:
+		for i := range v.I32 {
+			v.I32[i] = int32(binary.LittleEndian.Uint32(b[4*i:]))
+		}
+	case graph.U8:
+		copy(v.U8, b)
+	}
+}

@@ -1,0 +1,47 @@
+// Package learner has the contract between what lives (a network with its
+// learning rule, optimiser and methods, or a system of its own) and what makes
+// it live: the life, its methods and its probes.
+package learner
+
+import (
+	"neoteny/pkg/engine/graph"
+	"neoteny/pkg/engine/stream"
+)
+
+// Learner is what lives through a stream.
+type Learner interface {
+	// Step makes one update on s.Batch and fills in the results of s.
+	Step(s *Step) error
+	// EndTask tells the learner that the task of s has ended with its last step.
+	EndTask(s *Step) error
+	// Evaluate runs the network on a batch without learning from it. The result
+	// is valid until the next Evaluate of the same batch size.
+	Evaluate(b *stream.Batch) (*Evaluation, error)
+	// Store holds all state: what a checkpoint keeps is its persistent
+	// variables.
+	Store() *graph.Store
+}
+
+// Step is one update: where it stands in the run, its batch, and what came of
+// it. Results are those of the forward pass before the update, so that they
+// measure online performance.
+type Step struct {
+	Index    int64 // since the start of the run
+	Task     int
+	TaskStep int64 // since the start of the task
+	LastStep bool  // of its task
+	Batch    *stream.Batch
+
+	Loss     float32     // mean over the batch, without penalties
+	Correct  []float32   // [n] 1 where the largest logit is at the label; classification
+	Features [][]float32 // [n][units] per group of hidden units
+}
+
+// Evaluation is a forward pass for measurements.
+type Evaluation struct {
+	N        int
+	Losses   []float32   // [n]
+	Correct  []float32   // [n]; classification
+	Output   []float32   // [n][outputs]
+	Features [][]float32 // [n][units] per group of hidden units
+}

@@ -1,0 +1,266 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"hash"
+	"math"
+
+	"neoteny/pkg/engine/data"
+	"neoteny/pkg/engine/graph"
+	"neoteny/pkg/engine/learner"
+	"neoteny/pkg/engine/rng"
+	"neoteny/pkg/engine/stream"
+)
+
+// NumericsVersion is raised whenever a bit of any result may change. Results
+// of different versions are not compared, and workers take only work of their
+// own.
+const NumericsVersion = 1
+
+// Env is what a run needs beyond its spec.
+type Env struct {
+	Seed uint32
+	Data data.Source
+}
+
+// Sink takes what a life emits. An error from a sink ends Advance and comes
+// back as a [SinkError].
+type Sink interface {
+	// Rows takes the values of a stretch of steps; r is valid during the call.
+	Rows(r Rows) error
+	// Boundary takes the end of a task, after the rows of its last step.
+	Boundary(b Boundary) error
+}
+
+// Boundary is the end of a task: digests of state and rows, and the task's row
+// of the task table.
+type Boundary struct {
+	Task  int
+	Step  int64    // steps done so far
+	State [32]byte // SHA-256 of every persistent variable
+	Rows  [32]byte // SHA-256 of the metric rows since the last boundary
+	// Table has one value per column: the mean (or last, or max) of its values
+	// in the task, NaN where there was none.
+	Table []float64
+}
+
+// SinkError is an error of a sink: not the run's fault.
+type SinkError struct{ Err error }
+
+func (e *SinkError) Error() string { return "sink: " + e.Err.Error() }
+
+// Unwrap returns the sink's error.
+func (e *SinkError) Unwrap() error { return e.Err }
+
+// Life is one run: a learner living through a stream under the eyes of its
+// probes. It is a pure function of spec and seed: however it is cut, saved and
+// restored, its rows and digests are the same bits. It is for one goroutine.
+type Life struct {
+	spec    *Spec
+	seed    uint32
+	data    data.Source
+	stream  stream.Stream
+	learner learner.Learner
+	rec     *recorder
+
+	step    int64 // steps done
+	entered int   // task that the stream is in, -1 for none
+	batch   *stream.Batch
+	samples map[int]*stream.Batch
+	now     learner.Step
+}
+
+// New builds a life at step 0.
+func New(spec *Spec, env Env) (*Life, error) {
+	seed := uint64(env.Seed)
+	l := &Life{spec: spec, seed: env.Seed, data: env.Data, entered: -1, samples: map[int]*stream.Batch{}}
+	var err error
+	l.stream, err = spec.stream.Build(stream.Env{
+		Data: env.Data,
+		Key:  func(purpose string) rng.Key { return rng.New(seed, "stream/"+purpose) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	store := graph.NewStore()
+	sup, probes, err := newSupervised(spec, seed, store)
+	if err != nil {
+		return nil, err
+	}
+	l.learner = sup
+	if l.rec, err = newRecorder(spec, probes, store); err != nil {
+		return nil, err
+	}
+	l.batch = stream.NewBatch(spec.info, spec.info.Batch)
+	return l, nil
+}
+
+// Step returns how many steps are done.
+func (l *Life) Step() int64 { return l.step }
+
+// Columns names the series that the life emits, in order.
+func (l *Life) Columns() []Column { return l.rec.columns }
+
+// Advance lives on until the given step. When ctx ends it returns the context's
+// error after a whole step: the life may be saved, or advanced further. Rows
+// of all steps done have gone to the sink when it returns.
+func (l *Life) Advance(ctx context.Context, until int64, sink Sink) error {
+	if until > l.spec.Steps() {
+		return fmt.Errorf("advance to step %d: the run has %d steps", until, l.spec.Steps())
+	}
+	l.rec.start(l.step)
+	done := ctx.Done()
+	for l.step < until {
+		select {
+		case <-done:
+			if err := l.rec.flush(l.step, sink); err != nil {
+				return err
+			}
+			return ctx.Err()
+		default:
+		}
+		if err := l.one(sink); err != nil {
+			return err
+		}
+		if l.step-l.rec.rows.First >= chunk {
+			if err := l.rec.flush(l.step, sink); err != nil {
+				return err
+			}
+		}
+	}
+	return l.rec.flush(l.step, sink)
+}
+
+// one makes one step.
+func (l *Life) one(sink Sink) error {
+	task, taskStep := int(l.step/l.spec.info.StepsPerTask), l.step%l.spec.info.StepsPerTask
+	if l.entered != task {
+		if err := l.stream.Enter(task); err != nil {
+			return fmt.Errorf("task %d: %w", task, err)
+		}
+		l.entered = task
+	}
+	if taskStep == 0 {
+		if err := l.measure(true, false); err != nil {
+			return fmt.Errorf("task %d: %w", task, err)
+		}
+	}
+	l.stream.Batch(taskStep, l.batch)
+	s := &l.now
+	*s = learner.Step{Index: l.step, Task: task, TaskStep: taskStep, LastStep: taskStep == l.spec.info.StepsPerTask-1, Batch: l.batch}
+	if err := l.learner.Step(s); err != nil {
+		return err
+	}
+	l.rec.step(s)
+	if err := l.measure(false, s.LastStep); err != nil {
+		return fmt.Errorf("step %d (task %d): %w", l.step, task, err)
+	}
+	l.step++
+	if !s.LastStep {
+		return nil
+	}
+	if err := l.learner.EndTask(s); err != nil {
+		return fmt.Errorf("end of task %d: %w", task, err)
+	}
+	if err := l.rec.flush(l.step, sink); err != nil {
+		return err
+	}
+	b := Boundary{Task: task, Step: l.step}
+	b.Table, b.Rows = l.rec.endTask()
+	b.State = l.digest()
+	if err := sink.Boundary(b); err != nil {
+		return &SinkError{err}
+	}
+	return nil
+}
+
+// measure runs the probes that are due to look at the learner at rest, before
+// or after the step that l.step stands at.
+func (l *Life) measure(taskStart, taskEnd bool) error {
+	for i := range l.rec.probes {
+		p := &l.rec.probes[i]
+		if !p.due(l.step, taskStart, taskEnd) {
+			continue
+		}
+		var e *learner.Evaluation
+		if n := p.measurer.Samples(); n > 0 {
+			b := l.samples[n]
+			if b == nil {
+				b = stream.NewBatch(l.spec.info, n)
+				l.samples[n] = b
+			}
+			l.stream.Sample(b)
+			var err error
+			if e, err = l.learner.Evaluate(b); err != nil {
+				return err
+			}
+		}
+		if err := p.measurer.Measure(e, p.values); err != nil {
+			return fmt.Errorf("%s: %w", l.spec.probes[i].Path, err)
+		}
+		for k, v := range p.values {
+			l.rec.emit(p.first+k, l.step, v)
+		}
+	}
+	return nil
+}
+
+// digest hashes the persistent variables: names, types, shapes and bytes, in
+// the order in which they were made.
+func (l *Life) digest() [32]byte {
+	h := sha256.New()
+	for _, v := range l.learner.Store().Vars() {
+		if v.Keep == graph.Persistent {
+			fmt.Fprintf(h, "%s %s %s\n", v.Name, v.Type, v.Shape)
+			hashVar(h, v)
+		}
+	}
+	var d [32]byte
+	h.Sum(d[:0])
+	return d
+}
+
+func hashVar(h hash.Hash, v *graph.Var) {
+	var buf [8192]byte
+	n := 0
+	flush := func(need int) {
+		if n+need > len(buf) {
+			h.Write(buf[:n])
+			n = 0
+		}
+	}
+	for _, x := range v.F32 {
+		flush(4)
+		binary.LittleEndian.PutUint32(buf[n:], math.Float32bits(x))
+		n += 4
+	}
+	for _, x := range v.F64 {
+		flush(8)
+		binary.LittleEndian.PutUint64(buf[n:], math.Float64bits(x))
+		n += 8
+	}
+	for _, x := range v.I32 {
+		flush(4)
+		binary.LittleEndian.PutUint32(buf[n:], uint32(x))
+		n += 4
+	}
+	h.Write(buf[:n])
+	h.Write(v.U8)
+}
+
+// Fork returns a second life in the same state, which goes its own way.
+func (l *Life) Fork() (*Life, error) {
+	var buf bytes.Buffer
+	if err := l.Save(&buf); err != nil {
+		return nil, err
+	}
+	f, err := New(l.spec, Env{Seed: l.seed, Data: l.data})
+	if err != nil {
+		return nil, err
+	}
+	return f, f.Load(buf.Bytes())
+}

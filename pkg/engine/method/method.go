@@ -1,0 +1,140 @@
+// Package method has the hooks by which an intervention (continual backprop,
+// L2, replay, …) takes part in a learner's life. Methods register themselves;
+// each is one file in package methods.
+//
+// A method implements any subset of the hook interfaces; they are found once,
+// when the life is built, and run in the order of the spec. State lives in
+// store variables made with [Env.State], so it is checkpointed and digested
+// without further ado. Hooks that run every step must not allocate.
+package method
+
+import (
+	"neoteny/pkg/engine/component"
+	"neoteny/pkg/engine/graph"
+	"neoteny/pkg/engine/learner"
+	"neoteny/pkg/engine/nn"
+	"neoteny/pkg/engine/optim"
+	"neoteny/pkg/engine/rng"
+	"neoteny/pkg/engine/stream"
+)
+
+// Method is an intervention on a learner: any of the hooks below.
+type Method any
+
+// Builder changes the network before its parameters are made. It is implemented
+// by a method's configuration, because the method itself is built with the
+// network at hand.
+type Builder interface {
+	Build(bp *nn.Blueprint) error
+}
+
+// Batcher changes the batch before the step, in place.
+type Batcher interface {
+	Batch(s *learner.Step) error
+}
+
+// Losser adds a differentiable scalar term to the training loss.
+type Losser interface {
+	Loss(t *Trace) graph.Node
+}
+
+// GradientUpdater transforms a parameter's gradient element by element, before
+// the optimiser.
+type GradientUpdater interface {
+	UpdateGradient(u *optim.Update) graph.Node
+}
+
+// WeightUpdater transforms a parameter's new weight element by element, after
+// the optimiser. u.W is still the weight before the step.
+type WeightUpdater interface {
+	UpdateWeight(u *optim.Update, w graph.Node) graph.Node
+}
+
+// SecondGradient asks for gradients of another batch of the given size, which
+// the method then takes with [Gradients.On] from AfterBackward or Around.
+type SecondGradient interface {
+	GradientBatch() int
+	UseGradients(g Gradients)
+}
+
+// Gradients computes the training loss's gradient on any batch of the size that
+// was asked for.
+type Gradients interface {
+	// On returns one gradient per parameter, valid until the next call.
+	On(b *stream.Batch) ([][]float32, error)
+}
+
+// AfterBackward sees and edits whole gradients before they are used: one slice
+// per parameter of the network.
+type AfterBackward interface {
+	AfterBackward(s *learner.Step, gradients [][]float32) error
+}
+
+// AfterStep sees and edits the network after the update.
+type AfterStep interface {
+	AfterStep(s *learner.Step) error
+}
+
+// Around wraps the step: it calls next any number of times.
+type Around interface {
+	Around(s *learner.Step, next func() error) error
+}
+
+// TaskBoundary is told that a task has ended; s is its last step.
+type TaskBoundary interface {
+	TaskBoundary(s *learner.Step) error
+}
+
+// Evaluator changes the network's output in evaluations: a node of the same
+// shape.
+type Evaluator interface {
+	Evaluate(b *graph.Builder, a nn.Activations) graph.Node
+}
+
+// UnitResetter is implemented by methods that reinitialise single weights, so
+// that optimisers count steps weight by weight.
+type UnitResetter interface {
+	ResetsUnits()
+}
+
+// Trace is the training program while it is being traced.
+type Trace struct {
+	B       *graph.Builder
+	X       graph.Node // [n][inputs]
+	Net     nn.Activations
+	Network nn.Network
+	Loss    graph.Node // scalar, before the method's term
+	Tracer  *optim.Tracer
+}
+
+// Env is what a method is built in.
+type Env struct {
+	Store        *graph.Store
+	Network      nn.Network
+	Classes      int // 0 for regression
+	Batch        int
+	StepsPerTask int64
+	States       *optim.States
+	// Key returns the random key of a purpose of this method.
+	Key func(purpose string) rng.Key
+	// Scope is the prefix of the method's variables, unique in the learner.
+	Scope string
+}
+
+// State makes a persistent variable of the method.
+func (e Env) State(name string, t graph.DType, shape ...int) *graph.Var {
+	return e.Store.New(e.Scope+"/"+name, t, graph.Persistent, shape...)
+}
+
+var registry = component.NewRegistry[Env, Method]("method")
+
+// Register adds a method; see [component.Add].
+func Register[C component.Config](info component.Info, def C, presets map[string]C, build func(C, Env) (Method, error)) {
+	component.Add(registry, info, def, presets, build)
+}
+
+// Resolved is a method of a spec, ready to build.
+type Resolved = component.Resolved[Env, Method]
+
+// Resolve decodes the method object that stands at path in a spec.
+func Resolve(path string, raw map[string]any) (*Resolved, error) { return registry.Resolve(path, raw) }

@@ -1,0 +1,78 @@
+package optim
+
+import (
+	"errors"
+
+	"neoteny/pkg/engine/component"
+	"neoteny/pkg/engine/graph"
+)
+
+func init() {
+	Register(component.Info{
+		Name:    "adam",
+		Paper:   "Kingma & Ba 2015, algorithm 1",
+		Summary: "Adam: steps scaled by bias-corrected moments of the gradient",
+	}, adamConfig{LR: 1e-3, Beta1: 0.9, Beta2: 0.999, Epsilon: 1e-8}, nil, func(c adamConfig) Optimizer { return &adam{c, 0} })
+	Register(component.Info{
+		Name:    "adamw",
+		Paper:   "Loshchilov & Hutter 2019, algorithm 2 (as torch.optim.AdamW)",
+		Summary: "Adam with decoupled weight decay: w ← w·(1 − lr·weight_decay) first",
+	}, adamWConfig{LR: 1e-3, Beta1: 0.9, Beta2: 0.999, Epsilon: 1e-8, WeightDecay: 0.01}, map[string]adamWConfig{
+		"upgd-input-permuted-mnist": {LR: 1e-4, Beta1: 0, Beta2: 0.99, Epsilon: 1e-8, WeightDecay: 0},
+	}, func(c adamWConfig) Optimizer {
+		return &adam{adamConfig{c.LR, c.Beta1, c.Beta2, c.Epsilon}, c.WeightDecay}
+	})
+}
+
+type adamConfig struct {
+	LR      float64 `json:"lr" doc:"step size"`
+	Beta1   float64 `json:"beta1" doc:"decay of the first moment"`
+	Beta2   float64 `json:"beta2" doc:"decay of the second moment"`
+	Epsilon float64 `json:"epsilon" doc:"added to the root of the second moment"`
+}
+
+func (c adamConfig) Validate() error {
+	var eps error
+	if !(c.Epsilon > 0 && c.Epsilon <= 1) {
+		eps = component.Fieldf("epsilon", "must be above 0 and at most 1, is %v", c.Epsilon)
+	}
+	return errors.Join(checkLR(c.LR), checkDecay("beta1", c.Beta1), checkDecay("beta2", c.Beta2), eps)
+}
+
+type adamWConfig struct {
+	LR          float64 `json:"lr" doc:"step size"`
+	Beta1       float64 `json:"beta1" doc:"decay of the first moment"`
+	Beta2       float64 `json:"beta2" doc:"decay of the second moment"`
+	Epsilon     float64 `json:"epsilon" doc:"added to the root of the second moment"`
+	WeightDecay float64 `json:"weight_decay" doc:"fraction of lr by which weights shrink each step"`
+}
+
+func (c adamWConfig) Validate() error {
+	return errors.Join(adamConfig{c.LR, c.Beta1, c.Beta2, c.Epsilon}.Validate(), checkNotNegative("weight_decay", c.WeightDecay))
+}
+
+type adam struct {
+	cfg   adamConfig
+	decay float64
+}
+
+// Update returns the Adam step:
+//
+//	m ← β₁m + (1−β₁)g    v ← β₂v + (1−β₂)g²
+//	w ← w·(1 − lr·decay) − lr · m/(1−β₁ᵗ) / (√(v/(1−β₂ᵗ)) + ε)
+func (o *adam) Update(u *Update) graph.Node {
+	b := u.B
+	b1, b2 := float32(o.cfg.Beta1), float32(o.cfg.Beta2)
+	ms, vs := u.State("m", 0), u.State("v", 0)
+	m := b.Add(b.Scale(b1, b.Read(ms)), b.Scale(float32(1-o.cfg.Beta1), u.G))
+	v := b.Add(b.Scale(b2, b.Read(vs)), b.Scale(float32(1-o.cfg.Beta2), b.Square(u.G)))
+	b.Assign(ms, m)
+	b.Assign(vs, v)
+	mHat := b.Div(m, u.Correction("correction1", o.cfg.Beta1))
+	vHat := b.Div(v, u.Correction("correction2", o.cfg.Beta2))
+	w := u.W
+	if o.decay != 0 {
+		w = b.Scale(float32(1-o.cfg.LR*o.decay), w)
+	}
+	return b.Sub(w, b.Div(b.Scale(float32(o.cfg.LR), mHat), b.Add(b.Sqrt(vHat), b.Const(float32(o.cfg.Epsilon)))))
+}

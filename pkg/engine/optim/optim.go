@@ -1,0 +1,177 @@
+// Package optim has optimisers: element-wise update rules, written as graph
+// expressions of one parameter's weight, gradient and state, so that they can
+// be compiled into the training program.
+package optim
+
+import (
+	"neoteny/pkg/engine/component"
+	"neoteny/pkg/engine/graph"
+	"neoteny/pkg/engine/nn"
+	"neoteny/pkg/engine/rng"
+)
+
+// Optimizer turns gradients into new weights.
+type Optimizer interface {
+	// Update returns the new value of u.W; state is kept through u.
+	Update(u *Update) graph.Node
+}
+
+// Update is the element-wise update of one parameter, being traced.
+type Update struct {
+	B     *graph.Builder
+	Param *nn.Param
+	W     graph.Node // weight before the step
+	G     graph.Node // gradient, as methods earlier in the spec left it
+
+	store   *graph.Store
+	states  *States
+	initial func(*nn.Param) *graph.Var
+	key     func(purpose string) rng.Key
+	scope   string
+}
+
+// State returns a per-weight state array of this parameter, made at first use
+// with every element at reset, the value it goes back to when a method
+// reinitialises the weight. Read it with u.B.Read, write it with u.B.Assign.
+func (u *Update) State(name string, reset float32) *graph.Var {
+	full := u.scope + "/" + name + "/" + u.Param.Var.Name
+	if v := u.store.Lookup(full); v != nil {
+		return v
+	}
+	v := u.store.New(full, graph.F32, graph.Persistent, u.Param.Var.Shape...)
+	for i := range v.F32 {
+		v.F32[i] = reset
+	}
+	u.states.byParam[u.Param] = append(u.states.byParam[u.Param], state{v, reset})
+	return v
+}
+
+// Correction returns 1 − decay^t after t steps since the start, or since the
+// weight was reinitialised, which bias corrections divide by. It is one number
+// for the whole parameter unless a method reinitialises single weights. The
+// recursion c ← decay·c + (1 − decay) is exact where 1 − decay^t would cancel.
+func (u *Update) Correction(name string, decay float64) graph.Node {
+	full := u.scope + "/" + name + "/" + u.Param.Var.Name
+	v := u.store.Lookup(full)
+	if v == nil {
+		if u.states.PerWeight {
+			v = u.State(name, 0)
+		} else {
+			v = u.store.New(full, graph.F32, graph.Persistent)
+		}
+	}
+	now := u.B.Add(u.B.Scale(float32(decay), u.B.Read(v)), u.B.Const(float32(1-decay)))
+	u.B.Assign(v, now)
+	return now
+}
+
+// Initial returns the parameter's value at the start of the run.
+func (u *Update) Initial() graph.Node { return u.B.Read(u.initial(u.Param)) }
+
+// Noise returns one standard normal per weight and step.
+func (u *Update) Noise(purpose string) graph.Node {
+	return u.B.Normal(u.key(u.scope+"/"+purpose+"/"+u.Param.Var.Name), u.Param.Var.Shape...)
+}
+
+// States knows the per-weight state of every parameter, so that methods can
+// reset what belongs to a weight that they reinitialise.
+type States struct {
+	// PerWeight asks optimisers to count steps weight by weight; set before
+	// the first update is traced, when a method reinitialises single weights.
+	PerWeight bool
+	byParam   map[*nn.Param][]state
+}
+
+type state struct {
+	v     *graph.Var
+	reset float32
+}
+
+// Reset puts the state of elements [from, to) of a parameter back to its
+// start.
+func (s *States) Reset(p *nn.Param, from, to int) {
+	for _, st := range s.byParam[p] {
+		for i := from; i < to; i++ {
+			st.v.F32[i] = st.reset
+		}
+	}
+}
+
+// Tracer makes the Updates of one learner.
+type Tracer struct {
+	Store   *graph.Store
+	States  *States
+	Key     func(purpose string) rng.Key
+	initial map[*nn.Param]*graph.Var
+}
+
+// NewTracer returns a tracer whose parameters have their initial values now:
+// it is made before the first step and before a checkpoint is restored.
+func NewTracer(store *graph.Store, key func(purpose string) rng.Key) *Tracer {
+	return &Tracer{
+		Store: store, Key: key,
+		States:  &States{byParam: map[*nn.Param][]state{}},
+		initial: map[*nn.Param]*graph.Var{},
+	}
+}
+
+// Update returns the update of one parameter for the optimiser or a method;
+// scope keeps the states of the two apart.
+func (t *Tracer) Update(b *graph.Builder, p *nn.Param, scope string, w, g graph.Node) *Update {
+	return &Update{
+		B: b, Param: p, W: w, G: g,
+		store: t.Store, states: t.States, initial: t.Initial, key: t.Key, scope: scope,
+	}
+}
+
+// Initial returns a variable that holds a parameter's initial value.
+func (t *Tracer) Initial(p *nn.Param) *graph.Var {
+	if v := t.initial[p]; v != nil {
+		return v
+	}
+	v := t.Store.New("initial/"+p.Var.Name, graph.F32, graph.Derived, p.Var.Shape...)
+	copy(v.F32, p.Var.F32)
+	t.initial[p] = v
+	return v
+}
+
+// Env is what an optimiser is built in; optimisers need nothing beyond their
+// configuration.
+type Env struct{}
+
+var registry = component.NewRegistry[Env, Optimizer]("optimizer")
+
+// Register adds an optimiser; see [component.Add].
+func Register[C component.Config](info component.Info, def C, presets map[string]C, build func(C) Optimizer) {
+	component.Add(registry, info, def, presets, func(c C, _ Env) (Optimizer, error) { return build(c), nil })
+}
+
+// Resolved is an optimiser of a spec, ready to build.
+type Resolved = component.Resolved[Env, Optimizer]
+
+// Resolve decodes the optimiser object that stands at path in a spec.
+func Resolve(path string, raw map[string]any) (*Resolved, error) { return registry.Resolve(path, raw) }
+
+// checkLR is shared by the optimisers' Validate.
+func checkLR(lr float64) error {
+	if !(lr > 0 && lr <= 1e3) {
+		return component.Fieldf("lr", "must be above 0 and at most 1000, is %v", lr)
+	}
+	return nil
+}
+
+// checkDecay checks a decay factor in [0, 1).
+func checkDecay(name string, v float64) error {
+	if !(v >= 0 && v < 1) {
+		return component.Fieldf(name, "must be in [0, 1), is %v", v)
+	}
+	return nil
+}
+
+// checkNotNegative checks a number that may be 0.
+func checkNotNegative(name string, v float64) error {
+	if !(v >= 0 && v <= 1e6) {
+		return component.Fieldf(name, "must be between 0 and 1e6, is %v", v)
+	}
+	return nil
+}

@@ -1,0 +1,99 @@
+// Package probe has measurements: what of a learner's life is recorded. Probes
+// register themselves; each is one file in package probes.
+package probe
+
+import (
+	"fmt"
+
+	"neoteny/pkg/engine/component"
+	"neoteny/pkg/engine/graph"
+	"neoteny/pkg/engine/learner"
+	"neoteny/pkg/engine/nn"
+)
+
+// Probe is a measurement: a Stepper or a Measurer, possibly a Tracer.
+type Probe interface {
+	// Columns names the values that the probe fills in, in order.
+	Columns() []Column
+}
+
+// Column names one series of values.
+type Column struct {
+	Metric string // snake_case
+	Layer  string // empty for the whole network
+}
+
+// String returns metric or metric/layer.
+func (c Column) String() string {
+	if c.Layer == "" {
+		return c.Metric
+	}
+	return c.Metric + "/" + c.Layer
+}
+
+// Stepper measures every training step, from what the step leaves behind. It
+// must not allocate.
+type Stepper interface {
+	Step(s *learner.Step, values []float32)
+}
+
+// Measurer measures the learner at rest: at the end (or start) of a task, or
+// every so many steps.
+type Measurer interface {
+	// Samples is how many examples of the current task it evaluates; with 0
+	// Measure gets a nil evaluation.
+	Samples() int
+	Measure(e *learner.Evaluation, values []float32) error
+}
+
+// Tracer adds outputs to the training program, for a Stepper to read.
+type Tracer interface {
+	// Trace is called once, while the training program is traced; gradients
+	// are those of the loss with all penalties, parallel to the network's
+	// parameters.
+	Trace(b *graph.Builder, gradients []graph.Node)
+	// Traced hands over the compiled program.
+	Traced(p *graph.Program)
+}
+
+// Info describes a probe. Metrics are the metric names that it may emit.
+type Info struct {
+	component.Info
+	Metrics []string
+	Every   string // default schedule: "step" or "task"
+	At      string // default point for "task": "start" or "end"
+}
+
+// Env is what a probe is built in.
+type Env struct {
+	Network nn.Network
+	Classes int
+	Batch   int
+}
+
+var (
+	registry = component.NewRegistry[Env, Probe]("probe")
+	infos    = map[string]Info{}
+)
+
+// Register adds a probe; see [component.Add].
+func Register[C component.Config](info Info, def C, presets map[string]C, build func(C, Env) (Probe, error)) {
+	if len(info.Metrics) == 0 || (info.Every != "step" && info.Every != "task") || (info.Every == "task" && info.At != "start" && info.At != "end") {
+		panic(fmt.Sprintf("probe: %s: metrics %v, every %q, at %q", info.Name, info.Metrics, info.Every, info.At))
+	}
+	component.Add(registry, info.Info, def, presets, build)
+	infos[info.Name] = info
+}
+
+// Resolved is a probe of a spec, ready to build.
+type Resolved = component.Resolved[Env, Probe]
+
+// Resolve decodes the probe object that stands at path in a spec, without the
+// parameters of its schedule.
+func Resolve(path string, raw map[string]any) (*Resolved, Info, error) {
+	r, err := registry.Resolve(path, raw)
+	if err != nil {
+		return nil, Info{}, err
+	}
+	return r, infos[r.Name], nil
+}

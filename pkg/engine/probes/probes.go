@@ -1,0 +1,2 @@
+// Package probes has the measurements that come with neoteny, one file each.
+package probes

@@ -1,0 +1,307 @@
+package engine
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"neoteny/pkg/engine/component"
+	"neoteny/pkg/engine/method"
+	"neoteny/pkg/engine/nn"
+	"neoteny/pkg/engine/optim"
+	"neoteny/pkg/engine/probe"
+	"neoteny/pkg/engine/rule"
+	"neoteny/pkg/engine/stream"
+	"neoteny/pkg/engine/tensor"
+)
+
+// RawSpec is what a run is made of, as JSON objects: numbers are float64.
+type RawSpec struct {
+	Stream      map[string]any
+	Environment map[string]any
+	Learner     map[string]any
+	Probes      []map[string]any
+}
+
+// Spec is a run's specification, decoded and checked, with every default
+// filled in. It is immutable and may be shared.
+type Spec struct {
+	stream    *stream.Resolved
+	info      stream.Info
+	loss      string
+	network   *nn.Resolved
+	rule      *rule.Resolved
+	optimizer *optim.Resolved
+	methods   []*method.Resolved
+	probes    []probeSpec
+}
+
+type probeSpec struct {
+	*probe.Resolved
+	info     probe.Info
+	schedule schedule
+}
+
+// maxParams bounds a network before anything is allocated (4 GiB of float32).
+const maxParams = tensor.MaxElems
+
+// Resolve decodes and checks a spec. All mistakes are reported together, each
+// a [component.FieldError] with the path of the field from the spec's root.
+func Resolve(raw RawSpec) (*Spec, error) {
+	s := &Spec{}
+	var errs []error
+	note := func(err error) bool {
+		if err != nil {
+			errs = append(errs, err)
+		}
+		return err == nil
+	}
+	if len(raw.Environment) > 0 {
+		note(component.Fieldf("environment", "this version has no environments; use a stream"))
+	}
+	if len(raw.Stream) == 0 {
+		note(component.Fieldf("stream", "missing: say where tasks come from, for example {kind: permuted, dataset: mnist}"))
+	} else {
+		var err error
+		if s.stream, err = stream.Resolve("stream", raw.Stream); note(err) {
+			s.info, err = s.stream.Config.(stream.Config).Info()
+			if !note(component.At("stream", err)) {
+				s.stream = nil
+			}
+		}
+	}
+	s.resolveLearner(raw.Learner, note)
+	s.resolveProbes(raw.Probes, note)
+	if len(errs) == 0 {
+		note(s.checkNeeds())
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	return s, nil
+}
+
+func (s *Spec) resolveLearner(raw map[string]any, note func(error) bool) {
+	if len(raw) == 0 {
+		note(component.Fieldf("learner", "missing: say what learns, for example {network: {kind: mlp}, optimizer: {kind: sgd}}"))
+		return
+	}
+	known := []string{"network", "rule", "optimizer", "methods", "loss"}
+	for _, k := range slices.Sorted(maps.Keys(raw)) {
+		switch {
+		case k == "kind":
+			note(component.Fieldf("learner.kind", "this version has no learners of a kind of their own; give network, rule, optimizer and methods"))
+		case !slices.Contains(known, k):
+			note(component.Fieldf("learner."+k, "unknown field%s (have: network, rule, optimizer, methods, loss)", component.DidYouMean(k, known)))
+		}
+	}
+	object := func(name string, def map[string]any) map[string]any {
+		v, ok := raw[name]
+		if !ok {
+			if def == nil {
+				note(component.Fieldf("learner."+name, "missing"))
+			}
+			return def
+		}
+		m, ok := v.(map[string]any)
+		if !ok {
+			note(component.Fieldf("learner."+name, "must be an object with a kind, is %s", describe(v)))
+			return nil
+		}
+		return m
+	}
+	var err error
+	if m := object("network", nil); m != nil {
+		s.network, err = nn.Resolve("learner.network", m)
+		note(err)
+	}
+	if m := object("rule", map[string]any{"kind": "backprop"}); m != nil {
+		s.rule, err = rule.Resolve("learner.rule", m)
+		note(err)
+	}
+	if m := object("optimizer", nil); m != nil {
+		s.optimizer, err = optim.Resolve("learner.optimizer", m)
+		note(err)
+	}
+	if v, ok := raw["methods"]; ok {
+		list, ok := v.([]any)
+		if !ok {
+			note(component.Fieldf("learner.methods", "must be a list, is %s", describe(v)))
+		}
+		for i, x := range list {
+			path := fmt.Sprintf("learner.methods[%d]", i)
+			m, ok := x.(map[string]any)
+			if !ok {
+				note(component.Fieldf(path, "must be an object with a kind, is %s", describe(x)))
+				continue
+			}
+			if r, err := method.Resolve(path, m); note(err) {
+				s.methods = append(s.methods, r)
+			}
+		}
+	}
+	s.loss = "auto"
+	if v, ok := raw["loss"]; ok {
+		name, isString := v.(string)
+		if !isString || !slices.Contains([]string{"auto", "cross-entropy", "mse"}, name) {
+			note(component.Fieldf("learner.loss", "must be auto, cross-entropy or mse, is %v", v))
+		}
+		s.loss = name
+	}
+}
+
+func (s *Spec) resolveProbes(raw []map[string]any, note func(error) bool) {
+	seen := map[string]string{}
+	for i, m := range raw {
+		path := fmt.Sprintf("probes[%d]", i)
+		own, common := splitSchedule(m)
+		r, info, err := probe.Resolve(path, own)
+		if !note(err) {
+			continue
+		}
+		sch, err := parseSchedule(common, info)
+		if !note(component.At(path, err)) {
+			continue
+		}
+		for _, name := range info.Metrics {
+			name = sch.rename(name, info)
+			if other, dup := seen[name]; dup {
+				note(component.Fieldf(path, "emits the metric %s, as %s does; give one of them another name with `as: NAME`", name, other))
+			}
+			seen[name] = path
+		}
+		s.probes = append(s.probes, probeSpec{Resolved: r, info: info, schedule: sch})
+	}
+}
+
+// checkNeeds holds what each component needs against what the others provide.
+func (s *Spec) checkNeeds() error {
+	have := map[component.Capability]bool{}
+	if s.info.Classes > 0 {
+		have[component.Classification] = true
+	} else {
+		have[component.Regression] = true
+	}
+	provide := func(info component.Info, config any) {
+		for _, c := range info.Provides {
+			have[c] = true
+		}
+		if p, ok := config.(interface{ Provides() []component.Capability }); ok {
+			for _, c := range p.Provides() {
+				have[c] = true
+			}
+		}
+	}
+	provide(s.stream.Info, s.stream.Config)
+	provide(s.network.Info, s.network.Config)
+	provide(s.rule.Info, s.rule.Config)
+	why := map[component.Capability]string{
+		component.Classification: "a stream with class labels; the stream %q has real targets",
+		component.Regression:     "a stream with real targets; the stream %q has class labels",
+		component.Units:          "a network with hidden units; learner.network has none (stream %q)",
+		component.Gradients:      "a rule that computes gradients (stream %q)",
+	}
+	var errs []error
+	need := func(path string, info component.Info) {
+		for _, c := range info.Needs {
+			if !have[c] {
+				errs = append(errs, component.Fieldf(path, "%s needs "+why[c], info.Name, s.stream.Name))
+			}
+		}
+	}
+	need("learner.network", s.network.Info)
+	need("learner.optimizer", s.optimizer.Info)
+	for _, m := range s.methods {
+		need(m.Path, m.Info)
+	}
+	for _, p := range s.probes {
+		need(p.Path, p.Info)
+	}
+	if s.loss == "cross-entropy" && s.info.Classes == 0 {
+		errs = append(errs, component.Fieldf("learner.loss", "cross-entropy needs a stream with class labels; the stream %q has real targets", s.stream.Name))
+	}
+	if sized, ok := s.network.Config.(interface {
+		ParamCount(inputs, outputs int) int64
+	}); ok {
+		if n := sized.ParamCount(s.info.Input.Elems(), s.info.Outputs); n > maxParams {
+			errs = append(errs, component.Fieldf("learner.network", "has %d parameters, at most %d are allowed", n, int64(maxParams)))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func describe(v any) string {
+	switch v.(type) {
+	case nil:
+		return "empty"
+	case string:
+		return "a string"
+	case float64:
+		return "a number"
+	case bool:
+		return "true or false"
+	case []any:
+		return "a list"
+	}
+	return "an object"
+}
+
+// Canonical returns the spec as JSON objects with every default spelled out;
+// encoding/json of it is the canonical JSON that run keys are made of.
+func (s *Spec) Canonical() map[string]any {
+	methods := make([]any, len(s.methods))
+	for i, m := range s.methods {
+		methods[i] = m.Canonical()
+	}
+	probes := make([]any, len(s.probes))
+	for i, p := range s.probes {
+		m := p.Canonical()
+		maps.Copy(m, p.schedule.canonical())
+		probes[i] = m
+	}
+	return map[string]any{
+		"stream": s.stream.Canonical(),
+		"learner": map[string]any{
+			"network":   s.network.Canonical(),
+			"rule":      s.rule.Canonical(),
+			"optimizer": s.optimizer.Canonical(),
+			"methods":   methods,
+			"loss":      s.loss,
+		},
+		"probes": probes,
+	}
+}
+
+// canonicalJSON returns the canonical JSON of the spec.
+func (s *Spec) canonicalJSON() []byte {
+	b, err := json.Marshal(s.Canonical())
+	if err != nil {
+		panic(fmt.Sprintf("engine: canonical spec: %v", err)) // plain data
+	}
+	return b
+}
+
+// Datasets returns the names of the datasets that the run reads.
+func (s *Spec) Datasets() []string { return s.info.Datasets }
+
+// Tasks returns the number of tasks.
+func (s *Spec) Tasks() int { return s.info.Tasks }
+
+// StepsPerTask returns the number of steps of every task.
+func (s *Spec) StepsPerTask() int64 { return s.info.StepsPerTask }
+
+// Steps returns the number of steps of the run.
+func (s *Spec) Steps() int64 { return int64(s.info.Tasks) * s.info.StepsPerTask }
+
+// Metrics returns the names of the metrics that the run's probes may emit.
+func (s *Spec) Metrics() []string {
+	var names []string
+	for _, p := range s.probes {
+		for _, m := range p.info.Metrics {
+			names = append(names, p.schedule.rename(m, p.info))
+		}
+	}
+	return names
+}

@@ -1,0 +1,112 @@
+// Package stream has task sequences: what a learner is shown, task after task.
+// Streams register themselves; each is one file in package streams.
+package stream
+
+import (
+	"neoteny/pkg/engine/component"
+	"neoteny/pkg/engine/data"
+	"neoteny/pkg/engine/rng"
+	"neoteny/pkg/engine/tensor"
+)
+
+// Stream is a sequence of stationary tasks. A batch is a function of (seed,
+// task, step): a stream holds nothing that a checkpoint would have to keep,
+// and a longer sequence starts with the shorter one.
+type Stream interface {
+	// Enter moves to a task, in any order; what is costly about it (a
+	// permutation, labels) is computed here.
+	Enter(task int) error
+	// Batch fills b with the mini-batch of a step of the entered task.
+	Batch(step int64, b *Batch)
+	// Sample fills b with b.N examples of the entered task, always the same,
+	// for measurements. A stream with fewer examples repeats them.
+	Sample(b *Batch)
+}
+
+// Batch is a mini-batch of n examples.
+type Batch struct {
+	N       int
+	X       []float32 // [n][inputs]
+	Labels  []int32   // [n]; classification
+	Targets []float32 // [n][outputs]; regression
+}
+
+// NewBatch returns room for n examples of a stream.
+func NewBatch(info Info, n int) *Batch {
+	b := &Batch{N: n, X: tensor.Float32s(n * info.Input.Elems())}
+	if info.Classes > 0 {
+		b.Labels = make([]int32, n)
+	} else {
+		b.Targets = tensor.Float32s(n * info.Outputs)
+	}
+	return b
+}
+
+// Info is what the rest of a spec must know of a stream; it follows from the
+// configuration alone, without any data.
+type Info struct {
+	Input        tensor.Shape // of one example
+	Classes      int          // 0 for regression
+	Outputs      int          // logits, or dimensions of the target
+	Tasks        int
+	StepsPerTask int64
+	Batch        int
+	Datasets     []string
+}
+
+// Config is a stream's configuration.
+type Config interface {
+	component.Config
+	// Info describes the stream. It is called on a validated configuration
+	// and reports what does not fit together.
+	Info() (Info, error)
+}
+
+// Env is what a stream is built in.
+type Env struct {
+	// Key returns the random key of a purpose, for example "permutation". It is
+	// made of the run's seed and the purpose, so that every arm sees the same
+	// stream.
+	Key  func(purpose string) rng.Key
+	Data data.Source
+}
+
+var registry = component.NewRegistry[Env, Stream]("stream")
+
+// Register adds a stream; see [component.Add].
+func Register[C Config](info component.Info, def C, presets map[string]C, build func(C, Env) (Stream, error)) {
+	component.Add(registry, info, def, presets, build)
+}
+
+// Resolved is a stream of a spec, ready to build.
+type Resolved = component.Resolved[Env, Stream]
+
+// Resolve decodes the stream object that stands at path in a spec.
+func Resolve(path string, raw map[string]any) (*Resolved, error) { return registry.Resolve(path, raw) }
+
+// MaxTasks and MaxSteps bound how long a run may be.
+const (
+	MaxTasks = 1 << 24
+	MaxSteps = 1 << 40
+)
+
+// CheckLength checks the parameters that most streams share, and returns the
+// steps of a task. It is for use in Validate and Info.
+func CheckLength(tasks, examplesPerTask, batch int) (stepsPerTask int64, err error) {
+	switch {
+	case tasks < 1 || tasks > MaxTasks:
+		return 0, component.Fieldf("tasks", "must be between 1 and %d, is %d", MaxTasks, tasks)
+	case examplesPerTask < 1:
+		return 0, component.Fieldf("examples_per_task", "must be at least 1, is %d", examplesPerTask)
+	case batch < 1 || batch > 1<<16:
+		return 0, component.Fieldf("batch", "must be between 1 and %d, is %d", 1<<16, batch)
+	case examplesPerTask%batch != 0:
+		return 0, component.Fieldf("batch", "%d does not divide the %d examples of a task; take %d examples or another batch",
+			batch, examplesPerTask, examplesPerTask/batch*batch)
+	}
+	steps := int64(examplesPerTask / batch)
+	if steps > MaxSteps/int64(tasks) {
+		return 0, component.Fieldf("tasks", "%d tasks of %d steps are more than %d steps in all", tasks, steps, int64(MaxSteps))
+	}
+	return steps, nil
+}

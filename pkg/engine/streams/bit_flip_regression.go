@@ -1,0 +1,156 @@
+package streams
+
+import (
+	"math/bits"
+
+	"neoteny/pkg/engine/component"
+	"neoteny/pkg/engine/rng"
+	"neoteny/pkg/engine/stream"
+	"neoteny/pkg/engine/tensor"
+)
+
+func init() {
+	stream.Register(component.Info{
+		Name:    "bit-flip-regression",
+		Paper:   "Dohare et al. 2024, Loss of Plasticity in Deep Continual Learning (slowly-changing regression)",
+		Summary: "regress a fixed random threshold network on bits of which most change between tasks only",
+	}, bitFlipConfig{
+		Tasks: 100, ExamplesPerTask: 10000, Batch: 1,
+		Bits: 20, SlowBits: 15, Flip: "one", TargetUnits: 100, Beta: 0.7,
+	}, nil, newBitFlip)
+}
+
+type bitFlipConfig struct {
+	Tasks           int     `json:"tasks" doc:"number of tasks; the slow bits change between them"`
+	ExamplesPerTask int     `json:"examples_per_task" doc:"examples of each task"`
+	Batch           int     `json:"batch" doc:"examples of a step"`
+	Bits            int     `json:"bits" doc:"input bits m, a constant one not counted"`
+	SlowBits        int     `json:"slow_bits" doc:"input bits f that change between tasks only; the others are random in every example"`
+	Flip            string  `json:"flip" doc:"what changes between tasks: one slow bit at random, or every slow bit drawn anew" enum:"one|all"`
+	TargetUnits     int     `json:"target_units" doc:"hidden units of the target network"`
+	Beta            float64 `json:"beta" doc:"threshold of the target's units, as a fraction of their inputs"`
+}
+
+func (c bitFlipConfig) Validate() error {
+	if _, err := stream.CheckLength(c.Tasks, c.ExamplesPerTask, c.Batch); err != nil {
+		return err
+	}
+	switch {
+	case c.Bits < 1 || c.Bits > 64:
+		return component.Fieldf("bits", "must be between 1 and 64, is %d", c.Bits)
+	case c.SlowBits < 1 || c.SlowBits > c.Bits:
+		return component.Fieldf("slow_bits", "must be between 1 and the %d bits, is %d", c.Bits, c.SlowBits)
+	case c.TargetUnits < 1 || c.TargetUnits > 1<<16:
+		return component.Fieldf("target_units", "must be between 1 and %d, is %d", 1<<16, c.TargetUnits)
+	case !(c.Beta >= 0 && c.Beta <= 1):
+		return component.Fieldf("beta", "must be in [0, 1], is %v", c.Beta)
+	}
+	return nil
+}
+
+// Info implements [stream.Config].
+func (c bitFlipConfig) Info() (stream.Info, error) {
+	steps, err := stream.CheckLength(c.Tasks, c.ExamplesPerTask, c.Batch)
+	return stream.Info{
+		Input: tensor.Shape{c.Bits}, Outputs: 1,
+		Tasks: c.Tasks, StepsPerTask: steps, Batch: c.Batch,
+	}, err
+}
+
+// bitFlip draws inputs x ∈ {0,1}^m and the target of a fixed network of linear
+// threshold units over (x, 1):
+//
+//	y = Σ_j v_j·[w_j·(x,1) > θ_j],  w, v ∈ {−1,+1},  θ_j = (m+1)·β − S_j
+//
+// where S_j is the number of negative weights of unit j.
+type bitFlip struct {
+	cfg   bitFlipConfig
+	start rng.Key // slow bits of task 0
+	flips rng.Key // what changes at each task
+	fast  rng.Key // random bits of each example
+	probe rng.Key // random bits of the examples that measurements see
+
+	units []thresholdUnit
+	task  int
+	slow  uint64
+}
+
+type thresholdUnit struct {
+	positive uint64 // bits whose weight is +1
+	bias     float64
+	theta    float64
+	out      float32
+}
+
+func newBitFlip(c bitFlipConfig, env stream.Env) (stream.Stream, error) {
+	s := &bitFlip{
+		cfg: c, start: env.Key("slow-bits"), flips: env.Key("flips"),
+		fast: env.Key("fast-bits"), probe: env.Key("sample"),
+	}
+	target := env.Key("target")
+	for j := range c.TargetUnits {
+		draw := target.Uint64(uint64(j), 0)
+		u := thresholdUnit{positive: draw & mask(c.Bits)}
+		more := target.Uint64(uint64(j), 1)
+		u.bias, u.out = float64(2*int(more&1)-1), float32(2*int(more>>1&1)-1)
+		negative := c.Bits - bits.OnesCount64(u.positive)
+		if u.bias < 0 {
+			negative++
+		}
+		u.theta = float64(c.Bits+1)*c.Beta - float64(negative)
+		s.units = append(s.units, u)
+	}
+	return s, nil
+}
+
+func mask(n int) uint64 { return ^uint64(0) >> (64 - n) }
+
+// Enter implements [stream.Stream]. The slow bits of a task follow from all
+// changes before it.
+func (s *bitFlip) Enter(task int) error {
+	s.task = task
+	if s.cfg.Flip == "all" {
+		s.slow = s.start.Uint64(uint64(task), 0) & mask(s.cfg.SlowBits)
+		return nil
+	}
+	s.slow = s.start.Uint64(0, 0) & mask(s.cfg.SlowBits)
+	for t := 1; t <= task; t++ {
+		s.slow ^= 1 << s.flips.Intn(s.cfg.SlowBits, uint64(t), 0)
+	}
+	return nil
+}
+
+// Batch implements [stream.Stream].
+func (s *bitFlip) Batch(step int64, b *stream.Batch) {
+	first := (int64(s.task)*int64(s.cfg.ExamplesPerTask/s.cfg.Batch) + step) * int64(b.N)
+	for i := range b.N {
+		s.example(s.fast.Uint64(uint64(first+int64(i)), 0), i, b)
+	}
+}
+
+// Sample implements [stream.Stream].
+func (s *bitFlip) Sample(b *stream.Batch) {
+	for i := range b.N {
+		s.example(s.probe.Uint64(uint64(s.task), uint64(i)), i, b)
+	}
+}
+
+// example writes example i of a batch, its fast bits taken from random.
+func (s *bitFlip) example(random uint64, i int, b *stream.Batch) {
+	m := s.cfg.Bits
+	x := s.slow | random&mask(m)&^mask(s.cfg.SlowBits)
+	row := b.X[i*m : (i+1)*m]
+	for k := range row {
+		row[k] = float32(x >> k & 1)
+	}
+	var y float32
+	for j := range s.units {
+		u := &s.units[j]
+		// Σ w·x = (ones under +1 weights) − (ones under −1 weights)
+		z := float64(2*bits.OnesCount64(x&u.positive)-bits.OnesCount64(x)) + u.bias
+		if z > u.theta {
+			y += u.out
+		}
+	}
+	b.Targets[i] = y
+}

@@ -1,0 +1,440 @@
+package engine
+
+import (
+	"fmt"
+	"math"
+
+	"neoteny/pkg/engine/component"
+	"neoteny/pkg/engine/graph"
+	"neoteny/pkg/engine/learner"
+	"neoteny/pkg/engine/method"
+	"neoteny/pkg/engine/nn"
+	"neoteny/pkg/engine/optim"
+	"neoteny/pkg/engine/probe"
+	"neoteny/pkg/engine/rng"
+	"neoteny/pkg/engine/stream"
+)
+
+// supervised is the learner made of a network, a rule, an optimiser and
+// methods. It traces one training program (or two, where somebody wants whole
+// gradients in between), and an evaluation program per batch size.
+type supervised struct {
+	info    stream.Info
+	mse     bool
+	store   *graph.Store
+	network nn.Network
+	tracer  *optim.Tracer
+
+	train  *graph.Program // forward, gradients and, with update nil, the update
+	update *graph.Program // the update from the stored gradients
+	in     inputs
+	losses []float32
+
+	correct   []float32
+	features  [][]float32
+	gradients [][]float32 // when update is set, one per parameter
+
+	second map[int]*secondGradient
+	evals  map[int]*evaluation
+	output func(*graph.Builder, nn.Activations) graph.Node
+
+	scopes []string     // of the methods, prefixes of their variables
+	step   func() error // one step with the Around hooks about it
+	now  *learner.Step
+
+	batchers   []method.Batcher
+	backward   []method.AfterBackward
+	after      []method.AfterStep
+	boundaries []method.TaskBoundary
+}
+
+// inputs are where a program takes its batch from.
+type inputs struct {
+	x       []float32
+	labels  []int32
+	targets []float32
+}
+
+func inputsOf(p *graph.Program) inputs {
+	return inputs{p.Input("x"), p.Labels("labels"), p.Input("targets")}
+}
+
+func (in inputs) fill(b *stream.Batch) {
+	copy(in.x, b.X)
+	copy(in.labels, b.Labels)
+	copy(in.targets, b.Targets)
+}
+
+// newSupervised builds the learner and its probes' part in the training
+// program. Mistakes in how components fit together come back as errors.
+func newSupervised(spec *Spec, seed uint64, store *graph.Store) (l *supervised, probes []probe.Probe, err error) {
+	defer graph.Catch(&err)
+	l = &supervised{
+		info: spec.info, store: store,
+		mse:    spec.loss == "mse" || spec.info.Classes == 0,
+		second: map[int]*secondGradient{}, evals: map[int]*evaluation{},
+	}
+	key := func(purpose string) rng.Key { return rng.New(seed, purpose) }
+
+	l.network, err = spec.network.Build(nn.Env{
+		Store: store, Key: key("init"), Input: spec.info.Input, Outputs: spec.info.Outputs,
+		Edit: func(bp *nn.Blueprint) error {
+			for _, m := range spec.methods {
+				if b, ok := m.Config.(method.Builder); ok {
+					if err := b.Build(bp); err != nil {
+						return component.At(m.Path, err)
+					}
+				}
+			}
+			return nil
+		},
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	l.tracer = optim.NewTracer(store, key)
+	optimizer, err := spec.optimizer.Build(optim.Env{})
+	if err != nil {
+		return nil, nil, err
+	}
+	rule, err := spec.rule.Build(struct{}{})
+	if err != nil {
+		return nil, nil, err
+	}
+	methods, err := l.buildMethods(spec, key)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, p := range spec.probes {
+		pr, err := p.Build(probe.Env{Network: l.network, Classes: spec.info.Classes, Batch: spec.info.Batch})
+		if err != nil {
+			return nil, nil, err
+		}
+		probes = append(probes, pr)
+	}
+	l.traceTraining(rule, optimizer, methods, probes)
+	l.wrap(methods)
+	return l, probes, nil
+}
+
+func (l *supervised) buildMethods(spec *Spec, key func(string) rng.Key) ([]method.Method, error) {
+	var methods []method.Method
+	count := map[string]int{}
+	for _, m := range spec.methods {
+		scope := fmt.Sprintf("method/%s", m.Name)
+		if n := count[m.Name]; n > 0 {
+			scope = fmt.Sprintf("%s.%d", scope, n)
+		}
+		count[m.Name]++
+		built, err := m.Build(method.Env{
+			Store: l.store, Network: l.network, Classes: spec.info.Classes,
+			Batch: spec.info.Batch, StepsPerTask: spec.info.StepsPerTask,
+			States: l.tracer.States, Scope: scope,
+			Key: func(purpose string) rng.Key { return key(scope + "/" + purpose) },
+		})
+		if err != nil {
+			return nil, err
+		}
+		if _, ok := built.(method.UnitResetter); ok {
+			l.tracer.States.PerWeight = true
+		}
+		methods = append(methods, built)
+		l.scopes = append(l.scopes, scope)
+	}
+	return methods, nil
+}
+
+// forward traces network and mean loss for a batch of n.
+func (l *supervised) forward(b *graph.Builder, n int) (x graph.Node, net nn.Activations, losses graph.Node) {
+	x = b.Input("x", n, l.info.Input.Elems())
+	net = l.network.Forward(b, x)
+	out := net.Output
+	if l.output != nil {
+		out = l.output(b, net)
+	}
+	net.Output = out
+	switch {
+	case l.info.Classes == 0:
+		losses = b.SumRows(b.Square(b.Sub(out, b.Input("targets", n, l.info.Outputs))))
+		losses = b.Scale(1/float32(l.info.Outputs), losses)
+	case l.mse:
+		labels := b.Labels("labels", n)
+		losses = b.SumRows(b.Square(b.Sub(out, b.OneHot(labels, l.info.Classes))))
+		losses = b.Scale(1/float32(l.info.Outputs), losses)
+		b.Output("correct", b.Correct(out, labels))
+	default:
+		labels := b.Labels("labels", n)
+		losses = b.CrossEntropy(out, labels)
+		b.Output("correct", b.Correct(out, labels))
+	}
+	b.Output("losses", losses)
+	for i, f := range net.Features {
+		b.Output(fmt.Sprintf("features/%d", i), f)
+	}
+	return x, net, losses
+}
+
+// total adds the methods' terms to the mean loss.
+func (l *supervised) total(b *graph.Builder, x graph.Node, net nn.Activations, losses graph.Node, methods []method.Method) graph.Node {
+	loss := b.Mean(losses)
+	for _, m := range methods {
+		if h, ok := m.(method.Losser); ok {
+			term := h.Loss(&method.Trace{B: b, X: x, Net: net, Network: l.network, Loss: loss, Tracer: l.tracer})
+			if term.Valid() {
+				loss = b.Add(loss, term)
+			}
+		}
+	}
+	return loss
+}
+
+func (l *supervised) reads(b *graph.Builder) []graph.Node {
+	nodes := make([]graph.Node, len(l.network.Params()))
+	for i, p := range l.network.Params() {
+		nodes[i] = b.Read(p.Var)
+	}
+	return nodes
+}
+
+type gradientRule interface {
+	Gradients(b *graph.Builder, loss graph.Node, params []graph.Node) []graph.Node
+}
+
+func (l *supervised) traceTraining(rule gradientRule, optimizer optim.Optimizer, methods []method.Method, probes []probe.Probe) {
+	split := false
+	for _, m := range methods {
+		_, whole := m.(method.AfterBackward)
+		split = split || whole
+		if h, ok := m.(method.SecondGradient); ok {
+			g := &secondGradient{learner: l, rule: rule, methods: methods}
+			if known := l.second[h.GradientBatch()]; known != nil {
+				g = known
+			} else {
+				g.trace(h.GradientBatch())
+				l.second[h.GradientBatch()] = g
+			}
+			h.UseGradients(g)
+		}
+	}
+	params := l.network.Params()
+	b := graph.NewBuilder()
+	x, net, losses := l.forward(b, l.info.Batch)
+	gradients := rule.Gradients(b, l.total(b, x, net, losses, methods), l.reads(b))
+	for _, p := range probes {
+		if t, ok := p.(probe.Tracer); ok {
+			t.Trace(b, gradients)
+		}
+	}
+	u := b
+	if split {
+		u = graph.NewBuilder()
+		for i, p := range params {
+			v := l.store.New("gradient/"+p.Var.Name, graph.F32, graph.Transient, p.Var.Shape...)
+			b.Assign(v, gradients[i])
+			gradients[i] = u.Read(v)
+			l.gradients = append(l.gradients, v.F32)
+		}
+	}
+	for i, p := range params {
+		l.traceUpdate(u, p, gradients[i], optimizer, methods)
+	}
+	l.train = b.Compile()
+	if split {
+		l.update = u.Compile()
+	}
+	for _, p := range probes {
+		if t, ok := p.(probe.Tracer); ok {
+			t.Traced(l.train)
+		}
+	}
+	l.in = inputsOf(l.train)
+	l.losses = l.train.Output("losses")
+	l.correct = l.train.Output("correct")
+	for i := range net.Features {
+		l.features = append(l.features, l.train.Output(fmt.Sprintf("features/%d", i)))
+	}
+}
+
+// traceUpdate traces one parameter's way through the methods and the optimiser.
+func (l *supervised) traceUpdate(b *graph.Builder, p *nn.Param, g graph.Node, optimizer optim.Optimizer, methods []method.Method) {
+	w := b.Read(p.Var)
+	for i, m := range methods {
+		if h, ok := m.(method.GradientUpdater); ok {
+			g = h.UpdateGradient(l.tracer.Update(b, p, l.scopes[i], w, g))
+		}
+	}
+	next := optimizer.Update(l.tracer.Update(b, p, "optimizer", w, g))
+	for i, m := range methods {
+		if h, ok := m.(method.WeightUpdater); ok {
+			next = h.UpdateWeight(l.tracer.Update(b, p, l.scopes[i], w, g), next)
+		}
+	}
+	b.Assign(p.Var, next)
+}
+
+// wrap resolves the hooks that run outside of programs.
+func (l *supervised) wrap(methods []method.Method) {
+	l.step = l.bareStep
+	for i := len(methods) - 1; i >= 0; i-- {
+		if h, ok := methods[i].(method.Around); ok {
+			next := l.step
+			l.step = func() error { return h.Around(l.now, next) }
+		}
+	}
+	for _, m := range methods {
+		if h, ok := m.(method.Batcher); ok {
+			l.batchers = append(l.batchers, h)
+		}
+		if h, ok := m.(method.AfterBackward); ok {
+			l.backward = append(l.backward, h)
+		}
+		if h, ok := m.(method.AfterStep); ok {
+			l.after = append(l.after, h)
+		}
+		if h, ok := m.(method.TaskBoundary); ok {
+			l.boundaries = append(l.boundaries, h)
+		}
+		if h, ok := m.(method.Evaluator); ok {
+			before := l.output
+			l.output = func(b *graph.Builder, a nn.Activations) graph.Node {
+				if before != nil {
+					a.Output = before(b, a)
+				}
+				return h.Evaluate(b, a)
+			}
+		}
+	}
+}
+
+// Store implements [learner.Learner].
+func (l *supervised) Store() *graph.Store { return l.store }
+
+// Step implements [learner.Learner].
+func (l *supervised) Step(s *learner.Step) error {
+	l.now = s
+	for _, h := range l.batchers {
+		if err := h.Batch(s); err != nil {
+			return err
+		}
+	}
+	if err := l.step(); err != nil {
+		return err
+	}
+	for _, h := range l.after {
+		if err := h.AfterStep(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// bareStep runs forward, backward and update on the step's batch.
+func (l *supervised) bareStep() error {
+	s := l.now
+	l.in.fill(s.Batch)
+	l.train.Run(uint64(s.Index))
+	s.Correct, s.Features = l.correct, l.features
+	var sum float64
+	for _, v := range l.losses {
+		sum += float64(v)
+	}
+	s.Loss = float32(sum / float64(len(l.losses)))
+	if math.IsNaN(sum) || math.IsInf(sum, 0) {
+		return fmt.Errorf("step %d (task %d): the loss is %v; the first value that is not finite is in layer %s; a smaller step size may help",
+			s.Index, s.Task, s.Loss, l.firstNonFinite())
+	}
+	if l.update == nil {
+		return nil
+	}
+	for _, h := range l.backward {
+		if err := h.AfterBackward(s, l.gradients); err != nil {
+			return err
+		}
+	}
+	l.update.Run(uint64(s.Index))
+	return nil
+}
+
+// firstNonFinite names the first layer whose activations are not finite.
+func (l *supervised) firstNonFinite() string {
+	for i, f := range l.features {
+		for _, v := range f {
+			if v-v != 0 {
+				return l.network.Units()[i].Layer
+			}
+		}
+	}
+	return "output"
+}
+
+// EndTask implements [learner.Learner].
+func (l *supervised) EndTask(s *learner.Step) error {
+	for _, h := range l.boundaries {
+		if err := h.TaskBoundary(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+type evaluation struct {
+	program *graph.Program
+	in      inputs
+	result  learner.Evaluation
+}
+
+// Evaluate implements [learner.Learner].
+func (l *supervised) Evaluate(batch *stream.Batch) (*learner.Evaluation, error) {
+	e := l.evals[batch.N]
+	if e == nil {
+		b := graph.NewBuilder()
+		_, net, _ := l.forward(b, batch.N)
+		b.Output("output", net.Output)
+		p := b.Compile()
+		e = &evaluation{program: p, in: inputsOf(p), result: learner.Evaluation{
+			N: batch.N, Losses: p.Output("losses"), Correct: p.Output("correct"), Output: p.Output("output"),
+		}}
+		for i := range net.Features {
+			e.result.Features = append(e.result.Features, p.Output(fmt.Sprintf("features/%d", i)))
+		}
+		l.evals[batch.N] = e
+	}
+	e.in.fill(batch)
+	e.program.Run(0)
+	return &e.result, nil
+}
+
+// secondGradient computes whole gradients of another batch.
+type secondGradient struct {
+	learner *supervised
+	rule    gradientRule
+	methods []method.Method
+	program *graph.Program
+	in      inputs
+	size    int
+	out     [][]float32
+}
+
+func (g *secondGradient) trace(n int) {
+	b := graph.NewBuilder()
+	_, _, losses := g.learner.forward(b, n)
+	for i, d := range g.rule.Gradients(b, b.Mean(losses), g.learner.reads(b)) {
+		b.Output(fmt.Sprintf("gradient/%d", i), d)
+	}
+	g.program = b.Compile()
+	g.in = inputsOf(g.program)
+	g.size = n
+	for i := range g.learner.network.Params() {
+		g.out = append(g.out, g.program.Output(fmt.Sprintf("gradient/%d", i)))
+	}
+}
+
+// On implements [method.Gradients].
+func (g *secondGradient) On(b *stream.Batch) ([][]float32, error) {
+	if b.N != g.size {
+		return nil, fmt.Errorf("gradient of a batch of %d: %d was asked for", b.N, g.size)
+	}
+	g.in.fill(b)
+	g.program.Run(0)
+	return g.out, nil
+}
