@@ -16,7 +16,7 @@ func init() {
 		Summary: "regress a fixed random threshold network on bits of which most change between tasks only",
 	}, bitFlipConfig{
 		Tasks: 100, ExamplesPerTask: 10000, Batch: 1,
-		Bits: 20, SlowBits: 15, Flip: "one", TargetUnits: 100, Beta: 0.7,
+		Bits: 20, SlowBits: 15, Flip: "one", TargetUnits: 100, Beta: 0.7, Threshold: "reference-code",
 	}, nil, newBitFlip)
 }
 
@@ -29,6 +29,7 @@ type bitFlipConfig struct {
 	Flip            string  `json:"flip" doc:"what changes between tasks: one slow bit at random, or every slow bit drawn anew" enum:"one|all"`
 	TargetUnits     int     `json:"target_units" doc:"hidden units of the target network"`
 	Beta            float64 `json:"beta" doc:"threshold of the target's units, as a fraction of their inputs"`
+	Threshold       string  `json:"threshold" doc:"how a unit's bias b enters its threshold: reference-code counts it as b/2 among the negative weights, paper as one more weight; the published curves come from the reference code" enum:"reference-code|paper"`
 }
 
 func (c bitFlipConfig) Validate() error {
@@ -58,11 +59,12 @@ func (c bitFlipConfig) Info() (stream.Info, error) {
 }
 
 // bitFlip draws inputs x ∈ {0,1}^m and the target of a fixed network of linear
-// threshold units over (x, 1):
+// threshold units:
 //
-//	y = Σ_j v_j·[w_j·(x,1) > θ_j],  w, v ∈ {−1,+1},  θ_j = (m+1)·β − S_j
+//	y = c + Σ_j v_j·[w_j·x + b_j > θ_j],  w, b, v, c ∈ {−1,+1},  θ_j = (m+1)·β − S_j
 //
-// where S_j is the number of negative weights of unit j.
+// where S_j is the number of negative weights of unit j, plus b_j/2 in the
+// reference code, or plus 1 for a negative b_j as in the paper.
 type bitFlip struct {
 	cfg   bitFlipConfig
 	start rng.Key // slow bits of task 0
@@ -71,6 +73,7 @@ type bitFlip struct {
 	probe rng.Key // random bits of the examples that measurements see
 
 	units []thresholdUnit
+	bias  float32
 	task  int
 	slow  uint64
 }
@@ -88,16 +91,23 @@ func newBitFlip(c bitFlipConfig, env stream.Env) (stream.Stream, error) {
 		fast: env.Key("fast-bits"), probe: env.Key("sample"),
 	}
 	target := env.Key("target")
+	sign := func(bit uint64) float64 { return float64(2*int(bit&1) - 1) }
+	s.bias = float32(sign(target.Uint64(0, 2)))
 	for j := range c.TargetUnits {
-		draw := target.Uint64(uint64(j), 0)
-		u := thresholdUnit{positive: draw & mask(c.Bits)}
 		more := target.Uint64(uint64(j), 1)
-		u.bias, u.out = float64(2*int(more&1)-1), float32(2*int(more>>1&1)-1)
-		negative := c.Bits - bits.OnesCount64(u.positive)
-		if u.bias < 0 {
+		u := thresholdUnit{
+			positive: target.Uint64(uint64(j), 0) & mask(c.Bits),
+			bias:     sign(more),
+			out:      float32(sign(more >> 1)),
+		}
+		negative := float64(c.Bits - bits.OnesCount64(u.positive))
+		switch {
+		case c.Threshold == "reference-code":
+			negative += u.bias / 2
+		case u.bias < 0:
 			negative++
 		}
-		u.theta = float64(c.Bits+1)*c.Beta - float64(negative)
+		u.theta = float64(float64(c.Bits+1)*c.Beta) - negative
 		s.units = append(s.units, u)
 	}
 	return s, nil
@@ -143,7 +153,7 @@ func (s *bitFlip) example(random uint64, i int, b *stream.Batch) {
 	for k := range row {
 		row[k] = float32(x >> k & 1)
 	}
-	var y float32
+	y := s.bias
 	for j := range s.units {
 		u := &s.units[j]
 		// Σ w·x = (ones under +1 weights) − (ones under −1 weights)
