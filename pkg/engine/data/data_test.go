@@ -144,7 +144,7 @@ func TestDecodeStored(t *testing.T) {
 }
 
 func TestDecodeRefuses(t *testing.T) {
-	endless := pack(make([]byte, 50<<20))
+	endless := pack(make([]byte, 4<<20))
 	for name, c := range map[string]struct {
 		edit func(*fake, fstest.MapFS)
 		file string
