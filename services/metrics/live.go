@@ -23,6 +23,7 @@ type liveView struct {
 	mu    sync.Mutex
 	runs  map[string]*liveRun
 	shown int // series of all runs, the step counters among them
+	swept time.Time
 }
 
 type liveRun struct {
@@ -52,7 +53,9 @@ func (l *liveView) observe(t *track, r *ingestResult) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.expire()
+	if l.now().Sub(l.swept) > time.Second {
+		l.expire()
+	}
 	run := l.runs[t.key.run]
 	if run == nil {
 		run = &liveRun{values: map[seriesKey]*liveValue{}, hidden: true}
@@ -119,6 +122,7 @@ func isFinite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
 // expire drops the runs whose time is over.
 func (l *liveView) expire() {
 	now := l.now()
+	l.swept = now
 	for id, run := range l.runs {
 		if now.After(run.until) {
 			l.remove(id, run)
