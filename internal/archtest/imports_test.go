@@ -1,0 +1,143 @@
+// Package archtest holds the architecture's rules about who may import whom.
+package archtest
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const module = "neoteny/"
+
+// rule forbids the packages below From (but not those below Except) to import
+// any package below one of Forbid.
+type rule struct {
+	why    string
+	from   string
+	except []string
+	forbid []string
+}
+
+var rules = []rule{{
+	why:    "the engine is a library of its own: no cluster, no clock, no logging, no global randomness",
+	from:   "pkg/engine",
+	forbid: []string{"google.golang.org/grpc", "go.etcd.io", "github.com/prometheus", "log", "time", "math/rand", "os/exec", "net", "neoteny/services", "neoteny/internal", "neoteny/proto", "neoteny/pkg/experiment"},
+}, {
+	why:    "kernels and randomness stand on the standard library alone",
+	from:   "pkg/engine/kernel",
+	forbid: []string{"neoteny"},
+}, {
+	why:    "kernels and randomness stand on the standard library alone",
+	from:   "pkg/engine/rng",
+	forbid: []string{"neoteny"},
+}, {
+	why:    "programs know nothing of networks or learning",
+	from:   "pkg/engine/graph",
+	forbid: []string{"neoteny/pkg/engine/nn", "neoteny/pkg/engine/optim", "neoteny/pkg/engine/learner", "neoteny/pkg/engine/stream", "neoteny/pkg/engine/method", "neoteny/pkg/engine/probe", "neoteny/pkg/engine/component"},
+}, {
+	why:    "networks and optimisers know nothing of streams, methods and probes",
+	from:   "pkg/engine/nn",
+	forbid: []string{"neoteny/pkg/engine/stream", "neoteny/pkg/engine/method", "neoteny/pkg/engine/probe"},
+}, {
+	why:    "networks and optimisers know nothing of streams, methods and probes",
+	from:   "pkg/engine/optim",
+	forbid: []string{"neoteny/pkg/engine/stream", "neoteny/pkg/engine/method", "neoteny/pkg/engine/probe"},
+}, {
+	why:    "components do not know each other: they are composed by specs",
+	from:   "pkg/engine/methods",
+	forbid: []string{"neoteny/pkg/engine/streams", "neoteny/pkg/engine/probes"},
+}, {
+	why:    "components do not know each other: they are composed by specs",
+	from:   "pkg/engine/streams",
+	forbid: []string{"neoteny/pkg/engine/methods", "neoteny/pkg/engine/probes"},
+}, {
+	why:    "components do not know each other: they are composed by specs",
+	from:   "pkg/engine/probes",
+	forbid: []string{"neoteny/pkg/engine/methods", "neoteny/pkg/engine/streams"},
+}, {
+	why:    "the experiment model is pure functions",
+	from:   "pkg/experiment",
+	forbid: []string{"google.golang.org/grpc", "go.etcd.io", "github.com/prometheus", "log", "time", "net", "os/exec", "neoteny/services", "neoteny/internal"},
+}, {
+	why:    "internal plumbing does not know the services that use it",
+	from:   "internal",
+	forbid: []string{"neoteny/services", "neoteny/cmd"},
+}, {
+	why:    "services are composed by cmd/neoteny alone",
+	from:   "services/coordinator",
+	forbid: []string{"neoteny/services/worker", "neoteny/services/metrics", "neoteny/cmd"},
+}, {
+	why:    "services are composed by cmd/neoteny alone",
+	from:   "services/worker",
+	forbid: []string{"neoteny/services/coordinator", "neoteny/services/metrics", "neoteny/cmd"},
+}, {
+	why:    "services are composed by cmd/neoteny alone",
+	from:   "services/metrics",
+	forbid: []string{"neoteny/services/coordinator", "neoteny/services/worker", "neoteny/cmd"},
+}, {
+	why:    "etcd is spoken to through internal/cluster",
+	except: []string{"internal/cluster", "internal/etcd"},
+	forbid: []string{"go.etcd.io"},
+}, {
+	why:    "metrics for Prometheus are declared in internal/telemetry, and exported by services/metrics",
+	except: []string{"internal/telemetry", "services/metrics"},
+	forbid: []string{"github.com/prometheus", "github.com/grpc-ecosystem/go-grpc-middleware/providers/prometheus"},
+}, {
+	why:    "the default binary carries no cloud SDKs",
+	forbid: []string{"github.com/aws", "cloud.google.com", "gocloud.dev/blob/s3blob", "gocloud.dev/blob/gcsblob"},
+}}
+
+func TestImports(t *testing.T) {
+	packages := list(t)
+	require.Greater(t, len(packages), 20, "go list found too little to check")
+	for _, p := range packages {
+		path := strings.TrimPrefix(p.ImportPath, module)
+		for _, r := range rules {
+			if !below(path, r.from) || slices.ContainsFunc(r.except, func(e string) bool { return below(path, e) }) {
+				continue
+			}
+			for _, imp := range p.Imports {
+				for _, f := range r.forbid {
+					if below(imp, f) && !below(imp, module+r.from) {
+						t.Errorf("%s imports %s: %s", path, imp, r.why)
+					}
+				}
+			}
+		}
+	}
+}
+
+// below reports whether an import path is a folder's package or inside of it.
+func below(path, folder string) bool {
+	return folder == "" || path == folder || strings.HasPrefix(path, folder+"/")
+}
+
+type listed struct {
+	ImportPath string
+	Imports    []string // of the package, not of its tests
+}
+
+func list(t *testing.T) []listed {
+	out, err := exec.Command("go", "list", "-json=ImportPath,Imports", module+"...").Output()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		t.Fatalf("go list: %s", exit.Stderr)
+	}
+	require.NoError(t, err)
+	var all []listed
+	for dec := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p listed
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			return all
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+}
