@@ -1,0 +1,71 @@
+# What a developer runs. CI is .ci/run; plain `go build` and `go test ./...`
+# need nothing of this.
+
+BIN := $(CURDIR)/bin
+export PATH := $(BIN):$(PATH)
+
+BUF_VERSION          := v1.75.0
+PROTOC_GEN_GO        := v1.36.12
+PROTOC_GEN_GO_GRPC   := v1.6.2
+PROTOVALIDATE        := v1.2.2
+GOLANGCI_VERSION     := v2.15.0
+GRPCURL_VERSION      := v1.9.4
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "%-14s %s\n", $$1, $$2}'
+
+.PHONY: build
+build: ## the program, bin/neoteny
+	go build -trimpath -o $(BIN)/neoteny ./cmd/neoteny
+
+.PHONY: test
+test: ## what needs only Go
+	go test ./...
+
+.PHONY: race
+race: ## race detector on everything that has goroutines
+	go test -race ./services/... ./internal/... ./cmd/...
+
+.PHONY: lint
+lint: $(BIN)/golangci-lint $(BIN)/buf proto-deps ## golangci-lint and buf lint
+	$(BIN)/golangci-lint run ./...
+	cd proto && $(BIN)/buf lint && $(BIN)/buf format -d --exit-code --path neoteny
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for a few seconds (FUZZTIME=10s)
+	./.ci/fuzz $(or $(FUZZTIME),10s)
+
+.PHONY: integration
+integration: $(BIN)/grpcurl $(BIN)/etcd build ## tests that need other programs
+	go test -tags integration -count=1 -timeout 20m ./test/...
+
+.PHONY: bit-flip
+bit-flip: build ## the bit-flip acceptance: 30 seeds of 1 M examples (about 5 minutes)
+	$(BIN)/neoteny run recipes/continual-backprop/bit-flip-regression.yaml --out results/bit-flip-regression
+
+.PHONY: proto
+proto: $(BIN)/buf $(BIN)/protoc-gen-go $(BIN)/protoc-gen-go-grpc proto-deps ## regenerate the API's Go
+	cd proto && $(BIN)/buf lint && $(BIN)/buf generate
+
+# buf/validate/validate.proto, out of the Go module that publishes it.
+.PHONY: proto-deps
+proto-deps:
+	@dir=$$(cd / && GOFLAGS=-mod=mod go mod download -json github.com/bufbuild/protovalidate@$(PROTOVALIDATE) | sed -n 's/.*"Dir": "\(.*\)",*/\1/p') && \
+	mkdir -p proto/.deps/buf/validate && \
+	cp -f "$$dir/proto/protovalidate/buf/validate/validate.proto" proto/.deps/buf/validate/ && \
+	chmod u+w proto/.deps/buf/validate/validate.proto
+
+$(BIN)/buf:
+	GOBIN=$(BIN) go install github.com/bufbuild/buf/cmd/buf@$(BUF_VERSION)
+$(BIN)/protoc-gen-go:
+	GOBIN=$(BIN) go install google.golang.org/protobuf/cmd/protoc-gen-go@$(PROTOC_GEN_GO)
+$(BIN)/protoc-gen-go-grpc:
+	GOBIN=$(BIN) go install google.golang.org/grpc/cmd/protoc-gen-go-grpc@$(PROTOC_GEN_GO_GRPC)
+$(BIN)/golangci-lint:
+	GOBIN=$(BIN) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+$(BIN)/grpcurl:
+	GOBIN=$(BIN) go install github.com/fullstorydev/grpcurl/cmd/grpcurl@$(GRPCURL_VERSION)
+# The server of the very version that is embedded.
+$(BIN)/etcd:
+	go build -o $(BIN)/etcd go.etcd.io/etcd/server/v3
