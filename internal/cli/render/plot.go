@@ -166,6 +166,7 @@ func (f *Figure) panel(panel Panel, styles map[string]draw.LineStyle) (*plot.Plo
 	p.Title.Text = panel.Title
 	p.Title.TextStyle.Font = sans(10)
 	p.X.Label.Text, p.Y.Label.Text = f.X, f.Y
+	p.X.Tick.Marker = wholeTicks{}
 	for _, a := range []*plot.Axis{&p.X, &p.Y} {
 		a.Label.TextStyle.Font = sans(10)
 		a.Tick.Label.Font = sans(8.5)
@@ -211,6 +212,22 @@ func (f *Figure) panel(panel Panel, styles map[string]draw.LineStyle) (*plot.Plo
 	widen(&p.X)
 	widen(&p.Y)
 	return p, nil
+}
+
+// wholeTicks marks whole numbers only: there is no task 2.5.
+type wholeTicks struct{}
+
+// Ticks returns at most nine labelled marks.
+func (wholeTicks) Ticks(low, high float64) []plot.Tick {
+	step := 1.0
+	for i := 0; (high-low)/step > 8; i++ {
+		step *= []float64{2, 2.5, 2}[i%3] // 1, 2, 5, 10, …
+	}
+	var ticks []plot.Tick // "+ 0" makes a zero of a minus zero
+	for v := math.Ceil(low/step)*step + 0; v <= high; v += step {
+		ticks = append(ticks, plot.Tick{Value: v, Label: fmt.Sprintf("%.0f", v)})
+	}
+	return ticks
 }
 
 // widen gives an axis with a single value, or none, some room.

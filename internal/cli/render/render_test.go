@@ -165,6 +165,20 @@ func TestSVGWithoutValues(t *testing.T) {
 	require.ErrorContains(t, f.WriteSVG(io.Discard), "no curve has a value")
 }
 
+func TestWholeTicks(t *testing.T) {
+	labels := func(low, high float64) (out []string) {
+		for _, k := range (wholeTicks{}).Ticks(low, high) {
+			out = append(out, k.Label)
+		}
+		return out
+	}
+	require.Equal(t, []string{"0", "1", "2", "3"}, labels(0, 3))
+	require.Equal(t, []string{"0", "20", "40", "60", "80", "100", "120", "140"}, labels(0, 149))
+	require.Equal(t, []string{"0"}, labels(-.5, .5))
+	require.Equal(t, []string{"0", "500", "1000", "1500", "2000"}, labels(0, 2049))
+	require.LessOrEqual(t, len(labels(0, 1e15)), 9)
+}
+
 func TestThinKeepsMeans(t *testing.T) {
 	c := Curve{X: []float64{0, 1, 2, 3, 4}, Mean: []float64{1, 3, math.NaN(), 5, 7}}
 	got := thin(c, 3)
