@@ -113,7 +113,12 @@ func (r *reader) spend(path string, line, depth, text int) bool {
 	return false
 }
 
-var yamlLine = regexp.MustCompile(`^yaml: (line \d+: )?`)
+var (
+	yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
+	// Complaints of the YAML library's parser, unlike those of its scanner,
+	// give the line before.
+	yamlParser = regexp.MustCompile(`did not find expected (<document start>|node content|'-' indicator|key|',' or '[\]}]')$|found undefined tag handle$`)
+)
 
 // yaml reads a YAML document. It walks the parser's nodes itself, so that
 // aliases are counted as they are written out and errors know their line.
@@ -131,12 +136,12 @@ func (r *reader) yaml(b []byte) (root *node, err error) {
 		if errors.Is(err, io.EOF) {
 			return nil, nil
 		}
-		return nil, yamlError(err)
+		return nil, yamlError(err, b)
 	}
 	if err := dec.Decode(&more); err == nil {
 		return nil, fmt.Errorf("line %d: a second document: one file holds one experiment", more.Line)
 	} else if !errors.Is(err, io.EOF) {
-		return nil, yamlError(err)
+		return nil, yamlError(err, b)
 	}
 	if len(doc.Content) == 0 {
 		return nil, nil
@@ -144,15 +149,28 @@ func (r *reader) yaml(b []byte) (root *node, err error) {
 	return r.yamlNode(doc.Content[0], "", 0), nil
 }
 
-func yamlError(err error) error {
-	msg := err.Error()
-	return errors.New("not readable as YAML: " + yamlLine.ReplaceAllString(msg, "$1"))
+func yamlError(err error, b []byte) error {
+	m := yamlLine.FindStringSubmatch(err.Error())
+	if m == nil {
+		return fmt.Errorf("not readable as YAML: %w", err)
+	}
+	msg := err.Error()[len(m[0]):]
+	line, _ := strconv.Atoi(m[1]) // 0 where no line is given
+	if yamlParser.MatchString(msg) {
+		line++
+	}
+	if line > 0 {
+		// The end of the file counts as a line of its own.
+		line = min(line, bytes.Count(bytes.TrimRight(b, "\n"), []byte("\n"))+1)
+		msg = fmt.Sprintf("line %d: %s", line, msg)
+	}
+	return errors.New("not readable as YAML: " + msg)
 }
 
 func (r *reader) yamlNode(y *yaml.Node, path string, depth int) *node {
 	if y.Kind == yaml.AliasNode {
-		// An anchor inside itself ends at the depth limit.
-		return r.yamlNode(y.Alias, path, depth+1)
+		// Written out; an anchor inside itself ends at the depth limit.
+		return r.yamlNode(y.Alias, path, depth)
 	}
 	n := &node{line: y.Line}
 	if !r.spend(path, y.Line, depth, len(y.Value)) {

@@ -22,7 +22,8 @@ type expansion struct {
 	resolve func(engine.RawSpec) (*engine.Spec, error)
 	digest  func(dataset string) (string, bool)
 
-	errs    []error
+	errs    []error         // mistakes; the first few, by the rules beside the messages
+	ruled   int             // how many are by the rules
 	names   []string        // arms, sorted
 	arms    map[string]*arm // those that resolve
 	tuning  []uint32
@@ -41,7 +42,26 @@ type arm struct {
 }
 
 func (e *expansion) fail(field, format string, args ...any) {
-	e.errs = appendUnique(e.errs, component.Fieldf(field, format, args...))
+	e.add(component.Fieldf(field, format, args...))
+}
+
+// add collects mistakes, one to a field. What a rule has said about a place
+// inside the field is not said again in other words.
+func (e *expansion) add(err error) {
+	for _, fe := range component.FieldErrors(err) {
+		known := slices.ContainsFunc(e.errs[:e.ruled], func(err error) bool {
+			return inside(err.(*component.FieldError).Field, fe.Field)
+		})
+		if !known {
+			e.errs = appendUnique(e.errs, fe)
+		}
+	}
+}
+
+// inside reports whether one field, as errors name it, is another or part of it.
+func inside(field, whole string) bool {
+	rest, ok := strings.CutPrefix(field, whole)
+	return ok && (rest == "" || rest[0] == '.' || rest[0] == '[')
 }
 
 func (e *expansion) run() (*Plan, error) {
@@ -49,7 +69,11 @@ func (e *expansion) run() (*Plan, error) {
 		return nil, component.Fieldf("", "no experiment given")
 	}
 	if err := checkRules(e.spec); err != nil {
-		e.errs = component2errs(err)
+		e.errs = appendUnique(nil, err)
+		if len(e.errs) == 0 {
+			return nil, fmt.Errorf("rules of the spec: %w", err)
+		}
+		e.ruled = len(e.errs)
 		if len(e.spec.GetArms()) > 256 {
 			return nil, join(e.errs)
 		}
@@ -58,7 +82,7 @@ func (e *expansion) run() (*Plan, error) {
 	e.seeds()
 	e.resolveArms()
 	spaces, err := readSweep(e.spec.GetSweep(), e.names)
-	e.errs = appendUnique(e.errs, err)
+	e.add(err)
 	for name, a := range e.arms {
 		a.space = spaces[name]
 	}
@@ -80,8 +104,6 @@ func (e *expansion) run() (*Plan, error) {
 	}
 	return p, nil
 }
-
-func component2errs(err error) []error { return appendUnique(nil, err) }
 
 // refuse reports what the API carries but this version cannot do.
 func (e *expansion) refuse() {
@@ -162,14 +184,14 @@ func (e *expansion) resolveArms() {
 			continue
 		}
 		m, err := object(s, name)
-		e.errs = appendUnique(e.errs, err)
+		e.add(err)
 		base[name] = m
 	}
 	if probes := e.spec.GetProbes(); len(probes) > 0 {
 		list := make([]any, len(probes))
 		for i, p := range probes {
 			m, err := object(p, indexed("probes", i))
-			e.errs = appendUnique(e.errs, err)
+			e.add(err)
 			list[i] = m
 		}
 		base["probes"] = list
@@ -201,7 +223,7 @@ func (e *expansion) patchArm(a *arm, base map[string]any, patch *structpb.Struct
 	at := keyed("arms", a.name)
 	var err error
 	if a.patch, err = object(patch, at); err != nil {
-		e.errs = appendUnique(e.errs, err)
+		e.add(err)
 		return false
 	}
 	ok := true
@@ -248,7 +270,7 @@ func (e *expansion) blame(wrong map[string]error, patches map[string]*structpb.S
 		patch, perr := object(patches[name], "")
 		for _, fe := range fields {
 			if perr == nil && patched(patch, fe.Field) {
-				e.errs = appendUnique(e.errs, component.At(keyed("arms", name), fe))
+				e.add(component.At(keyed("arms", name), fe))
 				continue
 			}
 			p := place{fe.Field, fe.Problem}
@@ -263,7 +285,7 @@ func (e *expansion) blame(wrong map[string]error, patches map[string]*structpb.S
 		if len(inBase[p]) < len(e.names) {
 			problem += fmt.Sprintf(" (in arm %s)", strings.Join(inBase[p], ", "))
 		}
-		e.errs = appendUnique(e.errs, &component.FieldError{Field: p.field, Problem: problem})
+		e.add(&component.FieldError{Field: p.field, Problem: problem})
 	}
 }
 
@@ -351,7 +373,7 @@ func (e *expansion) trials() {
 				e.fail(keyed("arms", name), "trial %q of this arm has the name of a trial of arm %q: rename one of the arms", t.Name, other)
 			}
 			owner[t.Name] = name
-			if !e.addDigests(&t) {
+			if !e.addDigests(&t, a) {
 				return
 			}
 			a.trials = append(a.trials, t)
@@ -450,7 +472,7 @@ func (e *expansion) assign(t *Trial, a *arm, places map[string]path, settings []
 		// the error names, or the combination.
 		at, problem := "sweep", fmt.Sprintf("%v (trial %s with %s)", fe, t.Name, paramText(t.Params))
 		for _, s := range settings {
-			if field := places[s.axis.path].String(); fe.Field == field || strings.HasPrefix(fe.Field, field+".") || strings.HasPrefix(fe.Field, field+"[") {
+			if inside(fe.Field, places[s.axis.path].String()) {
 				at, problem = s.at, fmt.Sprintf("%s %s: %s", s.axis.path, shorten(jsonText(s.value)), fe.Problem)
 				if s.axis.draw != nil {
 					problem += fmt.Sprintf(" (drawn for trial %s)", t.Name)
@@ -471,12 +493,16 @@ func paramText(params map[string]string) string {
 }
 
 // addDigests notes the digests of the trial's datasets for its run keys.
-func (e *expansion) addDigests(t *Trial) bool {
+func (e *expansion) addDigests(t *Trial, a *arm) bool {
 	t.datasets = map[string]string{}
 	for _, name := range t.Spec.Datasets() {
 		d, ok := e.digest(name)
 		if !ok {
-			e.fail("stream.dataset", "dataset %q is not in the catalogue", name)
+			at := "stream.dataset"
+			if patched(a.patch, at) {
+				at = keyed("arms", a.name) + "." + at
+			}
+			e.fail(at, "dataset %q is not in the catalogue", name)
 			return false
 		}
 		t.datasets[name] = d
