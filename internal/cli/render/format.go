@@ -36,7 +36,7 @@ func Interval(mean, low, high float64) string {
 	}
 	up, down := high-mean, mean-low
 	wide := max(math.Abs(up), math.Abs(down))
-	if wide == 0 {
+	if wide <= 1e-12*math.Abs(mean) { // nothing but rounding
 		return Number(mean) + " ± 0"
 	}
 	if a := max(math.Abs(mean), wide); a >= 1e6 || wide < 1e-9 {

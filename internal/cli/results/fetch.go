@@ -1,0 +1,137 @@
+// Package results gets the results of an experiment from the services and
+// writes them down: the folder with summary, tables, plots and per-step data,
+// and the tables that people see at the end of a run.
+package results
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"neoteny/pkg/experiment/report"
+	pb "neoteny/proto/neoteny/v1"
+)
+
+// Result is an experiment with everything known of its runs.
+type Result struct {
+	Experiment *pb.Experiment
+	Runs       []Run // by arm, trial and seed
+	// Summary covers the finished runs.
+	Summary *report.Summary
+}
+
+// Run is a run with its task table, which is partial unless the run is done.
+type Run struct {
+	*pb.Run
+	Table *pb.TaskTable
+}
+
+// calls is how many requests are under way at a time.
+const calls = 8
+
+// Fetch asks the coordinator for an experiment, its runs and their task tables.
+func Fetch(ctx context.Context, api pb.ExperimentServiceClient, id string) (*Result, error) {
+	got, err := api.GetExperiment(ctx, &pb.GetExperimentRequest{Id: id})
+	if err != nil {
+		return nil, fmt.Errorf("get experiment %s: %w", id, err)
+	}
+	r := &Result{Experiment: got.GetExperiment()}
+	runs, err := ListRuns(ctx, api, &pb.ListRunsRequest{Experiment: id})
+	if err != nil {
+		return nil, err
+	}
+	r.Runs = make([]Run, len(runs))
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(calls)
+	for i, run := range runs {
+		r.Runs[i] = Run{Run: run, Table: &pb.TaskTable{}}
+		if run.GetTasksDone() == 0 {
+			continue
+		}
+		g.Go(func() error {
+			full, err := api.GetRun(gctx, &pb.GetRunRequest{Id: run.GetId()})
+			if err != nil {
+				return fmt.Errorf("get run %s: %w", run.GetId(), err)
+			}
+			r.Runs[i].Table = full.GetTable()
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	slices.SortFunc(r.Runs, func(a, b Run) int {
+		return cmp.Or(cmp.Compare(a.GetArm(), b.GetArm()), cmp.Compare(a.GetTrial(), b.GetTrial()), cmp.Compare(a.GetSeed(), b.GetSeed()))
+	})
+	return r, r.summarize()
+}
+
+// ListRuns returns the runs that a request asks for, all pages of them.
+func ListRuns(ctx context.Context, api pb.ExperimentServiceClient, req *pb.ListRunsRequest) ([]*pb.Run, error) {
+	var runs []*pb.Run
+	if req.PageSize == 0 {
+		req.PageSize = 1000
+	}
+	for {
+		page, err := api.ListRuns(ctx, req)
+		if err != nil {
+			return nil, fmt.Errorf("list runs of %s: %w", req.GetExperiment(), err)
+		}
+		runs = append(runs, page.GetRuns()...)
+		if req.PageToken = page.GetNextPageToken(); req.PageToken == "" {
+			return runs, nil
+		}
+	}
+}
+
+// summarize computes the summary from the runs that are done.
+func (r *Result) summarize() error {
+	var tables []report.RunTable
+	for _, run := range r.Runs {
+		if run.GetState() == pb.RunState_RUN_STATE_DONE {
+			tables = append(tables, report.RunTable{Arm: run.GetArm(), Trial: run.GetTrial(), Seed: run.GetSeed(), Confirmation: run.GetConfirmation(), Table: run.Table})
+		}
+	}
+	s, err := report.Summarize(r.Experiment.GetSpec(), tables)
+	if err != nil {
+		return fmt.Errorf("summarise %s: %w", r.Experiment.GetId(), err)
+	}
+	r.Summary = s
+	return nil
+}
+
+// Failed returns the runs that failed.
+func (r *Result) Failed() []Run {
+	return slices.DeleteFunc(slices.Clone(r.Runs), func(run Run) bool { return run.GetState() != pb.RunState_RUN_STATE_FAILED })
+}
+
+// series calls fn with the pieces of a run's per-step data, in the order of
+// metric, layer and step.
+func series(ctx context.Context, api pb.MetricsServiceClient, run string, fn func(*pb.QuerySeriesResponse) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // ends the stream when fn fails
+	stream, err := api.QuerySeries(ctx, &pb.QuerySeriesRequest{Run: run})
+	if err != nil {
+		return err
+	}
+	for {
+		piece, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if len(piece.GetSteps()) != len(piece.GetValues()) {
+			return fmt.Errorf("series %s: %d steps with %d values", piece.GetMetric(), len(piece.GetSteps()), len(piece.GetValues()))
+		}
+		if err := fn(piece); err != nil {
+			return err
+		}
+	}
+}

@@ -1,0 +1,299 @@
+package results
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protojson"
+	"sigs.k8s.io/yaml"
+
+	"neoteny/internal/cli/render"
+	pb "neoteny/proto/neoteny/v1"
+)
+
+// CheckWritable makes the folder where it is missing and proves that files can
+// be made in it, before hours of work depend on that.
+func CheckWritable(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("output folder %s cannot be made: %w; give another with --out", dir, cause(err))
+	}
+	f, err := os.CreateTemp(dir, ".writable-*")
+	if err != nil {
+		return fmt.Errorf("output folder %s cannot be written: %w; give another with --out", dir, cause(err))
+	}
+	err = errors.Join(f.Close(), os.Remove(f.Name()))
+	if err != nil {
+		return fmt.Errorf("output folder %s cannot be written: %w; give another with --out", dir, cause(err))
+	}
+	return nil
+}
+
+// cause leaves out the path that a message names already.
+func cause(err error) error {
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		return pe.Err
+	}
+	return err
+}
+
+// WriteFolder writes everything into parent/<experiment id> and returns that
+// folder. It is built beside its place and renamed, so a folder of that name is
+// complete; one of the same experiment, from an earlier time, is replaced, and
+// any other is left alone: the results then go to a folder with a number behind
+// its name. With a nil metrics client there are no per-step data.
+func (r *Result) WriteFolder(ctx context.Context, parent string, metrics pb.MetricsServiceClient) (dir string, err error) {
+	if id := r.Experiment.GetId(); !plainName(id) {
+		return "", fmt.Errorf("write results: experiment id %q is no name for a folder", id)
+	}
+	temp, err := os.MkdirTemp(parent, "."+r.Experiment.GetId()+".*")
+	if err != nil {
+		return "", fmt.Errorf("write results into %s: %w", parent, cause(err))
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.RemoveAll(temp))
+		}
+	}()
+	if err := os.Chmod(temp, 0o755); err != nil {
+		return "", fmt.Errorf("write results: %w", err)
+	}
+	if err := r.write(ctx, temp, metrics); err != nil {
+		return "", fmt.Errorf("write results into %s: %w", parent, err)
+	}
+	return place(temp, filepath.Join(parent, r.Experiment.GetId()), r.Experiment.GetId())
+}
+
+// plainName says that a name which came from a server stays in its folder.
+func plainName(s string) bool {
+	return s != "" && s[0] != '.' && filepath.Base(s) == s && filepath.IsLocal(s)
+}
+
+// place gives a finished folder its name.
+func place(temp, dir, id string) (string, error) {
+	for n := 2; ; n++ {
+		_, err := os.Lstat(dir)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			if err := os.Rename(temp, dir); err != nil {
+				return "", fmt.Errorf("name the results folder: %w", err)
+			}
+			return dir, nil
+		case err == nil && holds(dir) == id:
+			old := temp + ".old"
+			if err := os.Rename(dir, old); err != nil {
+				return "", fmt.Errorf("replace the results folder: %w", err)
+			}
+			if err := os.Rename(temp, dir); err != nil {
+				return "", errors.Join(fmt.Errorf("replace the results folder: %w", err), os.Rename(old, dir))
+			}
+			return dir, os.RemoveAll(old)
+		case err != nil:
+			return "", fmt.Errorf("name the results folder: %w", err)
+		case n > 1000:
+			return "", fmt.Errorf("%s and a thousand folders like it hold other results", dir)
+		}
+		dir = filepath.Join(filepath.Dir(dir), id+"-"+strconv.Itoa(n))
+	}
+}
+
+// holds returns the id of the experiment whose results a folder holds.
+func holds(dir string) string {
+	var s struct {
+		ID string `json:"id"`
+	}
+	b, err := os.ReadFile(filepath.Join(dir, "summary.json"))
+	if err != nil || json.Unmarshal(b, &s) != nil {
+		return ""
+	}
+	return s.ID
+}
+
+func (r *Result) write(ctx context.Context, dir string, metrics pb.MetricsServiceClient) error {
+	spec, err := SpecYAML(r.Experiment.GetSpec())
+	if err != nil {
+		return fmt.Errorf("experiment.yaml: %w", err)
+	}
+	files := []struct {
+		name  string
+		write func(io.Writer) error
+	}{
+		{"experiment.yaml", func(w io.Writer) error { _, err := w.Write(spec); return err }},
+		{"summary.json", r.WriteJSON},
+		{"summary.txt", r.WriteText},
+		{"tasks.csv", r.WriteTasksCSV},
+		{"runs.csv", r.WriteRunsCSV},
+		{"runs.json", r.writeRunsJSON},
+	}
+	for _, f := range files {
+		if err := writeFile(filepath.Join(dir, f.name), f.write); err != nil {
+			return err
+		}
+	}
+	if err := r.writePlots(dir); err != nil {
+		return err
+	}
+	if metrics == nil {
+		return nil
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(calls)
+	for _, run := range r.Runs {
+		g.Go(func() error { return writeRunSteps(ctx, dir, metrics, run) })
+	}
+	return g.Wait()
+}
+
+// writeRunSteps writes steps/<trial>/<seed>.parquet, nothing for a run that
+// measured nothing yet.
+func writeRunSteps(ctx context.Context, dir string, metrics pb.MetricsServiceClient, run Run) error {
+	if !plainName(run.GetTrial()) {
+		return fmt.Errorf("trial %q is no name for a folder", run.GetTrial())
+	}
+	path := filepath.Join(dir, "steps", run.GetTrial(), strconv.FormatUint(uint64(run.GetSeed()), 10)+".parquet")
+	values := int64(0)
+	err := writeFile(path, func(w io.Writer) (err error) {
+		values, err = writeSteps(ctx, w, metrics, run.GetId())
+		return err
+	})
+	if err == nil && values > 0 {
+		return nil
+	}
+	if err == nil || status.Code(err) == codes.NotFound {
+		if rerr := os.Remove(path); rerr != nil && !errors.Is(rerr, fs.ErrNotExist) {
+			return rerr
+		}
+		return nil
+	}
+	return fmt.Errorf("per-step data of %s: %w", run.GetId(), err)
+}
+
+func (r *Result) writeRunsJSON(w io.Writer) error {
+	runs := make([]*pb.Run, len(r.Runs))
+	for i, run := range r.Runs {
+		runs[i] = run.Run
+	}
+	b, err := Marshal(&pb.ListRunsResponse{Runs: runs})
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(append(b, '\n'))
+	return err
+}
+
+// SpecYAML is a spec as an experiment file that can be submitted again.
+func SpecYAML(spec *pb.ExperimentSpec) ([]byte, error) {
+	b, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(spec)
+	if err != nil {
+		return nil, err
+	}
+	return yaml.JSONToYAML(b)
+}
+
+// writePlots writes plots/<metric>.svg: the metric over tasks for every arm, a
+// panel per layer.
+func (r *Result) writePlots(dir string) error {
+	for _, f := range r.figures() {
+		if err := writeFile(filepath.Join(dir, "plots", f.metric+".svg"), f.figure.WriteSVG); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+type metricFigure struct {
+	metric string
+	figure *render.Figure
+}
+
+// maxPanels bounds the layers of a figure.
+const maxPanels = 16
+
+func (r *Result) figures() []metricFigure {
+	panels := map[string]map[string][]render.Curve{} // metric, layer, curves
+	seeds := 0
+	for i := range r.Summary.Arms {
+		for _, shown := range shownTrials(&r.Summary.Arms[i]) {
+			seeds = max(seeds, len(shown.trial.Seeds))
+			for _, m := range shown.trial.Metrics {
+				if panels[m.Metric] == nil {
+					panels[m.Metric] = map[string][]render.Curve{}
+				}
+				c := render.Curve{Name: shown.name, X: make([]float64, len(m.PerTask.Mean)), Mean: floats(m.PerTask.Mean), Low: floats(m.PerTask.Low), High: floats(m.PerTask.High)}
+				for t := range c.X {
+					c.X[t] = float64(t)
+				}
+				if measured(c.Mean) {
+					panels[m.Metric][m.Layer] = append(panels[m.Metric][m.Layer], c)
+				}
+			}
+		}
+	}
+	note := fmt.Sprintf("mean over %d seeds with the pointwise 95 %% interval", seeds)
+	if seeds == 1 {
+		note = "one seed: no interval"
+	}
+	var out []metricFigure
+	for _, metric := range sortedKeys(panels) {
+		layers := sortedKeys(panels[metric])
+		if len(layers) == 0 || !plainName(metric) {
+			continue
+		}
+		f := &render.Figure{Title: metric + " of " + r.Experiment.GetId(), X: "task", Y: metric, Note: note}
+		if len(layers) > maxPanels {
+			f.Note += fmt.Sprintf("; the first %d of %d layers", maxPanels, len(layers))
+			layers = layers[:maxPanels]
+		}
+		for _, layer := range layers {
+			title := layer
+			if layer == "" && len(layers) > 1 {
+				title = "whole network"
+			}
+			f.Panels = append(f.Panels, render.Panel{Title: title, Curves: panels[metric][layer]})
+		}
+		out = append(out, metricFigure{metric, f})
+	}
+	return out
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// writeFile makes a file, and its folder where that is missing.
+func writeFile(path string, write func(io.Writer) error) (err error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if cerr := f.Close(); err == nil {
+			err = cerr
+		}
+	}()
+	buf := bufio.NewWriterSize(f, 1<<16)
+	if err := write(buf); err != nil {
+		return err
+	}
+	return buf.Flush()
+}

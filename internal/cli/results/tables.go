@@ -1,0 +1,288 @@
+package results
+
+import (
+	"encoding/csv"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"strconv"
+	"strings"
+
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+
+	"neoteny/internal/cli/render"
+	"neoteny/pkg/experiment/report"
+	pb "neoteny/proto/neoteny/v1"
+)
+
+// WriteText writes what people see at the end: a table of metrics per arm and
+// the claims with their verdicts.
+func (r *Result) WriteText(w io.Writer) error {
+	fmt.Fprintf(w, "%s: %s, %d of %d runs done", r.Experiment.GetId(), StateName(r.Experiment.GetState()), r.Experiment.GetProgress().GetRunsDone(), r.Experiment.GetProgress().GetRuns())
+	if n := len(r.Failed()); n > 0 {
+		fmt.Fprintf(w, ", %d failed", n)
+	}
+	fmt.Fprintln(w)
+	if t := r.armTable(); len(t.Rows) > 0 {
+		fmt.Fprintf(w, "\nMean ± 95 %% interval over seeds\n")
+		if err := t.Write(w); err != nil {
+			return err
+		}
+	}
+	if len(r.Summary.Claims) > 0 {
+		fmt.Fprintf(w, "\nClaims\n")
+		if err := r.claimTable().Write(w); err != nil {
+			return err
+		}
+	}
+	for i, run := range r.Failed() {
+		if i == 0 {
+			fmt.Fprintf(w, "\nFailed runs\n")
+		}
+		if i == maxFailedShown {
+			fmt.Fprintf(w, "and %d more, see runs.csv\n", len(r.Failed())-i)
+			break
+		}
+		fmt.Fprintf(w, "%s: %s\n", run.GetId(), strings.Join(strings.Fields(run.GetMessage()), " "))
+	}
+	return nil
+}
+
+// maxFailedShown bounds the list of failed runs under the tables.
+const maxFailedShown = 10
+
+// maxTrialsShown bounds the trials of an arm without a selected one.
+const maxTrialsShown = 20
+
+func (r *Result) armTable() *render.Table {
+	t := &render.Table{Columns: []render.Column{{Title: "ARM"}, {Title: "METRIC"}, {Title: "MEAN OVER TASKS"}, {Title: "LAST TASK"}, {Title: "SEEDS", Align: render.Right}}}
+	for i := range r.Summary.Arms {
+		arm := &r.Summary.Arms[i]
+		for _, shown := range shownTrials(arm) {
+			name := shown.name
+			for _, m := range shown.trial.Metrics {
+				t.Add(name, metricName(m), interval(m.Interval), lastTask(m.PerTask), strconv.Itoa(m.N))
+				name = ""
+			}
+		}
+		if n := len(arm.Trials); arm.Main() == nil && n > maxTrialsShown {
+			t.Add(fmt.Sprintf("(%s: %d more trials, see summary.json)", arm.Arm, n-maxTrialsShown))
+		}
+	}
+	return t
+}
+
+type shownTrial struct {
+	name  string
+	trial *report.Trial
+}
+
+// shownTrials are the curves that stand for an arm: its selected trial under
+// the arm's name, or the first few of its trials under their own.
+func shownTrials(arm *report.Arm) []shownTrial {
+	if main := arm.Main(); main != nil {
+		name := arm.Arm
+		if main.Trial != arm.Arm {
+			name += " (" + main.Trial + ")"
+		}
+		return []shownTrial{{name, main}}
+	}
+	var out []shownTrial
+	for i := range arm.Trials[:min(len(arm.Trials), maxTrialsShown)] {
+		t := &arm.Trials[i]
+		name := t.Trial
+		if t.Confirmation {
+			name += " (confirmation)"
+		}
+		out = append(out, shownTrial{name, t})
+	}
+	return out
+}
+
+func metricName(m report.Metric) string {
+	if m.Layer == "" {
+		return m.Metric
+	}
+	return m.Metric + "/" + m.Layer
+}
+
+func interval(i report.Interval) string {
+	return render.Interval(float64(i.Mean), float64(i.Low), float64(i.High))
+}
+
+// lastTask is the value of the last task that was measured.
+func lastTask(c report.Curve) string {
+	for t := len(c.Mean) - 1; t >= 0; t-- {
+		if !math.IsNaN(float64(c.Mean[t])) {
+			return render.Interval(float64(c.Mean[t]), float64(c.Low[t]), float64(c.High[t]))
+		}
+	}
+	return "-"
+}
+
+func (r *Result) claimTable() *render.Table {
+	t := &render.Table{Columns: []render.Column{{Title: "VERDICT"}, {Title: "CLAIM"}, {Title: "VALUE"}, {Title: "HOLDS IF"}, {Title: "SEEDS", Align: render.Right}, {Title: "NOTE"}}}
+	for _, c := range r.Summary.Claims {
+		t.Add(VerdictName(c.Verdict), c.Name, interval(c.Interval), c.Bound, strconv.Itoa(c.N), c.Message)
+	}
+	return t
+}
+
+// VerdictName is a verdict in words.
+func VerdictName(v report.Verdict) string { return strings.ReplaceAll(string(v), "-", " ") }
+
+// StateName is a state in a lower-case word.
+func StateName(s pb.ExperimentState) string {
+	return strings.ToLower(strings.TrimPrefix(s.String(), "EXPERIMENT_STATE_"))
+}
+
+// RunStateName is a run's state in a lower-case word.
+func RunStateName(s pb.RunState) string {
+	return strings.ToLower(strings.TrimPrefix(s.String(), "RUN_STATE_"))
+}
+
+// summaryFile is what summary.json holds.
+type summaryFile struct {
+	ID              string `json:"id"`
+	State           string `json:"state"`
+	Message         string `json:"message,omitempty"`
+	CreatedAt       string `json:"created_at,omitempty"`
+	EndedAt         string `json:"ended_at,omitempty"`
+	NumericsVersion int32  `json:"numerics_version,omitempty"`
+	Runs            counts `json:"runs"`
+	Steps           int64  `json:"steps"`
+	Tasks           int64  `json:"tasks"`
+	*report.Summary
+}
+
+type counts struct {
+	All    int `json:"all"`
+	Done   int `json:"done"`
+	Failed int `json:"failed"`
+}
+
+// WriteJSON writes the summary as JSON, the content of summary.json.
+func (r *Result) WriteJSON(w io.Writer) error {
+	e := r.Experiment
+	s := summaryFile{
+		ID: e.GetId(), State: StateName(e.GetState()), Message: e.GetMessage(), Summary: r.Summary,
+		Runs:  counts{All: len(r.Runs), Failed: len(r.Failed())},
+		Steps: e.GetProgress().GetStepsDone(), Tasks: e.GetProgress().GetTasksDone(),
+	}
+	if t := e.GetCreatedAt(); t != nil {
+		s.CreatedAt = t.AsTime().Format("2006-01-02T15:04:05.000Z07:00")
+	}
+	if t := e.GetEndedAt(); t != nil {
+		s.EndedAt = t.AsTime().Format("2006-01-02T15:04:05.000Z07:00")
+	}
+	for _, run := range r.Runs {
+		if run.GetState() == pb.RunState_RUN_STATE_DONE {
+			s.Runs.Done++
+		}
+		s.NumericsVersion = run.GetNumericsVersion()
+	}
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(s)
+}
+
+// WriteTasksCSV writes the task tables, one line per value that was measured.
+func (r *Result) WriteTasksCSV(w io.Writer) error {
+	cw := csv.NewWriter(w)
+	if err := cw.Write([]string{"arm", "trial", "seed", "task", "metric", "layer", "value"}); err != nil {
+		return err
+	}
+	for _, run := range r.Runs {
+		seed := strconv.FormatUint(uint64(run.GetSeed()), 10)
+		for _, row := range run.Table.GetRows() {
+			task := strconv.Itoa(int(row.GetTask()))
+			for i, c := range run.Table.GetColumns() {
+				if i >= len(row.GetValues()) || math.IsNaN(row.GetValues()[i]) {
+					continue
+				}
+				value := strconv.FormatFloat(row.GetValues()[i], 'g', -1, 64)
+				if err := cw.Write([]string{run.GetArm(), run.GetTrial(), seed, task, c.GetMetric(), c.GetLayer(), value}); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	cw.Flush()
+	return cw.Error()
+}
+
+// WriteRunsCSV writes one line per run, with its digest and run key.
+func (r *Result) WriteRunsCSV(w io.Writer) error {
+	cw := csv.NewWriter(w)
+	if err := cw.Write([]string{"run", "arm", "trial", "seed", "confirmation", "state", "digest", "run_key", "numerics_version", "tasks", "steps", "seconds", "params", "message"}); err != nil {
+		return err
+	}
+	for _, run := range r.Runs {
+		params := ""
+		if len(run.GetParams()) > 0 {
+			b, err := json.Marshal(rawParams(run.GetParams()))
+			if err != nil {
+				return err
+			}
+			params = string(b)
+		}
+		if err := cw.Write([]string{
+			run.GetId(), run.GetArm(), run.GetTrial(), strconv.FormatUint(uint64(run.GetSeed()), 10), strconv.FormatBool(run.GetConfirmation()),
+			RunStateName(run.GetState()), run.GetDigest(), run.GetRunKey(), strconv.Itoa(int(run.GetNumericsVersion())),
+			strconv.Itoa(int(run.GetTasksDone())), strconv.FormatInt(run.GetStepsDone(), 10), strconv.FormatFloat(run.GetSeconds(), 'f', 3, 64),
+			params, run.GetMessage(),
+		}); err != nil {
+			return err
+		}
+	}
+	cw.Flush()
+	return cw.Error()
+}
+
+// rawParams keeps parameters that are JSON already from being quoted again.
+func rawParams(params map[string]string) map[string]json.RawMessage {
+	out := make(map[string]json.RawMessage, len(params))
+	for k, v := range params {
+		if out[k] = json.RawMessage(v); !json.Valid(out[k]) {
+			out[k] = json.RawMessage(strconv.Quote(v))
+		}
+	}
+	return out
+}
+
+// Marshal turns a message into indented JSON with the field names of the
+// experiment file.
+func Marshal(m proto.Message) ([]byte, error) {
+	b, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(m)
+	if err != nil {
+		return nil, err
+	}
+	// protojson varies its white space from build to build.
+	var v any
+	dec := json.NewDecoder(strings.NewReader(string(b)))
+	dec.UseNumber()
+	if err := dec.Decode(&v); err != nil {
+		return nil, err
+	}
+	return json.MarshalIndent(v, "", "  ")
+}
+
+func floats(ns []report.Number) []float64 {
+	out := make([]float64, len(ns))
+	for i, n := range ns {
+		out[i] = float64(n)
+	}
+	return out
+}
+
+// measured reports whether there is anything to draw.
+func measured(values []float64) bool {
+	for _, v := range values {
+		if !math.IsNaN(v) && math.Abs(v) < 1e300 {
+			return true
+		}
+	}
+	return false
+}
