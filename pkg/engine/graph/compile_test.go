@@ -1,0 +1,101 @@
+package graph
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"neoteny/pkg/engine/kernel"
+	"neoteny/pkg/engine/tensor"
+)
+
+// TestScheduleAgainstPlainEvaluation compiles random programs over variables,
+// scalars and long vectors, and holds every output and every assigned variable
+// against an evaluation of the same operations one after the other, each into
+// an array of its own.
+func TestScheduleAgainstPlainEvaluation(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := NewStore()
+		b := NewBuilder()
+		want := map[int][]float32{} // by node id
+		var nodes []Node
+		var vars []*Var
+		old := map[*Var][]float32{}
+		for i := range rapid.IntRange(1, 4).Draw(t, "vars") {
+			n := rapid.SampledFrom([]int{1, 7, block + 5, 3*block - 1}).Draw(t, "n")
+			v := s.New(fmt.Sprint("v", i), F32, Persistent, n)
+			for k := range v.F32 {
+				v.F32[k] = float32((k+i)%11) - 4
+			}
+			old[v] = append([]float32(nil), v.F32...)
+			vars = append(vars, v)
+			x := b.Read(v)
+			nodes = append(nodes, x)
+			want[x.id] = old[v]
+		}
+		for range rapid.IntRange(1, 25).Draw(t, "ops") {
+			x := rapid.SampledFrom(nodes).Draw(t, "x")
+			var y Node
+			switch rapid.IntRange(0, 5).Draw(t, "op") {
+			case 0, 1:
+				f := rapid.SampledFrom([]kernel.UnaryOp{kernel.Neg, kernel.ReLU, kernel.Tanh, kernel.Step}).Draw(t, "f")
+				y = b.unary(f, x)
+				want[y.id] = make([]float32, len(want[x.id]))
+				kernel.Unary(f, want[y.id], want[x.id])
+			case 2, 3:
+				z := rapid.SampledFrom(nodes).Draw(t, "z")
+				n := max(len(want[x.id]), len(want[z.id]))
+				if len(want[z.id]) != 1 && len(want[x.id]) != 1 && len(want[x.id]) != len(want[z.id]) {
+					continue
+				}
+				f := rapid.SampledFrom([]kernel.BinaryOp{kernel.Add, kernel.Sub, kernel.Mul, kernel.Max}).Draw(t, "g")
+				y = b.binary(f, x, z)
+				want[y.id] = make([]float32, n)
+				kernel.Binary(f, want[y.id], want[x.id], want[z.id])
+			case 4:
+				y = b.Reshape(b.Sum(b.Tanh(x)), 1)
+				full := make([]float32, len(want[x.id]))
+				kernel.Unary(kernel.Tanh, full, want[x.id])
+				want[y.id] = []float32{kernel.Sum(full)}
+			case 5:
+				n := len(want[x.id])
+				y = b.Mul(b.StopGradient(b.Reshape(x, n)), b.Fill(2, tensor.Shape{n}))
+				want[y.id] = make([]float32, n)
+				kernel.Binary(kernel.Mul, want[y.id], want[x.id], []float32{2})
+			}
+			nodes = append(nodes, y)
+		}
+		expect := map[*Var][]float32{}
+		for _, v := range vars {
+			expect[v] = old[v]
+			var fits []Node
+			for _, n := range nodes {
+				if n.Shape().Equal(v.Shape) {
+					fits = append(fits, n)
+				}
+			}
+			if rapid.Bool().Draw(t, "assign") {
+				n := rapid.SampledFrom(fits).Draw(t, "value")
+				b.Assign(v, n)
+				expect[v] = want[n.id]
+			}
+		}
+		outputs := map[string][]float32{}
+		for i := range rapid.IntRange(0, 3).Draw(t, "outputs") {
+			n := rapid.SampledFrom(nodes).Draw(t, "output")
+			name := fmt.Sprint(i)
+			b.Output(name, n)
+			outputs[name] = want[n.id]
+		}
+		p := b.Compile()
+		p.Run(0)
+		for name, w := range outputs {
+			require.Equal(t, w, p.Output(name), "output %s", name)
+		}
+		for v, w := range expect {
+			require.Equal(t, w, v.F32, "variable %s", v.Name)
+		}
+	})
+}
