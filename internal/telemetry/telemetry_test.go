@@ -40,7 +40,6 @@ func TestMetrics(t *testing.T) {
 	w.Steps(250, 2*time.Second)
 	w.AddSlots(2)
 	busy := w.Busy()
-	paused := w.Paused()
 	w.Start("warm")
 	w.Retry("blob")
 	w.Registered()
@@ -56,7 +55,6 @@ func TestMetrics(t *testing.T) {
 		`neoteny_worker_training_seconds_total 2`,
 		`neoteny_worker_slots 2`,
 		`neoteny_worker_slots_busy 1`,
-		`neoteny_worker_slots_paused 1`,
 		`neoteny_worker_starts_total{from="warm"} 1`,
 		`neoteny_worker_retries_total{call="blob"} 1`,
 		`neoteny_worker_registrations_total 1`,
@@ -67,10 +65,8 @@ func TestMetrics(t *testing.T) {
 		require.Contains(t, body, line)
 	}
 	busy()
-	paused()
 	_, body, header := get(t, h, "/metrics", "application/openmetrics-text;version=1.0.0")
 	require.Contains(t, body, "neoteny_worker_slots_busy 0")
-	require.Contains(t, body, "neoteny_worker_slots_paused 0")
 	require.Contains(t, header.Get("Content-Type"), "application/openmetrics-text")
 	require.True(t, strings.HasSuffix(body, "# EOF\n"))
 }

@@ -15,14 +15,14 @@ const (
 	SegmentFailed   = "failed"   // reported as a failure
 )
 
-// Worker measures the workers of a process.
+// Worker measures the workers of a process. Pauses for want of room for metrics
+// are told by the metrics client.
 type Worker struct {
 	segments          *prometheus.CounterVec
 	steps             prometheus.Counter
 	seconds           prometheus.Counter
 	slots, busy       prometheus.Gauge
-	paused            prometheus.Gauge
-	warm              *prometheus.CounterVec
+	starts            *prometheus.CounterVec
 	retries           *prometheus.CounterVec
 	registrations     prometheus.Counter
 	checkpointBytes   prometheus.Histogram
@@ -57,14 +57,13 @@ func NewWorker(t *Telemetry) *Worker {
 		seconds:           counter("training_seconds_total", "Time spent computing steps, summed over slots."),
 		slots:             gauge("slots", "Segments that the worker can run at a time."),
 		busy:              gauge("slots_busy", "Segments that the worker runs now."),
-		paused:            gauge("slots_paused", "Slots whose training waits because the metric spill quota is used up."),
-		warm:              vec("starts_total", "Segments begun, by where the learner came from: fresh, checkpoint, or kept warm in memory.", "from", "fresh", "checkpoint", "warm"),
-		retries:           vec("retries_total", "Calls made again after an error, by what was called.", "call", "blob", "cluster", "metrics"),
+		starts:            vec("starts_total", "Segments begun, by where the learner came from: fresh, checkpoint, or kept warm in memory.", "from", "fresh", "checkpoint", "warm"),
+		retries:           vec("retries_total", "Calls made again after an error, by what was called.", "call", "blob", "cluster"),
 		registrations:     counter("registrations_total", "Times the worker registered; more than one per process means lost leases."),
 		checkpointBytes:   histogram("checkpoint_size_bytes", "Sizes of the checkpoints written.", prometheus.ExponentialBuckets(1<<12, 4, 10)),
 		checkpointSeconds: histogram("checkpoint_write_seconds", "Time from encoding a checkpoint to its being stored.", prometheus.ExponentialBuckets(0.001, 4, 9)),
 	}
-	t.mustRegister(w.segments, w.steps, w.seconds, w.slots, w.busy, w.paused, w.warm, w.retries, w.registrations, w.checkpointBytes, w.checkpointSeconds)
+	t.mustRegister(w.segments, w.steps, w.seconds, w.slots, w.busy, w.starts, w.retries, w.registrations, w.checkpointBytes, w.checkpointSeconds)
 	return w
 }
 
@@ -87,17 +86,10 @@ func (w *Worker) Busy() (done func()) {
 	return w.busy.Dec
 }
 
-// Paused marks a slot as waiting for room for its metrics until the function
-// it returns is called.
-func (w *Worker) Paused() (resumed func()) {
-	w.paused.Inc()
-	return w.paused.Dec
-}
-
 // Start counts a segment begun from "fresh", "checkpoint" or "warm".
-func (w *Worker) Start(from string) { w.warm.WithLabelValues(from).Inc() }
+func (w *Worker) Start(from string) { w.starts.WithLabelValues(from).Inc() }
 
-// Retry counts a call of "blob", "cluster" or "metrics" made again.
+// Retry counts a call of "blob" or "cluster" made again.
 func (w *Worker) Retry(call string) { w.retries.WithLabelValues(call).Inc() }
 
 // Registered counts a registration.
