@@ -247,6 +247,10 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
+// IsUnavailable tells whether err means that etcd did not answer, or not in
+// time. Whether the request took effect is unknown then.
+func IsUnavailable(err error) bool { return err != nil && transient(err) }
+
 // transient tells whether trying again can help. The outcome of the request is
 // unknown then.
 func transient(err error) bool {

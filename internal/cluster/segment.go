@@ -8,6 +8,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -26,9 +27,10 @@ type NewRun struct {
 	Segment *pb.Segment
 }
 
-// AddRuns creates runs of an experiment, in transactions of at most 60. A run
-// that is there already is ErrConflict, and leaves its transaction undone.
-func (c *Client) AddRuns(ctx context.Context, experiment string, runs []NewRun) (rev int64, err error) {
+// AddRuns creates runs of an experiment whose record is at revision mod, in
+// transactions of at most 60. A run that is there already is ErrConflict, and
+// leaves its transaction undone.
+func (c *Client) AddRuns(ctx context.Context, experiment string, mod int64, runs []NewRun) (rev int64, err error) {
 	type record struct{ runKey, run, segKey, seg string }
 	records := make([]record, len(runs))
 	for i, r := range runs {
@@ -45,7 +47,7 @@ func (c *Client) AddRuns(ctx context.Context, experiment string, runs []NewRun) 
 		records[i] = rec
 	}
 	for _, chunk := range chunks(records, func(r record) int { return len(r.runKey) + len(r.run) + len(r.segKey) + len(r.seg) }) {
-		cmps, ops := []clientv3.Cmp{exists(pfxExp + experiment)}, []clientv3.Op(nil)
+		cmps, ops := []clientv3.Cmp{modIs(pfxExp+experiment, mod)}, []clientv3.Op(nil)
 		for _, r := range chunk {
 			cmps = append(cmps, absent(r.runKey))
 			ops = append(ops, clientv3.OpPut(r.runKey, r.run), clientv3.OpPut(r.segKey, r.seg))
@@ -88,9 +90,13 @@ func (c *Client) Assign(ctx context.Context, seg *pb.Segment, mod int64, to Hold
 		return 0, err
 	}
 	key, akey := segmentKey(seg.Ref), assignKey(to.ID, seg.Ref, next.Attempt)
-	return c.write(ctx, "assign "+seg.Ref.Run,
+	rev, err := c.write(ctx, "assign "+seg.Ref.Run,
 		[]clientv3.Cmp{modIs(key, mod), createdAt(pfxWorker+to.ID, to.Rev.Create), absent(akey)},
 		clientv3.OpPut(key, segVal), clientv3.OpPut(akey, val, clientv3.WithLease(clientv3.LeaseID(to.Rev.Lease))))
+	if errors.Is(err, rpctypes.ErrLeaseNotFound) {
+		return rev, fmt.Errorf("%w: %w", ErrConflict, err)
+	}
+	return rev, err
 }
 
 // Requeue takes back a segment, which is at revision mod, from a worker that is

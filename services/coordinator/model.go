@@ -1,0 +1,124 @@
+package coordinator
+
+import (
+	"strings"
+
+	"neoteny/pkg/experiment"
+	"neoteny/pkg/experiment/report"
+	pb "neoteny/proto/neoteny/v1"
+)
+
+// Model is what the coordinator has to know about experiments. What it does
+// with runs and segments depends on nothing else of them.
+type Model interface {
+	// Plan validates and expands a spec. Mistakes in it are
+	// *component.FieldError values, joined.
+	Plan(spec *pb.ExperimentSpec) (*Plan, error)
+	// RunKey says what the run of a canonical spec with a seed is.
+	RunKey(canonicalSpec []byte, seed uint32) (string, error)
+	// Select picks a trial per arm by the task tables of finished runs; an arm
+	// without one is missing.
+	Select(spec *pb.ExperimentSpec, runs []report.RunTable) (map[string]string, error)
+}
+
+// Plan is an expanded experiment.
+type Plan struct {
+	Arms         []string
+	Trials       []*pb.TrialRecord // by index, with seeds and canonical specs
+	SegmentTasks int
+	ConfirmSeeds []uint32
+	// Totals, confirmation runs included.
+	Runs                   int
+	Segments, Steps, Tasks int64
+}
+
+// experiments is the Model of pkg/experiment.
+type experiments struct{}
+
+func (experiments) Plan(spec *pb.ExperimentSpec) (*Plan, error) {
+	p, err := experiment.Expand(spec)
+	if err != nil {
+		return nil, err
+	}
+	out := &Plan{
+		Arms: p.Arms, SegmentTasks: p.SegmentTasks, ConfirmSeeds: p.ConfirmSeeds,
+		Runs: p.Runs(), Segments: p.Segments(), Steps: p.Steps(), Tasks: p.Tasks(),
+	}
+	for i, t := range p.Trials {
+		out.Trials = append(out.Trials, &pb.TrialRecord{
+			Index:         int32(i),
+			Name:          t.Name,
+			Arm:           t.Arm,
+			Params:        utf8Map(t.Params),
+			CanonicalSpec: t.SpecJSON(),
+			Tasks:         int32(t.Spec.Tasks()),
+			StepsPerTask:  t.Spec.StepsPerTask(),
+			Seeds:         packSeeds(t.Seeds),
+		})
+	}
+	return out, nil
+}
+
+func (experiments) RunKey(canonicalSpec []byte, seed uint32) (string, error) {
+	return experiment.RunKeyOf(canonicalSpec, seed)
+}
+
+func (experiments) Select(spec *pb.ExperimentSpec, runs []report.RunTable) (map[string]string, error) {
+	return report.SelectTrials(spec, runs)
+}
+
+// utf8Map makes strings fit for protobuf, which refuses others.
+func utf8Map(m map[string]string) map[string]string {
+	out := make(map[string]string, len(m))
+	for k, v := range m {
+		out[k] = strings.ToValidUTF8(v, "\uFFFD")
+	}
+	return out
+}
+
+// packSeeds writes consecutive seeds as first and count.
+func packSeeds(seeds []uint32) *pb.Seeds {
+	if len(seeds) == 0 {
+		return &pb.Seeds{}
+	}
+	for i, s := range seeds {
+		if s != seeds[0]+uint32(i) {
+			return &pb.Seeds{List: seeds}
+		}
+	}
+	return &pb.Seeds{First: seeds[0], Count: int32(len(seeds))}
+}
+
+// seedSet reads seeds without writing them out: an experiment may have a
+// million.
+type seedSet struct{ s *pb.Seeds }
+
+func (s seedSet) len() int {
+	if l := s.s.GetList(); len(l) > 0 {
+		return len(l)
+	}
+	return int(s.s.GetCount())
+}
+
+func (s seedSet) at(i int) uint32 {
+	if l := s.s.GetList(); len(l) > 0 {
+		return l[i]
+	}
+	return s.s.GetFirst() + uint32(i)
+}
+
+// contains tells whether seed is one of the set, and where.
+func (s seedSet) index(seed uint32) int {
+	if l := s.s.GetList(); len(l) > 0 {
+		for i, x := range l {
+			if x == seed {
+				return i
+			}
+		}
+		return -1
+	}
+	if i := int64(seed) - int64(s.s.GetFirst()); i >= 0 && i < int64(s.s.GetCount()) {
+		return int(i)
+	}
+	return -1
+}
