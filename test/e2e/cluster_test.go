@@ -1,0 +1,150 @@
+//go:build integration
+
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/parquet-go/parquet-go"
+	"github.com/stretchr/testify/require"
+)
+
+// recipe is the quickstart, with fewer and shorter tasks.
+func recipe(t *testing.T) string {
+	t.Helper()
+	b, err := os.ReadFile("../../recipes/quickstart.yaml")
+	require.NoError(t, err)
+	s := string(b)
+	for _, r := range [][2]string{{"tasks: 20", "tasks: 8"}, {"examples_per_task: 3000", "examples_per_task: 2000"}, {"segments: {tasks: 4}", "segments: {tasks: 1}"}, {"last(3)", "last(2)"}} {
+		require.Contains(t, s, r[0], "the quickstart has changed: mend this test")
+		s = strings.ReplaceAll(s, r[0], r[1])
+	}
+	file := filepath.Join(t.TempDir(), "recipe.yaml")
+	require.NoError(t, os.WriteFile(file, []byte(s), 0o644))
+	return file
+}
+
+const (
+	recipeRuns  = 4
+	recipeSteps = 8 * 2000
+)
+
+// TestSameBitsHoweverItIsRun is the promise of the README.
+func TestSameBitsHoweverItIsRun(t *testing.T) {
+	file := recipe(t)
+	folder := local(t, file)
+	want := digests(t, folder)
+	require.Len(t, want, recipeRuns)
+
+	t.Run("one worker", func(t *testing.T) {
+		require.Equal(t, want, digests(t, local(t, file, "--workers", "1")))
+	})
+	t.Run("other segments", func(t *testing.T) {
+		require.Equal(t, want, digests(t, local(t, file, "--segment-tasks", "3")))
+	})
+
+	t.Run("separate processes, killed", func(t *testing.T) {
+		c := newCluster(t)
+		c.ready()
+		first, second := c.startWorker(), c.startWorker()
+		id := c.submit(file)
+
+		c.waitSegments(id, 2)
+		first.kill()
+		c.waitSegments(id, 5)
+		c.coordinatorProcess.kill()
+		c.startCoordinator()
+		c.ready()
+		third := c.startWorker()
+		c.waitSegments(id, 9)
+		c.metricsProcess.kill()
+		c.startMetrics()
+		c.waitSegments(id, 13)
+		require.NoError(t, second.stop(), "a drained worker ends well")
+		second = c.startWorker()
+		c.waitSegments(id, 17)
+		third.kill()
+		c.waitDone(id)
+
+		folder := c.results(id)
+		require.Equal(t, want, digests(t, folder))
+		checkSteps(t, folder)
+
+		text, err := get("http://" + c.metricsHTTP + "/metrics")
+		require.NoError(t, err)
+		require.Contains(t, text, "neoteny_")
+		require.NoError(t, second.stop())
+		require.NoError(t, c.coordinatorProcess.stop())
+	})
+	checkSteps(t, folder)
+}
+
+// checkSteps holds the per-step data to "nothing lost, nothing doubled".
+func checkSteps(t *testing.T, folder string) {
+	t.Helper()
+	var files []string
+	require.NoError(t, filepath.WalkDir(filepath.Join(folder, "steps"), func(p string, d os.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			files = append(files, p)
+		}
+		return err
+	}))
+	require.Len(t, files, recipeRuns)
+	type row struct {
+		Step   int64   `parquet:"step"`
+		Metric string  `parquet:"metric"`
+		Layer  string  `parquet:"layer"`
+		Value  float32 `parquet:"value"`
+	}
+	for _, file := range files {
+		rows, err := parquet.ReadFile[row](file)
+		require.NoError(t, err)
+		next := int64(0)
+		for _, r := range rows {
+			if r.Metric == "online_accuracy" && r.Layer == "" {
+				require.Equal(t, next, r.Step, "%s", file)
+				next++
+			}
+		}
+		require.EqualValues(t, recipeSteps, next, "%s", file)
+	}
+}
+
+// TestEtcdGoesAway kills etcd in the middle and brings it back: nothing that
+// was committed is lost, and the experiment ends.
+func TestEtcdGoesAway(t *testing.T) {
+	file := recipe(t)
+	c := newCluster(t)
+	c.ready()
+	c.startWorker()
+	c.startWorker()
+	id := c.submit(file)
+	c.waitSegments(id, 3)
+	before := c.segmentsDone(id)
+	c.etcd.kill()
+	_, err := c.call("SubmitExperiment", map[string]any{"spec": map[string]any{"name": "x"}})
+	require.Error(t, err)
+	c.startEtcd()
+	c.ready()
+	require.GreaterOrEqual(t, c.segmentsDone(id), before)
+	c.waitDone(id)
+}
+
+func TestGrpcurlTellsFieldsOfMistakes(t *testing.T) {
+	c := newCluster(t)
+	c.ready()
+	_, err := c.call("SubmitExperiment", map[string]any{"spec": map[string]any{
+		"name":    "typo",
+		"stream":  map[string]any{"kind": "bit-flip-regression", "tsaks": 3},
+		"learner": map[string]any{"network": map[string]any{"kind": "mlp"}, "optimizer": map[string]any{"kind": "sgd"}},
+	}})
+	require.ErrorContains(t, err, "InvalidArgument")
+	require.ErrorContains(t, err, "stream.tsaks")
+	out := string(run(t, nil, grpcurl, "-plaintext", c.coordinatorAddr, "list"))
+	for _, service := range []string{"neoteny.v1.ExperimentService", "grpc.health.v1.Health"} {
+		require.Contains(t, out, service)
+	}
+}
