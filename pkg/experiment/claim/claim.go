@@ -189,6 +189,9 @@ func issue(iss *cel.Issues) error {
 	e := iss.Errors()[0]
 	msg := container.ReplaceAllString(e.Message, "")
 	msg, _, _ = strings.Cut(msg, "\n")
+	if msg, _, _ = strings.Cut(msg, " expecting "); strings.Contains(msg, "<EOF>") {
+		msg = "the expression ends too early"
+	}
 	return fmt.Errorf("column %d: %s", e.Location.Column()+1, strings.TrimPrefix(msg, "Syntax error: "))
 }
 

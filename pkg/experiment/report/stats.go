@@ -177,15 +177,20 @@ func acceleration(v []float64, statistic func([]float64) float64) float64 {
 		without = append(append(without[:0], v[:i]...), v[i+1:]...)
 		left[i] = statistic(without)
 	}
-	m := mean(left)
+	// The measure has no unit, so the largest deviation can be the unit, which
+	// keeps the cubes of large ones finite.
+	m, largest := mean(left), 0.0
+	for _, x := range left {
+		largest = max(largest, math.Abs(m-x))
+	}
+	if !(largest > 0) || math.IsInf(largest, 0) {
+		return 0
+	}
 	s2, s3 := 0.0, 0.0
 	for _, x := range left {
-		d := m - x
+		d := (m - x) / largest
 		s2 += d * d
 		s3 += d * d * d
-	}
-	if s2 == 0 {
-		return 0
 	}
 	return s3 / (6 * math.Pow(s2, 1.5))
 }
