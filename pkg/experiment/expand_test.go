@@ -144,6 +144,9 @@ func TestSpecFromCanonical(t *testing.T) {
 	require.Equal(t, trial.Spec.Canonical(), spec.Canonical())
 	again := Trial{Spec: spec, datasets: trial.datasets}
 	require.Equal(t, trial.RunKey(1), again.RunKey(1))
+	key, err := RunKeyOf(trial.SpecJSON(), 1)
+	require.NoError(t, err)
+	require.Equal(t, trial.RunKey(1), key)
 
 	for in, want := range map[string]string{
 		"":                       "read a trial's spec",

@@ -11,7 +11,7 @@ import (
 // Limits of an experiment's size.
 const (
 	MaxRuns   = 1_000_000 // runs, confirmation runs included
-	MaxTrials = 20_000    // trials; each holds a resolved spec
+	MaxTrials = 100_000   // trials; each is resolved, and held by its plan
 )
 
 // BaseArm is the name of the single arm of an experiment without arms.

@@ -85,7 +85,7 @@ func TestValidateErrors(t *testing.T) {
 		"seed twice":          {map[string]string{"seeds": "seeds: {list: [1, 2, 1]}"}, []string{"seeds.list", "unique"}},
 		"beyond the last":     {map[string]string{"seeds": "seeds: {first: 4294967295, count: 2}"}, []string{"seeds", "go beyond the largest seed"}},
 		"ten million runs":    {map[string]string{"sweep": "sweep: {random: {count: 100000, params: {learner.optimizer.lr: {uniform: [0, 1]}}}}", "seeds": "seeds: {count: 100}"}, []string{"sweep", "10000000 runs (100000 trials × 100 seeds) are more than the 1000000 that one experiment may have"}},
-		"too many trials":     {map[string]string{"sweep": "sweep: {random: {count: 1000000, params: {learner.optimizer.lr: {uniform: [0, 1]}}}}"}, []string{"sweep", "1000000 trials are more than the 20000"}},
+		"too many trials":     {map[string]string{"sweep": "sweep: {random: {count: 1000000, params: {learner.optimizer.lr: {uniform: [0, 1]}}}}"}, []string{"sweep", "1000000 trials are more than the 100000"}},
 		"too many seeds":      {map[string]string{"seeds": "seeds: {count: 100001}"}, []string{"seeds.count", "less than or equal to 100000"}},
 		"too long a segment":  {map[string]string{"segments": "segments: {tasks: -1}"}, []string{"segments.tasks", "greater than or equal to 0"}},
 		"tuning seeds twice":  {map[string]string{"seeds": "seeds: {count: 2}", "select": "select: {metric: test_accuracy, mode: max, seeds: {count: 3}}"}, []string{"select.seeds", "given twice"}},

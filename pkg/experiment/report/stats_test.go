@@ -122,4 +122,11 @@ func TestBCaOfDegenerateSamples(t *testing.T) {
 	outlier := append(make([]float64, 11), 1e300)
 	i = sampler{}.interval(outlier, claimResamples)
 	require.True(t, i.Low >= 0 && i.Low <= i.High && i.High <= 1e300, "%+v", i)
+
+	// Values whose sums overflow have no interval, but do no harm.
+	extreme := append(make([]float64, 10), math.MaxFloat64, -math.MaxFloat64)
+	for range extreme {
+		extreme = append(extreme[1:], extreme[0])
+		require.Equal(t, 12, sampler{}.interval(extreme, metricResamples).N)
+	}
 }
