@@ -48,7 +48,7 @@ var (
 // errAgain asks retry for another try: somebody else wrote in between.
 var errAgain = errors.New("changed meanwhile")
 
-// Prefix is where everything lives in etcd.
+// Prefix is where everything lives in etcd, unless Options say otherwise.
 const Prefix = "/neoteny/v1/"
 
 // schema is the version of keys and records, written once per cluster.
@@ -62,6 +62,9 @@ type Overflow interface {
 
 // Options are what a client may be given.
 type Options struct {
+	// Prefix of all keys, for several clusters in one etcd; empty means the
+	// constant of that name.
+	Prefix string
 	// Overflow takes records' parts over 256 KiB. Without it they are errors.
 	Overflow Overflow
 	// Logger; nil drops everything.
@@ -97,6 +100,9 @@ func Dial(ctx context.Context, endpoints []string, opts Options) (*Client, error
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
+	if opts.Prefix == "" {
+		opts.Prefix = Prefix
+	}
 	if opts.DialTimeout <= 0 {
 		opts.DialTimeout = 10 * time.Second
 	}
@@ -118,8 +124,8 @@ func Dial(ctx context.Context, endpoints []string, opts Options) (*Client, error
 	}
 	c := &Client{
 		etcd:  ec,
-		kv:    namespace.NewKV(ec.KV, Prefix),
-		watch: namespace.NewWatcher(ec.Watcher, Prefix),
+		kv:    namespace.NewKV(ec.KV, opts.Prefix),
+		watch: namespace.NewWatcher(ec.Watcher, opts.Prefix),
 		lease: ec.Lease,
 		over:  opts.Overflow,
 		log:   opts.Logger,
@@ -144,7 +150,7 @@ func (c *Client) checkSchema(ctx context.Context) error {
 		return err
 	}
 	if kvs := r.Responses[0].GetResponseRange().Kvs; len(kvs) == 1 && string(kvs[0].Value) != schema {
-		return fmt.Errorf("records under %s have format %q, this program reads format %q; use another etcd or the program that wrote them: %w", Prefix, kvs[0].Value, schema, ErrSchema)
+		return fmt.Errorf("records under %s have format %q, this program reads format %q; use another etcd or the program that wrote them: %w", c.opts.Prefix, kvs[0].Value, schema, ErrSchema)
 	}
 	return nil
 }

@@ -1,0 +1,380 @@
+package coordinator
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"neoteny/internal/blob"
+	"neoteny/internal/cluster"
+	"neoteny/internal/etcd"
+	"neoteny/pkg/engine/component"
+	"neoteny/pkg/experiment"
+	"neoteny/pkg/experiment/report"
+	pb "neoteny/proto/neoteny/v1"
+)
+
+// One etcd serves all tests; each has a prefix of its own.
+var endpoints []string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "coordinator")
+	if err != nil {
+		panic(err)
+	}
+	srv, err := etcd.Start(context.Background(), etcd.Config{Dir: dir, Throwaway: true})
+	if err != nil {
+		panic(err)
+	}
+	endpoints = srv.Endpoints()
+	code := m.Run()
+	srv.Close()
+	_ = os.RemoveAll(dir)
+	if err := goleak.Find(); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+var prefixes atomic.Int64
+
+const (
+	limit = 20 * time.Second // of waiting for what must happen
+	poll  = 2 * time.Millisecond
+)
+
+// world is a cluster with everything but coordinators and workers.
+type world struct {
+	t       require.TestingT
+	ctx     context.Context
+	cluster *cluster.Client
+	blob    *blob.Bucket
+	prefix  string
+	close   []func()
+	model   *fakeModel
+	cfg     Config
+
+	svc  *Service
+	stop func()
+}
+
+func newWorld(t require.TestingT) *world {
+	ctx, cancel := context.WithCancel(context.Background())
+	w := &world{t: t, ctx: ctx, prefix: fmt.Sprintf("/t%d/", prefixes.Add(1)), model: &fakeModel{}}
+	w.cfg = Config{NumericsVersion: 1, WatchInterval: time.Millisecond, Tick: 10 * time.Millisecond}
+	var err error
+	w.blob, err = blob.Open(ctx, "mem://")
+	require.NoError(t, err)
+	w.cluster = w.dial()
+	w.close = append(w.close, func() { _ = w.blob.Close() }, cancel)
+	return w
+}
+
+// setup is newWorld with a coordinator, all closed at the end of the test.
+func setup(t *testing.T) *world {
+	w := newWorld(t)
+	t.Cleanup(w.end)
+	w.start()
+	return w
+}
+
+func (w *world) dial() *cluster.Client {
+	c, err := cluster.Dial(w.ctx, endpoints, cluster.Options{Prefix: w.prefix, Overflow: w.blob})
+	require.NoError(w.t, err)
+	w.close = append(w.close, func() { _ = c.Close() })
+	return c
+}
+
+func (w *world) end() {
+	w.kill()
+	for i := len(w.close) - 1; i >= 0; i-- {
+		w.close[i]()
+	}
+}
+
+// start makes a coordinator with nothing but what is in etcd.
+func (w *world) start() {
+	log := slog.New(slog.DiscardHandler)
+	if os.Getenv("NEOTENY_TEST_LOG") != "" {
+		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	svc, err := New(Deps{Cluster: w.cluster, Blob: w.blob, Model: w.model, Logger: log}, w.cfg)
+	require.NoError(w.t, err)
+	ctx, cancel := context.WithCancel(w.ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = svc.Run(ctx)
+	}()
+	w.svc = svc
+	w.stop = func() { cancel(); <-done }
+}
+
+// kill stops the coordinator where it stands.
+func (w *world) kill() {
+	if w.stop != nil {
+		w.stop()
+		w.stop = nil
+	}
+}
+
+func (w *world) eventually(cond func() bool, what string, args ...any) {
+	require.Eventually(w.t, cond, limit, poll, append([]any{what}, args...)...)
+}
+
+// shape is a fake experiment; it travels as JSON in the spec's description.
+type shape struct {
+	Tasks, Steps int32
+	Segment      int
+	Arms         map[string]int // trials of each
+	Seeds        []uint32
+	Confirm      []uint32
+}
+
+func (s shape) spec(name string) *pb.ExperimentSpec {
+	b, err := json.Marshal(s)
+	if err != nil {
+		panic(err)
+	}
+	return &pb.ExperimentSpec{Name: name, Description: string(b)}
+}
+
+// fakeModel stands for pkg/experiment.
+type fakeModel struct {
+	plans   atomic.Int64
+	failing atomic.Bool
+}
+
+func (m *fakeModel) Plan(spec *pb.ExperimentSpec) (*Plan, error) {
+	m.plans.Add(1)
+	if m.failing.Load() {
+		return nil, errors.New("unknown component")
+	}
+	var s shape
+	if err := json.Unmarshal([]byte(spec.GetDescription()), &s); err != nil {
+		return nil, component.Fieldf("description", "%v", err)
+	}
+	if s.Tasks == 0 {
+		return nil, errors.Join(component.Fieldf("stream.tasks", "missing"), component.Fieldf("learner.optimizer.lr", "must be above 0"))
+	}
+	p := &Plan{SegmentTasks: s.Segment, ConfirmSeeds: s.Confirm}
+	for _, arm := range []string{"a", "b", "c"} {
+		n, ok := s.Arms[arm]
+		if !ok {
+			continue
+		}
+		p.Arms = append(p.Arms, arm)
+		for i := range n {
+			p.Trials = append(p.Trials, &pb.TrialRecord{
+				Index: int32(len(p.Trials)), Name: fmt.Sprintf("%s-%d", arm, i), Arm: arm,
+				Params:        map[string]string{"lr": fmt.Sprint(i)},
+				CanonicalSpec: fmt.Appendf(nil, `{"trial":"%s-%d"}`, arm, i),
+				Tasks:         s.Tasks, StepsPerTask: int64(s.Steps), Seeds: packSeeds(s.Seeds),
+			})
+		}
+	}
+	p.Runs = len(p.Trials)*len(s.Seeds) + len(p.Arms)*len(s.Confirm)
+	p.Tasks = int64(p.Runs) * int64(s.Tasks)
+	p.Steps = p.Tasks * int64(s.Steps)
+	p.Segments = int64(p.Runs) * int64(segmentCount(s.Tasks, int32(s.Segment)))
+	return p, nil
+}
+
+func (*fakeModel) RunKey(canonical []byte, seed uint32) (string, error) {
+	return fmt.Sprintf("%x", sha256.Sum256(fmt.Appendf(nil, "%s %d", canonical, seed))), nil
+}
+
+// Select takes each arm's trial with the largest value.
+func (*fakeModel) Select(_ *pb.ExperimentSpec, runs []report.RunTable) (map[string]string, error) {
+	best := map[string]report.RunTable{}
+	for _, r := range runs {
+		if b, ok := best[r.Arm]; !ok || r.Table.Rows[0].Values[0] > b.Table.Rows[0].Values[0] || r.Table.Rows[0].Values[0] == b.Table.Rows[0].Values[0] && r.Trial < b.Trial {
+			best[r.Arm] = r
+		}
+	}
+	out := map[string]string{}
+	for arm, r := range best {
+		out[arm] = r.Trial
+	}
+	return out, nil
+}
+
+// boundary is what a deterministic engine says at the end of a task.
+func boundary(run string, task int32, step int64) *pb.Boundary {
+	state := sha256.Sum256(fmt.Appendf(nil, "state %s %d", run, task))
+	rows := sha256.Sum256(fmt.Appendf(nil, "rows %s %d", run, task))
+	return &pb.Boundary{Task: task, Step: step, StateDigest: state[:], RowsDigest: rows[:]}
+}
+
+func value(run string, task int32) float64 {
+	sum := sha256.Sum256(fmt.Appendf(nil, "value %s %d", run, task))
+	return float64(binary.LittleEndian.Uint16(sum[:]))
+}
+
+// wantDigest is the digest of a whole run, however it was cut.
+func wantDigest(run string, tasks int32, perTask int64) string {
+	var bs []*pb.Boundary
+	for t := range tasks {
+		bs = append(bs, boundary(run, t, int64(t+1)*perTask))
+	}
+	return experiment.RunDigest(bs)
+}
+
+// fakeWorker holds what it is given until the test says what it does.
+type fakeWorker struct {
+	w    *world
+	c    *cluster.Client
+	id   string
+	reg  *cluster.Registration
+	stop func()
+
+	mu   sync.Mutex
+	held map[string]*pb.AssignedSegment // by assignment id
+	past []*pb.AssignedSegment          // ever given
+	auto bool
+	wg   sync.WaitGroup
+}
+
+func (w *world) join(id string, slots int, change ...func(*pb.Worker)) *fakeWorker {
+	f := &fakeWorker{w: w, c: w.cluster, id: id, held: map[string]*pb.AssignedSegment{}}
+	rec := &pb.Worker{Id: id, Slots: int32(slots), NumericsVersion: 1}
+	for _, c := range change {
+		c(rec)
+	}
+	var err error
+	f.reg, err = f.c.Register(w.ctx, rec, 30*time.Second)
+	require.NoError(w.t, err)
+	ctx, cancel := context.WithCancel(w.ctx)
+	events, err := f.c.Assignments(ctx, id)
+	require.NoError(w.t, err)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for ev := range events {
+			f.mu.Lock()
+			if ev.Withdrawn {
+				delete(f.held, ev.Assignment.Id)
+			} else {
+				g := ev.Assignment.Segments[0]
+				f.held[ev.Assignment.Id] = g
+				f.past = append(f.past, g)
+				if f.auto {
+					f.wg.Go(func() { f.commit(g) })
+				}
+			}
+			f.mu.Unlock()
+		}
+	}()
+	f.stop = func() {
+		cancel()
+		<-done
+		f.wg.Wait()
+	}
+	w.close = append(w.close, f.leave)
+	return f
+}
+
+// work makes the worker commit everything it is given from now on.
+func (f *fakeWorker) work() *fakeWorker {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.auto = true
+	for _, g := range f.held {
+		f.wg.Go(func() { f.commit(g) })
+	}
+	return f
+}
+
+// leave takes the worker out as a lost lease does.
+func (f *fakeWorker) leave() {
+	f.stop()
+	_ = f.reg.Close(f.w.ctx)
+}
+
+func (f *fakeWorker) holding() []*pb.AssignedSegment {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var out []*pb.AssignedSegment
+	for _, g := range f.held {
+		out = append(out, g)
+	}
+	return out
+}
+
+// waitHolding waits for n segments and returns them.
+func (f *fakeWorker) waitHolding(n int) []*pb.AssignedSegment {
+	f.w.eventually(func() bool { return len(f.holding()) == n }, "worker %s is to hold %d segments", f.id, n)
+	return f.holding()
+}
+
+// result is what an engine commits for [first, end) of a run. Tasks have 10
+// steps in all tests.
+const perTask = 10
+
+func (f *fakeWorker) result(g *pb.AssignedSegment, end int64) *pb.SegmentResult {
+	r := &pb.SegmentResult{EndStep: end, Columns: []*pb.ColumnName{{Metric: "m"}}, Seconds: 1}
+	for step := (g.Ref.FirstStep/perTask + 1) * perTask; step <= end; step += perTask {
+		task := int32(step/perTask) - 1
+		r.Boundaries = append(r.Boundaries, boundary(g.Ref.Run, task, step))
+		r.Rows = append(r.Rows, &pb.TaskRow{Task: task, Values: []float64{value(g.Ref.Run, task)}})
+	}
+	folder, err := cluster.RunBlobPrefix(g.Ref.Run)
+	require.NoError(f.w.t, err)
+	r.Checkpoint, err = f.w.blob.Put(f.w.ctx, fmt.Sprintf("%s/checkpoints/%d", folder, end), fmt.Appendf(nil, "%s at %d", g.Ref.Run, end))
+	require.NoError(f.w.t, err)
+	return r
+}
+
+func (f *fakeWorker) commit(g *pb.AssignedSegment) error {
+	return f.c.Commit(f.w.ctx, g.Ref, g.Attempt, f.result(g, g.Ref.EndStep))
+}
+
+func (f *fakeWorker) yield(g *pb.AssignedSegment, end int64) error {
+	return f.c.Yield(f.w.ctx, g.Ref, g.Attempt, f.result(g, end))
+}
+
+func (f *fakeWorker) fail(g *pb.AssignedSegment, msg string, permanent bool) error {
+	return f.c.Fail(f.w.ctx, g.Ref, g.Attempt, f.id, msg, permanent)
+}
+
+func (w *world) submit(name string, s shape) string {
+	r, err := w.svc.SubmitExperiment(w.ctx, &pb.SubmitExperimentRequest{RequestId: name, Spec: s.spec(name)})
+	require.NoError(w.t, err)
+	return r.Experiment.Id
+}
+
+func (w *world) get(id string) *pb.Experiment {
+	r, err := w.svc.GetExperiment(w.ctx, &pb.GetExperimentRequest{Id: id})
+	require.NoError(w.t, err)
+	return r.Experiment
+}
+
+func (w *world) run(id string) *pb.GetRunResponse {
+	r, err := w.svc.GetRun(w.ctx, &pb.GetRunRequest{Id: id})
+	require.NoError(w.t, err)
+	return r
+}
+
+func (w *world) runs(id string, states ...pb.RunState) []*pb.Run {
+	r, err := w.svc.ListRuns(w.ctx, &pb.ListRunsRequest{Experiment: id, PageSize: 1000, States: states})
+	require.NoError(w.t, err)
+	return r.Runs
+}
+
+func (w *world) waitState(id string, want pb.ExperimentState) *pb.Experiment {
+	w.eventually(func() bool { return w.get(id).State == want }, "%s is to be %s", id, want)
+	return w.get(id)
+}
