@@ -422,13 +422,10 @@ func keyed(path, name string) string {
 // indexed is the path of an entry of the list at path.
 func indexed(path string, i int) string { return path + "[" + strconv.Itoa(i) + "]" }
 
-// appendUnique appends err unless its field has an error already.
-func appendUnique(errs []error, err error) []error {
+// appendUnique appends the mistakes in err whose fields have none yet.
+func appendUnique(errs []*component.FieldError, err error) []*component.FieldError {
 	for _, fe := range component.FieldErrors(err) {
-		if !slices.ContainsFunc(errs, func(e error) bool {
-			have, ok := e.(*component.FieldError)
-			return ok && have.Field == fe.Field
-		}) {
+		if !slices.ContainsFunc(errs, func(have *component.FieldError) bool { return have.Field == fe.Field }) {
 			errs = append(errs, fe)
 		}
 	}

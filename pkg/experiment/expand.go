@@ -22,10 +22,10 @@ type expansion struct {
 	resolve func(engine.RawSpec) (*engine.Spec, error)
 	digest  func(dataset string) (string, bool)
 
-	errs    []error         // mistakes; the first few, by the rules beside the messages
-	ruled   int             // how many are by the rules
-	names   []string        // arms, sorted
-	arms    map[string]*arm // those that resolve
+	errs    []*component.FieldError // mistakes; the first few, by the rules beside the messages
+	ruled   int                     // how many are by the rules
+	names   []string                // arms, sorted
+	arms    map[string]*arm         // those that resolve
 	tuning  []uint32
 	confirm []uint32
 }
@@ -49,13 +49,22 @@ func (e *expansion) fail(field, format string, args ...any) {
 // inside the field is not said again in other words.
 func (e *expansion) add(err error) {
 	for _, fe := range component.FieldErrors(err) {
-		known := slices.ContainsFunc(e.errs[:e.ruled], func(err error) bool {
-			return inside(err.(*component.FieldError).Field, fe.Field)
+		known := slices.ContainsFunc(e.errs[:e.ruled], func(have *component.FieldError) bool {
+			return inside(have.Field, fe.Field)
 		})
 		if !known {
 			e.errs = appendUnique(e.errs, fe)
 		}
 	}
+}
+
+// err joins the first mistakes.
+func (e *expansion) err() error {
+	var errs []error
+	for _, fe := range e.errs[:min(len(e.errs), maxErrors)] {
+		errs = append(errs, fe)
+	}
+	return join(errs)
 }
 
 // inside reports whether one field, as errors name it, is another or part of it.
@@ -75,7 +84,7 @@ func (e *expansion) run() (*Plan, error) {
 		}
 		e.ruled = len(e.errs)
 		if len(e.spec.GetArms()) > 256 {
-			return nil, join(e.errs)
+			return nil, e.err()
 		}
 	}
 	e.refuse()
@@ -92,7 +101,7 @@ func (e *expansion) run() (*Plan, error) {
 	e.selection()
 	e.claims()
 	if len(e.errs) > 0 {
-		return nil, join(e.errs[:min(len(e.errs), maxErrors)])
+		return nil, e.err()
 	}
 	p := &Plan{Arms: e.names, ConfirmSeeds: e.confirm}
 	for _, name := range e.names {

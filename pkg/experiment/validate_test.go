@@ -92,7 +92,7 @@ func TestValidateErrors(t *testing.T) {
 		"confirm overlap":     {map[string]string{"seeds": "seeds: {count: 4}", "select": "select: {metric: test_accuracy, mode: max, confirm_seeds: {first: 3, count: 3}}"}, []string{"select.confirm_seeds", "seed 3 is a tuning seed too"}},
 		"no confirm seeds":    {map[string]string{"select": "select: {metric: test_accuracy, mode: max, confirm_seeds: {}}"}, []string{"select.confirm_seeds", "no seeds"}},
 		"select no metric":    {map[string]string{"select": "select: {mode: max}"}, []string{"select.metric", "missing"}},
-		"select unknown":      {map[string]string{"select": "select: {metric: test_acuracy, mode: max}"}, []string{"select.metric", `arm "base" does not measure "test_acuracy", did you mean "test_accuracy"? (have: test_accuracy, test_dormant)`}},
+		"select unknown":      {map[string]string{"select": "select: {metric: test_accurac, mode: max}"}, []string{"select.metric", `arm "base" does not measure "test_accurac", did you mean "test_accuracy"? (have: test_accuracy, test_dormant)`}},
 		"select mode":         {map[string]string{"select": "select: {metric: test_accuracy, mode: best}"}, []string{"select.mode", "in list"}},
 		"claim without holds": {map[string]string{"claims": "claims: [{name: c, value: arms.base.test_accuracy.mean()}]"}, []string{"claims[0]", "holds"}},
 		"claim two bounds":    {map[string]string{"claims": "claims: [{name: c, value: arms.base.test_accuracy.mean(), holds: {gt: 1, lt: 2}}]"}, []string{"claims[0].holds", "only one of gt, ge, lt, le can be set"}},
