@@ -206,10 +206,28 @@ type recordHead struct {
 	series   map[seriesKey]int64
 }
 
-// Field numbers of MetricBatch and MetricColumn.
-const (
-	fieldRun, fieldTrack, fieldAttempt, fieldFirst, fieldSteps, fieldColumns, fieldArm, fieldLast = 1, 2, 3, 4, 5, 6, 7, 8
-	fieldMetric, fieldLayer, fieldValues                                                          = 1, 2, 4
+// wireField is a field's number and wire type; one of another type than the
+// schema's is unknown to the decoder, and so here.
+type wireField struct {
+	num protowire.Number
+	typ protowire.Type
+}
+
+// The fields of MetricBatch and MetricColumn that a scan needs.
+var (
+	fieldRun     = wireField{1, protowire.BytesType}
+	fieldTrack   = wireField{2, protowire.BytesType}
+	fieldAttempt = wireField{3, protowire.VarintType}
+	fieldFirst   = wireField{4, protowire.VarintType}
+	fieldSteps   = wireField{5, protowire.VarintType}
+	fieldColumns = wireField{6, protowire.BytesType}
+	fieldArm     = wireField{7, protowire.BytesType}
+	fieldLast    = wireField{8, protowire.VarintType}
+
+	fieldMetric = wireField{1, protowire.BytesType}
+	fieldLayer  = wireField{2, protowire.BytesType}
+	fieldValues = wireField{4, protowire.BytesType}
+	fieldValue  = wireField{4, protowire.Fixed32Type} // not packed
 )
 
 // parseHead walks the wire format of a MetricBatch and counts the values
@@ -217,8 +235,8 @@ const (
 func parseHead(b []byte) (*recordHead, error) {
 	h := &recordHead{series: map[seriesKey]int64{}}
 	var run, track string
-	err := eachField(b, func(num protowire.Number, v []byte, x uint64) error {
-		switch num {
+	err := eachField(b, func(f wireField, v []byte, x uint64) error {
+		switch f {
 		case fieldRun:
 			run = string(v)
 		case fieldTrack:
@@ -248,8 +266,8 @@ func parseHead(b []byte) (*recordHead, error) {
 func (h *recordHead) column(b []byte) error {
 	var k seriesKey
 	var n int64
-	err := eachField(b, func(num protowire.Number, v []byte, _ uint64) error {
-		switch num {
+	err := eachField(b, func(f wireField, v []byte, _ uint64) error {
+		switch f {
 		case fieldMetric:
 			k.metric = string(v)
 		case fieldLayer:
@@ -259,6 +277,8 @@ func (h *recordHead) column(b []byte) error {
 				return errTorn
 			}
 			n += int64(len(v) / 4)
+		case fieldValue:
+			n++
 		}
 		return nil
 	})
@@ -268,7 +288,7 @@ func (h *recordHead) column(b []byte) error {
 
 // eachField calls f with every field of a message: its bytes where it has a
 // length, its number where it is a varint.
-func eachField(b []byte, f func(num protowire.Number, v []byte, x uint64) error) error {
+func eachField(b []byte, f func(f wireField, v []byte, x uint64) error) error {
 	for len(b) > 0 {
 		num, typ, n := protowire.ConsumeTag(b)
 		if n < 0 {
@@ -289,7 +309,7 @@ func eachField(b []byte, f func(num protowire.Number, v []byte, x uint64) error)
 			return protowire.ParseError(n)
 		}
 		b = b[n:]
-		if err := f(num, v, x); err != nil {
+		if err := f(wireField{num, typ}, v, x); err != nil {
 			return err
 		}
 	}

@@ -1,0 +1,212 @@
+package metrics
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
+	"pgregory.net/rapid"
+
+	pb "neoteny/proto/neoteny/v1"
+)
+
+// batchOf makes a batch of steps [first, first+n): a dense metric worth its
+// step, and one of a layer at every third step.
+func batchOf(run string, attempt, first, n int64) *pb.MetricBatch {
+	dense := &pb.MetricColumn{Metric: "online_accuracy"}
+	sparse := &pb.MetricColumn{Metric: "dormant_units", Layer: "0"}
+	for i := range n {
+		dense.Values = append(dense.Values, float32(first+i))
+		if (first+i)%3 == 0 {
+			sparse.Offsets = append(sparse.Offsets, uint32(i))
+			sparse.Values = append(sparse.Values, -float32(first+i))
+		}
+	}
+	return &pb.MetricBatch{
+		Run: run, Arm: "arm", Attempt: attempt, FirstStep: first, NSteps: n,
+		Columns: []*pb.MetricColumn{dense, sparse},
+	}
+}
+
+func logOfBatches(t require.TestingT, batches ...*pb.MetricBatch) []byte {
+	b := []byte(logMagic)
+	for _, x := range batches {
+		var err error
+		b, err = appendRecord(b, x)
+		require.NoError(t, err)
+	}
+	return b
+}
+
+func scan(b []byte) (*logSummary, error) { return scanLog(bytes.NewReader(b), int64(len(b))) }
+
+func TestScanTellsWhatWasWritten(t *testing.T) {
+	first, second := batchOf("e/t/1", 3, 0, 10), batchOf("e/t/1", 2, 10, 5)
+	second.Last = true
+	b := logOfBatches(t, first, second)
+	sum, err := scan(b)
+	require.NoError(t, err)
+	require.Equal(t, trackKey{"e/t/1", "main"}, sum.key)
+	require.Equal(t, "arm", sum.arm)
+	require.EqualValues(t, 0, sum.origin)
+	require.EqualValues(t, 15, sum.durable)
+	require.True(t, sum.complete)
+	require.EqualValues(t, len(b), sum.size)
+	require.Equal(t, map[seriesKey]int64{{"online_accuracy", ""}: 15, {"dormant_units", "0"}: 5}, sum.series)
+	require.Equal(t, fences{{2, 15}, {3, 10}}, sum.fences)
+}
+
+func TestScanStopsAtWhatDoesNotFollow(t *testing.T) {
+	for name, next := range map[string]*pb.MetricBatch{
+		"gap":           batchOf("e/t/1", 1, 11, 5),
+		"overlap":       batchOf("e/t/1", 1, 9, 5),
+		"another run":   batchOf("e/t/2", 1, 10, 5),
+		"hostile run":   batchOf("../../x", 1, 10, 5),
+		"negative":      {Run: "e/t/1", FirstStep: 10, NSteps: -1},
+		"wraps around":  {Run: "e/t/1", FirstStep: 10, NSteps: 1<<63 - 1},
+		"another track": {Run: "e/t/1", Track: "x", FirstStep: 10, NSteps: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			whole := logOfBatches(t, batchOf("e/t/1", 1, 0, 10))
+			b, err := appendRecord(bytes.Clone(whole), next)
+			require.NoError(t, err)
+			sum, err := scan(b)
+			require.ErrorIs(t, err, errTorn)
+			require.EqualValues(t, len(whole), sum.size)
+			require.EqualValues(t, 10, sum.durable)
+		})
+	}
+}
+
+func TestScanRejectsWhatIsNoLog(t *testing.T) {
+	for _, b := range [][]byte{nil, []byte("neow"), []byte("PAR1 is another format")} {
+		sum, err := scan(b)
+		require.ErrorIs(t, err, errNotLog)
+		require.Zero(t, sum.records)
+	}
+}
+
+// Whatever byte of the log is the last that reached the disk, or is damaged, the
+// records before it are read and nothing else is.
+func TestScanKeepsWholeRecordsBeforeDamage(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var batches []*pb.MetricBatch
+		ends, next := []int{len(logMagic)}, int64(0)
+		for _, n := range rapid.SliceOfN(rapid.Int64Range(1, 40), 1, 8).Draw(t, "sizes") {
+			batches = append(batches, batchOf("e/t/1", 1, next, n))
+			ends = append(ends, len(logOfBatches(t, batches...)))
+			next += n
+		}
+		b := logOfBatches(t, batches...)
+		at := rapid.IntRange(len(logMagic), len(b)-1).Draw(t, "at")
+		switch rapid.IntRange(0, 2).Draw(t, "damage") {
+		case 0:
+			b = b[:at]
+		case 1:
+			b[at] ^= byte(rapid.IntRange(1, 255).Draw(t, "flip"))
+		case 2: // the file's size was kept, its last blocks were not
+			clear(b[at:])
+		}
+		whole, steps := 0, int64(0)
+		for whole < len(batches) && ends[whole+1] <= at {
+			steps += batches[whole].NSteps
+			whole++
+		}
+		sum, err := scan(b)
+		if at == ends[whole] && len(b) == at {
+			require.NoError(t, err)
+		} else if sum.records == int64(whole) {
+			require.ErrorIs(t, err, errTorn)
+		}
+		// Zeros over zeros damage nothing, so more may be whole than the bound.
+		require.GreaterOrEqual(t, sum.records, int64(whole))
+		if sum.records == int64(whole) {
+			require.Equal(t, steps, sum.durable)
+			require.EqualValues(t, ends[whole], sum.size)
+		}
+	})
+}
+
+func TestFences(t *testing.T) {
+	var f fences
+	f = f.with(1, 100)
+	f = f.with(3, 50)
+	require.Equal(t, fences{{1, 100}, {3, 50}}, f)
+	require.True(t, f.stale(2, 49), "attempt 3 has sent step 49")
+	require.False(t, f.stale(2, 50), "attempt 3 has not sent step 50")
+	require.False(t, f.stale(3, 0))
+	require.False(t, f.stale(1, 60), "attempt 1 may lead until it is passed")
+	f = f.with(3, 120)
+	require.Equal(t, fences{{3, 120}}, f)
+	require.True(t, f.stale(1, 119))
+	require.Equal(t, fences{{3, 120}}, f.with(2, 110))
+}
+
+// fences never forget a fence that matters: they answer as the full history.
+func TestFencesAnswerLikeTheirHistory(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var f fences
+		var history []fence
+		for range rapid.IntRange(0, 30).Draw(t, "n") {
+			x := fence{rapid.Int64Range(0, maxFences-1).Draw(t, "attempt"), rapid.Int64Range(0, 20).Draw(t, "end")}
+			history, f = append(history, x), f.with(x.attempt, x.end)
+		}
+		attempt, step := rapid.Int64Range(0, maxFences).Draw(t, "asked"), rapid.Int64Range(0, 21).Draw(t, "step")
+		want := false
+		for _, x := range history {
+			want = want || x.attempt > attempt && x.end > step
+		}
+		require.Equal(t, want, f.stale(attempt, step))
+	})
+}
+
+func FuzzScanLog(f *testing.F) {
+	whole := logOfBatches(f, batchOf("e/t/1", 1, 0, 4), batchOf("e/t/1", 2, 4, 3))
+	f.Add(whole)
+	f.Add(whole[:len(whole)-3])
+	f.Add([]byte(logMagic + "\xff\xff\xff\xff0000"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		sum, err := scan(b)
+		if err == nil && sum.size != int64(len(b)) {
+			t.Fatalf("whole log of %d bytes has %d bytes of records", len(b), sum.size)
+		}
+		if sum.records == 0 {
+			return
+		}
+		// What was recovered is a whole log by itself and says the same.
+		again, err := scan(b[:sum.size])
+		require.NoError(t, err)
+		require.Equal(t, sum, again)
+	})
+}
+
+// The scan reads the wire format by itself; it must see what the decoder sees.
+func FuzzParseHead(f *testing.F) {
+	for _, b := range []*pb.MetricBatch{batchOf("e/t/1", 1, 0, 4), {Run: "e/t/1", Track: "fork", Last: true}} {
+		payload, err := proto.Marshal(b)
+		require.NoError(f, err)
+		f.Add(payload)
+	}
+	f.Add([]byte("\n\x050/0/0\r0000")) // a field of another wire type is unknown
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		h, err := parseHead(payload)
+		var b pb.MetricBatch
+		if proto.Unmarshal(payload, &b) != nil || checkBatch(&b) != nil {
+			return
+		}
+		key, keyErr := newTrackKey(b.Run, b.Track)
+		if keyErr != nil {
+			require.Error(t, err)
+			return
+		}
+		require.NoError(t, err)
+		require.Equal(t, key, h.key)
+		require.Equal(t, []any{b.Arm, b.Attempt, b.FirstStep, b.NSteps, b.Last}, []any{h.arm, h.attempt, h.first, h.n, h.last})
+		series := map[seriesKey]int64{}
+		for _, c := range b.Columns {
+			series[seriesKey{c.Metric, c.Layer}] = int64(len(c.Values))
+		}
+		require.Equal(t, series, h.series)
+	})
+}
