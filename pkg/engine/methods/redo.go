@@ -1,0 +1,129 @@
+package methods
+
+import (
+	"errors"
+	"math"
+
+	"neoteny/pkg/engine/component"
+	"neoteny/pkg/engine/graph"
+	"neoteny/pkg/engine/learner"
+	"neoteny/pkg/engine/method"
+	"neoteny/pkg/engine/nn"
+)
+
+func init() {
+	method.Register(component.Info{
+		Name:    "redo",
+		Paper:   "Sokar et al. 2023, The Dormant Neuron Phenomenon in Deep Reinforcement Learning, algorithm 1",
+		Summary: "hidden units that are hardly active are recycled, every so many steps",
+		Needs:   []component.Capability{component.Units},
+	}, redoConfig{Period: 1000, Threshold: 0.025, Window: 64}, map[string]redoConfig{
+		// Sokar et al. 2023: at the usual and at a high replay ratio.
+		"sokar":             {Period: 1000, Threshold: 0.025, Window: 1},
+		"sokar-high-replay": {Period: 1000, Threshold: 0.1, Window: 1},
+		// Kumar et al. 2024, table 3, mini-batches of 16: after each task. The
+		// window of 16 steps is 256 examples, as in Sokar et al.'s code.
+		"kumar-permuted-mnist":     {Period: 625, Threshold: 0, Window: 16},
+		"kumar-random-label-mnist": {Period: 30000, Threshold: 0.1, Window: 16},
+	}, newRedo)
+}
+
+type redoConfig struct {
+	Period    int64   `json:"period" doc:"F: steps from one check to the next, counted from the start of the run"`
+	Threshold float64 `json:"threshold" doc:"τ: a unit is dormant when its activity, relative to its layer's mean, is at most this"`
+	Window    int64   `json:"window" doc:"the batches of this many steps up to the check are what activity is measured on"`
+}
+
+func (c redoConfig) Validate() error {
+	var period, window error
+	if c.Period < 1 {
+		period = component.Fieldf("period", "must be at least 1 step, is %d", c.Period)
+	}
+	if c.Window < 1 || c.Window > max(c.Period, 1) {
+		window = component.Fieldf("window", "must be between 1 and the period of %d steps, is %d", c.Period, c.Window)
+	}
+	return errors.Join(period, window, checkRange("threshold", c.Threshold, 0, 1e6))
+}
+
+// redo checks every hidden layer after steps F, 2F, 3F, …:
+//
+//	s_i = mean|h_i| / (mean_k mean|h_k| + 1e-9)
+//	s_i ≤ τ ⇒ W_in,i drawn afresh, b_i = 0, W_out,i = 0,
+//	          optimiser state of these weights back to its start
+//
+// The paper says that scores sum to 1 in a layer; its code divides by the mean
+// as here, so that τ does not depend on the layer's width. The mean of |h| is
+// over the training batches of the last window steps, each as its forward pass
+// saw it. The paper takes one batch from a replay buffer, which window 1 is;
+// with batches of one example take more (the default is 64, the batch of the
+// paper). All layers are measured before any is changed. Incoming weights are
+// drawn from the distribution of the network's initialiser (the paper's code:
+// Xavier). The output layer has no units to recycle.
+type redo struct {
+	cfg    redoConfig
+	layers []*redoLayer
+}
+
+type redoLayer struct {
+	units  *nn.Units
+	new    *recycler
+	active []float64 // Σ|h| over the window, per unit; 0 between windows
+}
+
+func newRedo(c redoConfig, env method.Env) (method.Method, error) {
+	m := &redo{cfg: c}
+	for _, u := range env.Network.Units() {
+		m.layers = append(m.layers, &redoLayer{
+			units: u, new: newRecycler(env, u),
+			active: env.State(u.Layer+"/active", graph.F64, u.N).F64,
+		})
+	}
+	return m, nil
+}
+
+// ResetsUnits implements [method.UnitResetter].
+func (m *redo) ResetsUnits() {}
+
+// AfterStep implements [method.AfterStep].
+func (m *redo) AfterStep(s *learner.Step) error {
+	toCheck := m.cfg.Period - 1 - s.Index%m.cfg.Period
+	if toCheck >= m.cfg.Window {
+		return nil
+	}
+	for i, l := range m.layers {
+		units := l.units.N
+		for row := s.Features[i]; len(row) > 0; row = row[units:] {
+			for k, h := range row[:units] {
+				l.active[k] += math.Abs(float64(h))
+			}
+		}
+	}
+	if toCheck > 0 {
+		return nil
+	}
+	examples := float64(m.cfg.Window) * float64(s.Batch.N)
+	for _, l := range m.layers {
+		l.recycle(s.Index, m.cfg.Threshold, examples)
+	}
+	return nil
+}
+
+// recycle makes dormant units new and ends the window.
+func (l *redoLayer) recycle(step int64, threshold, examples float64) {
+	var total float64
+	for _, a := range l.active {
+		total += a
+	}
+	mean := total / examples / float64(l.units.N)
+	for i, a := range l.active {
+		if a/examples/(mean+1e-9) <= threshold {
+			l.new.recycle(step, i)
+		}
+	}
+	clear(l.active)
+}
+
+var (
+	_ method.AfterStep    = (*redo)(nil)
+	_ method.UnitResetter = (*redo)(nil)
+)
