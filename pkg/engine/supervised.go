@@ -40,7 +40,7 @@ type supervised struct {
 
 	scopes []string     // of the methods, prefixes of their variables
 	step   func() error // one step with the Around hooks about it
-	now  *learner.Step
+	now    *learner.Step
 
 	batchers   []method.Batcher
 	backward   []method.AfterBackward

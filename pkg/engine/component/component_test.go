@@ -2,6 +2,8 @@ package component
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -117,4 +119,13 @@ func TestSchema(t *testing.T) {
 func TestAtPrefixesEveryField(t *testing.T) {
 	err := At("a", At("[0]", Fieldf("b", "wrong")))
 	require.EqualError(t, err, "a[0].b: wrong")
+}
+
+func TestAtKeepsTheCause(t *testing.T) {
+	cause := errors.New("disk on fire")
+	err := At("stream", fmt.Errorf("load: %w", cause))
+	require.ErrorIs(t, err, cause, "a caller can tell what happened")
+	require.EqualError(t, err, "stream: load: disk on fire")
+	require.ErrorIs(t, At("run", err), cause)
+	require.EqualError(t, At("run", err), "run.stream: load: disk on fire")
 }

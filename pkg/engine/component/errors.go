@@ -10,6 +10,7 @@ import (
 type FieldError struct {
 	Field   string // path from the root of the spec, for example learner.optimizer.lr
 	Problem string // what is wrong and how to mend it
+	Err     error  // the error that Problem tells of, where it is one; for errors.As
 }
 
 // Error returns "field: problem".
@@ -19,6 +20,9 @@ func (e *FieldError) Error() string {
 	}
 	return e.Field + ": " + e.Problem
 }
+
+// Unwrap returns the error that the problem is, or nil.
+func (e *FieldError) Unwrap() error { return e.Err }
 
 // Fieldf makes a FieldError; it is what Validate methods return.
 func Fieldf(field, format string, args ...any) error {
@@ -33,11 +37,11 @@ func At(path string, err error) error {
 	}
 	all := FieldErrors(err)
 	if len(all) == 0 {
-		return &FieldError{Field: path, Problem: err.Error()}
+		return &FieldError{Field: path, Problem: err.Error(), Err: err}
 	}
 	out := make([]error, len(all))
 	for i, fe := range all {
-		out[i] = &FieldError{Field: join(path, fe.Field), Problem: fe.Problem}
+		out[i] = &FieldError{Field: join(path, fe.Field), Problem: fe.Problem, Err: fe.Err}
 	}
 	if len(out) == 1 {
 		return out[0]
@@ -50,7 +54,7 @@ func FieldErrors(err error) []*FieldError {
 	var out []*FieldError
 	var walk func(error)
 	walk = func(err error) {
-		switch e := err.(type) {
+		switch e := err.(type) { //nolint:errorlint // it is the walk over what errors.As would walk
 		case nil:
 		case *FieldError:
 			out = append(out, e)

@@ -26,17 +26,16 @@ func (b *Builder) Compile() *Program {
 
 // compiler holds what one compilation knows.
 type compiler struct {
-	b       *Builder
-	needed  []bool
-	uses    [][]int // by root: positions of the items that read it
-	items   []*item // the schedule
-	group   []int   // by node: position of its item, -1 if it has none
-	local   []bool  // by node: lives in a block buffer of its group
-	late    []assign
-	values  [][]float32
-	labels  [][]int32
-	scratch [][]float32
-	p       *Program
+	b      *Builder
+	needed []bool
+	uses   [][]int // by root: positions of the items that read it
+	items  []*item // the schedule
+	group  []int   // by node: position of its item, -1 if it has none
+	local  []bool  // by node: lives in a block buffer of its group
+	late   []assign
+	values [][]float32
+	labels [][]int32
+	p      *Program
 }
 
 // item is one entry of the schedule: a single operation, or a run of
