@@ -101,6 +101,12 @@ func (t *Telemetry) mustRegister(cs ...prometheus.Collector) {
 // registry.
 func (t *Telemetry) Registerer() prometheus.Registerer { return t.registry }
 
+// RegistererWith is Registerer for one of several parts of a kind in a process,
+// told apart by a label.
+func (t *Telemetry) RegistererWith(label, value string) prometheus.Registerer {
+	return prometheus.WrapRegistererWith(prometheus.Labels{label: value}, t.registry)
+}
+
 // Gatherer gives the registry to those who read it, such as tests.
 func (t *Telemetry) Gatherer() prometheus.Gatherer { return t.registry }
 

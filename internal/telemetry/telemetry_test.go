@@ -208,3 +208,21 @@ func TestServeReportsABrokenListener(t *testing.T) {
 	require.NoError(t, lis.Close())
 	require.ErrorContains(t, Serve(t.Context(), lis, http.NewServeMux()), "serve HTTP on")
 }
+
+func TestStepsMadeAreCountedForProgress(t *testing.T) {
+	w := NewWorker(New())
+	w.Steps(3, time.Second)
+	w.Steps(4, time.Second)
+	require.EqualValues(t, 7, w.StepsMade())
+}
+
+func TestRegistererWithTellsPartsApart(t *testing.T) {
+	tel := New()
+	for _, id := range []string{"0", "1"} {
+		g := prometheus.NewGauge(prometheus.GaugeOpts{Name: "part", Help: "Help."})
+		require.NoError(t, tel.RegistererWith("worker", id).Register(g))
+	}
+	_, body, _ := get(t, tel.Handler(HTTPConfig{}), "/metrics", "")
+	require.Contains(t, body, `part{worker="0"} 0`)
+	require.Contains(t, body, `part{worker="1"} 0`)
+}

@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -18,6 +19,7 @@ const (
 // Worker measures the workers of a process. Pauses for want of room for metrics
 // are told by the metrics client.
 type Worker struct {
+	made              atomic.Int64 // the counter of steps, to be read
 	segments          *prometheus.CounterVec
 	steps             prometheus.Counter
 	seconds           prometheus.Counter
@@ -72,9 +74,14 @@ func (w *Worker) Segment(outcome string) { w.segments.WithLabelValues(outcome).I
 
 // Steps counts n steps computed in d.
 func (w *Worker) Steps(n int64, d time.Duration) {
+	w.made.Add(n)
 	w.steps.Add(float64(n))
 	w.seconds.Add(max(0, d.Seconds()))
 }
+
+// StepsMade returns the steps counted so far, committed or not; what shows
+// progress reads it at any rate.
+func (w *Worker) StepsMade() int64 { return w.made.Load() }
 
 // AddSlots adds n to the number of slots; negative when a worker goes.
 func (w *Worker) AddSlots(n int) { w.slots.Add(float64(n)) }
