@@ -70,7 +70,6 @@ type bitFlip struct {
 	start rng.Key // slow bits of task 0
 	flips rng.Key // what changes at each task
 	fast  rng.Key // random bits of each example
-	probe rng.Key // random bits of the examples that measurements see
 
 	units []thresholdUnit
 	bias  float32
@@ -86,10 +85,8 @@ type thresholdUnit struct {
 }
 
 func newBitFlip(c bitFlipConfig, env stream.Env) (stream.Stream, error) {
-	s := &bitFlip{
-		cfg: c, start: env.Key("slow-bits"), flips: env.Key("flips"),
-		fast: env.Key("fast-bits"), probe: env.Key("sample"),
-	}
+	s := &bitFlip{cfg: c, start: env.Key("slow-bits"), flips: env.Key("flips"), fast: env.Key("fast-bits")}
+	s.slow = s.start.Uint64(0, 0) & mask(c.SlowBits)
 	target := env.Key("target")
 	sign := func(bit uint64) float64 { return float64(2*int(bit&1) - 1) }
 	s.bias = float32(sign(target.Uint64(0, 2)))
@@ -115,38 +112,40 @@ func newBitFlip(c bitFlipConfig, env stream.Env) (stream.Stream, error) {
 
 func mask(n int) uint64 { return ^uint64(0) >> (64 - n) }
 
-// Enter implements [stream.Stream]. The slow bits of a task follow from all
-// changes before it.
+// Enter implements [stream.Stream]. With flips of one bit the slow bits of a
+// task follow from all changes before it.
 func (s *bitFlip) Enter(task int) error {
-	s.task = task
 	if s.cfg.Flip == "all" {
-		s.slow = s.start.Uint64(uint64(task), 0) & mask(s.cfg.SlowBits)
+		s.task, s.slow = task, s.start.Uint64(uint64(task), 0)&mask(s.cfg.SlowBits)
 		return nil
 	}
-	s.slow = s.start.Uint64(0, 0) & mask(s.cfg.SlowBits)
-	for t := 1; t <= task; t++ {
-		s.slow ^= 1 << s.flips.Intn(s.cfg.SlowBits, uint64(t), 0)
+	if task < s.task {
+		s.task, s.slow = 0, s.start.Uint64(0, 0)&mask(s.cfg.SlowBits)
+	}
+	for s.task < task {
+		s.task++
+		s.slow ^= 1 << s.flips.Intn(s.cfg.SlowBits, uint64(s.task), 0)
 	}
 	return nil
 }
 
 // Batch implements [stream.Stream].
 func (s *bitFlip) Batch(step int64, b *stream.Batch) {
-	first := (int64(s.task)*int64(s.cfg.ExamplesPerTask/s.cfg.Batch) + step) * int64(b.N)
 	for i := range b.N {
-		s.example(s.fast.Uint64(uint64(first+int64(i)), 0), i, b)
+		s.example(step*int64(b.N)+int64(i), i, b)
 	}
 }
 
 // Sample implements [stream.Stream].
 func (s *bitFlip) Sample(b *stream.Batch) {
 	for i := range b.N {
-		s.example(s.probe.Uint64(uint64(s.task), uint64(i)), i, b)
+		s.example(int64(i%s.cfg.ExamplesPerTask), i, b)
 	}
 }
 
-// example writes example i of a batch, its fast bits taken from random.
-func (s *bitFlip) example(random uint64, i int, b *stream.Batch) {
+// example writes an example of the task as example i of a batch.
+func (s *bitFlip) example(number int64, i int, b *stream.Batch) {
+	random := s.fast.Uint64(uint64(int64(s.task)*int64(s.cfg.ExamplesPerTask)+number), 0)
 	m := s.cfg.Bits
 	x := s.slow | random&mask(m)&^mask(s.cfg.SlowBits)
 	row := b.X[i*m : (i+1)*m]

@@ -1,0 +1,133 @@
+package streams
+
+import (
+	"errors"
+
+	"neoteny/pkg/engine/component"
+	"neoteny/pkg/engine/rng"
+	"neoteny/pkg/engine/stream"
+)
+
+func init() {
+	def := permutedConfig{
+		Dataset: "mnist", Tasks: 150, ExamplesPerTask: 60000, Batch: 1,
+		Scale: "unit", First: "permuted", Order: "fresh",
+	}
+	lop, l2Init, upgd := def, def, def
+	lop.Tasks = 800
+	l2Init.Tasks, l2Init.Subset, l2Init.ExamplesPerTask, l2Init.Batch = 500, 10000, 10000, 16
+	upgd.Tasks, upgd.ExamplesPerTask, upgd.Scale = 200, 5000, "symmetric"
+	stream.Register(component.Info{
+		Name:    "permuted",
+		Paper:   "Goodfellow et al. 2013, An Empirical Investigation of Catastrophic Forgetting; online as Dohare et al. 2024, Loss of Plasticity in Deep Continual Learning",
+		Summary: "classify images whose pixels every task permutes anew, independently of the tasks before",
+	}, def, map[string]permutedConfig{
+		"loss-of-plasticity": lop,    // Dohare et al. 2024
+		"l2-init":            l2Init, // Kumar et al. 2023, Maintaining Plasticity in Continual Learning via Regenerative Regularization
+		"upgd":               upgd,   // Elsayed & Mahmood 2024, Addressing Loss of Plasticity and Catastrophic Forgetting in Continual Learning
+	}, newPermuted)
+}
+
+type permutedConfig struct {
+	Dataset         string `json:"dataset" doc:"images to classify: mnist or fashion-mnist"`
+	Tasks           int    `json:"tasks" doc:"number of tasks; the permutation changes between them"`
+	ExamplesPerTask int    `json:"examples_per_task" doc:"examples of each task; beyond one pass over the images every further pass is in a new order"`
+	Batch           int    `json:"batch" doc:"examples of a step"`
+	Subset          int    `json:"subset" doc:"use only so many training images, drawn once per seed; 0 uses all"`
+	Scale           string `json:"scale" doc:"inputs: pixels in [0, 1], in [-1, 1], or with mean 0 and deviation 1 over the training split" enum:"unit|symmetric|standard"`
+	First           string `json:"first" doc:"whether the first task permutes too, or shows images as they are" enum:"permuted|identity"`
+	Order           string `json:"order" doc:"a task begins a fresh pass over the images in a new order, or continues the pass of the task before" enum:"fresh|continuing"`
+}
+
+func (c permutedConfig) Validate() error {
+	_, err := stream.CheckLength(c.Tasks, c.ExamplesPerTask, c.Batch)
+	return errors.Join(err, checkSubset(c.Dataset, c.Subset))
+}
+
+// checkSubset checks the dataset of a stream and how many of its images it uses.
+func checkSubset(dataset string, subset int) error {
+	m, err := lookup(dataset)
+	if err != nil {
+		return err
+	}
+	if subset < 0 || subset > m.Train {
+		return component.Fieldf("subset", "must be between 0 (all) and the %d training images of %s, is %d", m.Train, dataset, subset)
+	}
+	return nil
+}
+
+// Info implements [stream.Config].
+func (c permutedConfig) Info() (stream.Info, error) {
+	steps, err := stream.CheckLength(c.Tasks, c.ExamplesPerTask, c.Batch)
+	if err != nil {
+		return stream.Info{}, err
+	}
+	return imageInfo(c.Dataset, 0, c.Tasks, steps, c.Batch)
+}
+
+// permuted shows image x of class y in task t as x_{π_t}, y with a uniformly
+// random permutation π_t of the pixels per task. The reference code of Dohare
+// et al. permutes the already permuted images again, which has the same
+// distribution; its first task is permuted as well. It repeats a task's second
+// pass in the order of the first; here every pass has a new order.
+type permuted struct {
+	cfg    permutedConfig
+	images *images
+	chosen []int32
+	order  presentation
+	key    rng.Key
+}
+
+func newPermuted(c permutedConfig, env stream.Env) (stream.Stream, error) {
+	m, err := newImages(env, c.Dataset, c.Scale)
+	if err != nil {
+		return nil, err
+	}
+	s := &permuted{cfg: c, images: m, key: env.Key("permutation")}
+	if s.chosen, err = chooseSubset(m, c.Dataset, c.Subset, env); err != nil {
+		return nil, err
+	}
+	s.order = newPresentation(env.Key("order"), len(s.chosen), int64(c.ExamplesPerTask), c.Order == "continuing")
+	return s, nil
+}
+
+// chooseSubset returns the images that a stream uses.
+func chooseSubset(m *images, dataset string, subset int, env stream.Env) ([]int32, error) {
+	if m.split.N < max(1, subset) {
+		return nil, component.Fieldf("subset", "%s has %d training images, %d are asked for", dataset, m.split.N, max(1, subset))
+	}
+	return choose(m.split.N, subset, env.Key("subset")), nil
+}
+
+// Enter implements [stream.Stream].
+func (s *permuted) Enter(task int) error {
+	s.order.enter(task)
+	if task == 0 && s.cfg.First == "identity" {
+		for i := range s.images.to {
+			s.images.to[i] = int32(i)
+		}
+		return nil
+	}
+	s.key.Perm(s.images.to, uint64(task))
+	return nil
+}
+
+// Batch implements [stream.Stream].
+func (s *permuted) Batch(step int64, b *stream.Batch) {
+	for i := range b.N {
+		s.example(s.order.train(step*int64(b.N)+int64(i)), i, b)
+	}
+}
+
+// Sample implements [stream.Stream].
+func (s *permuted) Sample(b *stream.Batch) {
+	for i := range b.N {
+		s.example(s.order.sample(i), i, b)
+	}
+}
+
+func (s *permuted) example(item int32, i int, b *stream.Batch) {
+	image, n := s.chosen[item], s.images.pixels
+	s.images.input(b.X[i*n:(i+1)*n], image)
+	b.Labels[i] = int32(s.images.split.Y[image])
+}

@@ -1,0 +1,124 @@
+package streams
+
+import (
+	"errors"
+
+	"neoteny/pkg/engine/component"
+	"neoteny/pkg/engine/rng"
+	"neoteny/pkg/engine/stream"
+)
+
+func init() {
+	stream.Register(component.Info{
+		Name:    "random-label",
+		Paper:   "Lyle et al. 2023, Understanding Plasticity in Neural Networks; defaults of Kumar et al. 2023, Maintaining Plasticity in Continual Learning via Regenerative Regularization",
+		Summary: "memorise labels that every task draws at random for the same few images",
+	}, randomLabelConfig{
+		Dataset: "mnist", Tasks: 50, Examples: 1200, Epochs: 400, Batch: 16, Scale: "unit",
+	}, nil, newRandomLabel)
+}
+
+type randomLabelConfig struct {
+	Dataset  string `json:"dataset" doc:"where the images come from: mnist or fashion-mnist"`
+	Tasks    int    `json:"tasks" doc:"number of tasks; the labels change between them"`
+	Examples int    `json:"examples" doc:"how many training images, drawn once per seed, are labelled"`
+	Epochs   int    `json:"epochs" doc:"passes over the images in each task, every one in a new order"`
+	Batch    int    `json:"batch" doc:"examples of a step"`
+	Scale    string `json:"scale" doc:"inputs: pixels in [0, 1], in [-1, 1], or with mean 0 and deviation 1 over the training split" enum:"unit|symmetric|standard"`
+}
+
+// checkPasses checks tasks of whole passes over the same examples, and returns
+// the steps of a task. The name is that of the parameter for the examples.
+func checkPasses(name string, tasks, examples, epochs, batch int) (steps int64, err error) {
+	if epochs < 1 || epochs > 1<<24 {
+		return 0, component.Fieldf("epochs", "must be between 1 and %d, is %d", 1<<24, epochs)
+	}
+	if examples < 1 {
+		return 0, component.Fieldf(name, "must be at least 1, is %d", examples)
+	}
+	perPass, err := stream.CheckLength(tasks, examples, batch)
+	if err != nil {
+		return 0, err
+	}
+	if steps = perPass * int64(epochs); steps > stream.MaxSteps/int64(tasks) {
+		return 0, component.Fieldf("tasks", "%d tasks of %d steps are more than %d steps in all", tasks, steps, int64(stream.MaxSteps))
+	}
+	return steps, nil
+}
+
+func (c randomLabelConfig) Validate() error {
+	_, err := checkPasses("examples", c.Tasks, c.Examples, c.Epochs, c.Batch)
+	m, unknown := lookup(c.Dataset)
+	if unknown == nil && c.Examples > m.Train {
+		unknown = component.Fieldf("examples", "%s has %d training images, %d are asked for", c.Dataset, m.Train, c.Examples)
+	}
+	return errors.Join(err, unknown)
+}
+
+// Info implements [stream.Config].
+func (c randomLabelConfig) Info() (stream.Info, error) {
+	steps, err := checkPasses("examples", c.Tasks, c.Examples, c.Epochs, c.Batch)
+	if err != nil {
+		return stream.Info{}, err
+	}
+	return imageInfo(c.Dataset, 0, c.Tasks, steps, c.Batch)
+}
+
+// randomLabel gives each of its images, in each task, a label that is
+// independent and uniform over the classes.
+type randomLabel struct {
+	images  *images
+	chosen  []int32
+	order   presentation
+	key     rng.Key
+	classes int
+	labels  []int32 // by item, parallel to chosen
+}
+
+func newRandomLabel(c randomLabelConfig, env stream.Env) (stream.Stream, error) {
+	m, err := newImages(env, c.Dataset, c.Scale)
+	if err != nil {
+		return nil, err
+	}
+	info, err := c.Info()
+	if err != nil {
+		return nil, err
+	}
+	if m.split.N < c.Examples {
+		return nil, component.Fieldf("examples", "%s has %d training images, %d are asked for", c.Dataset, m.split.N, c.Examples)
+	}
+	return &randomLabel{
+		images: m, chosen: choose(m.split.N, c.Examples, env.Key("subset")),
+		order: newPresentation(env.Key("order"), c.Examples, int64(c.Examples)*int64(c.Epochs), false),
+		key:   env.Key("labels"), classes: info.Classes, labels: make([]int32, c.Examples),
+	}, nil
+}
+
+// Enter implements [stream.Stream].
+func (s *randomLabel) Enter(task int) error {
+	s.order.enter(task)
+	for i := range s.labels {
+		s.labels[i] = int32(s.key.Intn(s.classes, uint64(task), uint64(i)))
+	}
+	return nil
+}
+
+// Batch implements [stream.Stream].
+func (s *randomLabel) Batch(step int64, b *stream.Batch) {
+	for i := range b.N {
+		s.example(s.order.train(step*int64(b.N)+int64(i)), i, b)
+	}
+}
+
+// Sample implements [stream.Stream].
+func (s *randomLabel) Sample(b *stream.Batch) {
+	for i := range b.N {
+		s.example(s.order.sample(i), i, b)
+	}
+}
+
+func (s *randomLabel) example(item int32, i int, b *stream.Batch) {
+	n := s.images.pixels
+	s.images.input(b.X[i*n:(i+1)*n], s.chosen[item])
+	b.Labels[i] = s.labels[item]
+}
