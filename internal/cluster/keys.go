@@ -94,9 +94,15 @@ func parseSegmentKey(rest string) (*pb.SegmentRef, error) {
 	return &pb.SegmentRef{Run: strings.Join(parts[:3], "/"), Track: parts[3], FirstStep: first}, nil
 }
 
-// BlobPrefix is the folder of the blob store that holds everything of an
-// experiment; it is deleted with it.
+// BlobPrefix is the folder of the blob store that holds what the coordinator
+// keeps of an experiment.
 func BlobPrefix(experiment string) string { return "experiments/" + experiment }
+
+// BlobFolders are all folders of the blob store that hold something of an
+// experiment; they are deleted with it.
+func BlobFolders(experiment string) []string {
+	return []string{BlobPrefix(experiment), "checkpoints/" + experiment}
+}
 
 // RunBlobPrefix is the folder of one run in BlobPrefix.
 func RunBlobPrefix(run string) (string, error) {

@@ -361,6 +361,9 @@ func TestDeleteLeavesNothingAndTouchesNoOther(t *testing.T) {
 	require.Equal(t, codes.NotFound, status.Code(err))
 	_, err = w.blob.Get(w.ctx, table, 1<<20)
 	require.ErrorIs(t, err, blob.ErrNotFound)
+	left, err := w.blob.Exists(w.ctx, "checkpoints/"+id+"/a-0/0/50")
+	require.NoError(t, err)
+	require.False(t, left)
 	require.Len(t, w.run(keep+"/a-0/0").Table.Rows, 5)
 	w.waitState(running, expDone)
 
@@ -405,7 +408,7 @@ func TestOldCheckpointsGo(t *testing.T) {
 	f := w.join("w1", 1)
 	there := func() (steps []int) {
 		for s := 10; s <= 80; s += 10 {
-			ok, err := w.blob.Exists(w.ctx, fmt.Sprintf("experiments/%s/runs/a-0/0/checkpoints/%d", id, s))
+			ok, err := w.blob.Exists(w.ctx, fmt.Sprintf("checkpoints/%s/a-0/0/%d", id, s))
 			require.NoError(t, err)
 			if ok {
 				steps = append(steps, s)

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
@@ -66,6 +67,7 @@ type world struct {
 	close   []func()
 	model   *fakeModel
 	cfg     Config
+	reg     prometheus.Registerer
 
 	svc  *Service
 	stop func()
@@ -111,7 +113,7 @@ func (w *world) start() {
 	if os.Getenv("NEOTENY_TEST_LOG") != "" {
 		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
-	svc, err := New(Deps{Cluster: w.cluster, Blob: w.blob, Model: w.model, Logger: log}, w.cfg)
+	svc, err := New(Deps{Cluster: w.cluster, Blob: w.blob, Model: w.model, Logger: log, Registerer: w.reg}, w.cfg)
 	require.NoError(w.t, err)
 	ctx, cancel := context.WithCancel(w.ctx)
 	done := make(chan struct{})
@@ -331,9 +333,8 @@ func (f *fakeWorker) result(g *pb.AssignedSegment, end int64) *pb.SegmentResult 
 		r.Boundaries = append(r.Boundaries, boundary(g.Ref.Run, task, step))
 		r.Rows = append(r.Rows, &pb.TaskRow{Task: task, Values: []float64{value(g.Ref.Run, task)}})
 	}
-	folder, err := cluster.RunBlobPrefix(g.Ref.Run)
-	require.NoError(f.w.t, err)
-	r.Checkpoint, err = f.w.blob.Put(f.w.ctx, fmt.Sprintf("%s/checkpoints/%d", folder, end), fmt.Appendf(nil, "%s at %d", g.Ref.Run, end))
+	var err error
+	r.Checkpoint, err = f.w.blob.Put(f.w.ctx, fmt.Sprintf("checkpoints/%s/%d", g.Ref.Run, end), fmt.Appendf(nil, "%s at %d", g.Ref.Run, end))
 	require.NoError(f.w.t, err)
 	return r
 }

@@ -303,8 +303,10 @@ func (s *Service) prune(r *run) (action, bool) {
 func (s *Service) forget(e *exp) action {
 	rec, mod := e.rec, e.mod
 	return action{"delete experiment", e.id, func(ctx context.Context) (int64, error) {
-		if err := s.blob.Delete(ctx, cluster.BlobPrefix(rec.Id)); err != nil {
-			return 0, err
+		for _, folder := range cluster.BlobFolders(rec.Id) {
+			if err := s.blob.Delete(ctx, folder); err != nil {
+				return 0, err
+			}
 		}
 		rev, err := s.cluster.DeleteExperiment(ctx, rec, mod)
 		if err == nil {
