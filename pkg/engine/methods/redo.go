@@ -54,9 +54,9 @@ func (c redoConfig) Validate() error {
 // The paper says that scores sum to 1 in a layer; its code divides by the mean
 // as here, so that τ does not depend on the layer's width. The mean of |h| is
 // over the training batches of the last window steps, each as its forward pass
-// saw it. The paper takes one batch from a replay buffer, which window 1 is;
-// with batches of one example take more (the default is 64, the batch of the
-// paper). All layers are measured before any is changed. Incoming weights are
+// saw it. The paper evaluates one batch of a replay buffer, which window 1 is
+// closest to; with batches of one example a window of 64 is as many examples as
+// usual implementations take. All layers are measured before any is changed. Incoming weights are
 // drawn from the distribution of the network's initialiser (the paper's code:
 // Xavier). The output layer has no units to recycle.
 type redo struct {
