@@ -1,0 +1,311 @@
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"neoteny/internal/cluster"
+	pb "neoteny/proto/neoteny/v1"
+)
+
+// ledger follows every record and complains when history goes wrong.
+type ledger struct {
+	mu       sync.Mutex
+	attempts map[string]int64 // by segment
+	commits  map[string]bool  // by segment
+	wrong    []string
+	rev      int64
+	segments int
+	assigned int
+}
+
+func (l *ledger) follow(rev int64, changes []cluster.Change) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if rev < l.rev {
+		l.wrong = append(l.wrong, fmt.Sprintf("revision %d after %d", rev, l.rev))
+	}
+	l.rev = rev
+	for _, c := range changes {
+		switch c.Kind {
+		case cluster.KindAssignment:
+			if c.Deleted {
+				l.assigned--
+			} else {
+				l.assigned++
+			}
+		case cluster.KindSegment:
+			key := fmt.Sprintf("%s at %d", c.Run, c.Ref.FirstStep)
+			if c.Deleted {
+				l.segments--
+				continue
+			}
+			if c.Rev.Create == c.Rev.Mod {
+				l.segments++
+				if l.commits[key] {
+					l.wrong = append(l.wrong, key+" is there again after its commit")
+				}
+			}
+			g := c.Msg.(*pb.Segment)
+			if g.Attempt < l.attempts[key] {
+				l.wrong = append(l.wrong, fmt.Sprintf("%s: attempt %d after %d", key, g.Attempt, l.attempts[key]))
+			}
+			l.attempts[key] = g.Attempt
+			if g.State == pb.SegmentState_SEGMENT_STATE_DONE {
+				if l.commits[key] {
+					l.wrong = append(l.wrong, key+" is committed twice")
+				}
+				l.commits[key] = true
+			}
+		}
+	}
+}
+
+// chaos drives a whole cluster into random situations.
+type chaos struct {
+	*world
+	rt       *rapid.T
+	ledger   *ledger
+	workers  []*fakeWorker
+	gone     []*fakeWorker
+	joined   int
+	shapes   map[string]shape // by experiment
+	cancel   map[string]bool
+	poisoned map[string]bool // runs that were failed for good
+	failures map[string]int  // by run
+}
+
+// given are segments that workers know of, held or not, in a stable order.
+func (c *chaos) given(held bool) (out []struct {
+	f *fakeWorker
+	g *pb.AssignedSegment
+}) {
+	for _, f := range slices.Concat(c.workers, c.gone) {
+		gs := f.holding()
+		if !held {
+			f.mu.Lock()
+			gs = slices.Clone(f.past)
+			f.mu.Unlock()
+		}
+		slices.SortFunc(gs, func(a, b *pb.AssignedSegment) int {
+			return strings.Compare(cluster.AssignmentID(a.Ref, a.Attempt), cluster.AssignmentID(b.Ref, b.Attempt))
+		})
+		for _, g := range gs {
+			out = append(out, struct {
+				f *fakeWorker
+				g *pb.AssignedSegment
+			}{f, g})
+		}
+	}
+	return out
+}
+
+func (c *chaos) pick(held bool) (*fakeWorker, *pb.AssignedSegment) {
+	all := c.given(held)
+	if len(all) == 0 {
+		c.rt.Skip("nothing assigned")
+	}
+	x := all[rapid.IntRange(0, len(all)-1).Draw(c.rt, "segment")]
+	return x.f, x.g
+}
+
+// fencedOr accepts success and being fenced: which it is depends on who was
+// faster, and the ledger and the end result judge whether it was right.
+func (c *chaos) fencedOr(err error) {
+	if err != nil && !errors.Is(err, cluster.ErrFenced) {
+		c.rt.Fatal(err)
+	}
+}
+
+// settle waits until the coordinator has nothing to do but wait for workers.
+func (c *chaos) settle() {
+	if c.stop == nil {
+		return
+	}
+	c.eventually(func() bool {
+		if c.svc.Ready() != nil {
+			return false
+		}
+		rev, err := c.cluster.Revision(c.ctx)
+		if err != nil {
+			return false
+		}
+		_ = rev
+		return len(c.svc.upkeep()) == 0 && len(c.svc.assign()) == 0
+	}, "the coordinator is to come to rest")
+}
+
+func (c *chaos) actions() map[string]func(*rapid.T) {
+	draw := func(f func()) func(*rapid.T) {
+		return func(t *rapid.T) { c.rt = t; f() }
+	}
+	acts := map[string]func(*rapid.T){
+		"submit": draw(func() {
+			if len(c.shapes) >= 3 || c.stop == nil {
+				c.rt.Skip("enough")
+			}
+			s := shape{
+				Tasks: int32(rapid.IntRange(1, 6).Draw(c.rt, "tasks")), Steps: perTask,
+				Segment: rapid.IntRange(1, 4).Draw(c.rt, "segment"),
+				Arms:    map[string]int{"a": 1, "b": rapid.IntRange(1, 2).Draw(c.rt, "trials")},
+				Seeds:   []uint32{0, 1}[:rapid.IntRange(1, 2).Draw(c.rt, "seeds")],
+			}
+			if rapid.Bool().Draw(c.rt, "confirm") {
+				s.Confirm = []uint32{9}
+			}
+			c.shapes[c.submit(fmt.Sprintf("e%d", len(c.shapes)), s)] = s
+		}),
+		"join": draw(func() {
+			if len(c.workers) >= 3 {
+				c.rt.Skip("enough")
+			}
+			c.joined++
+			c.workers = append(c.workers, c.join(fmt.Sprintf("w%d", c.joined), rapid.IntRange(1, 3).Draw(c.rt, "slots")))
+		}),
+		"lose": draw(func() {
+			if len(c.workers) == 0 {
+				c.rt.Skip("none")
+			}
+			i := rapid.IntRange(0, len(c.workers)-1).Draw(c.rt, "worker")
+			c.workers[i].leave()
+			c.gone = append(c.gone, c.workers[i])
+			c.workers = slices.Delete(c.workers, i, i+1)
+		}),
+		"commit":      draw(func() { f, g := c.pick(true); c.fencedOr(f.commit(g)) }),
+		"late commit": draw(func() { f, g := c.pick(false); c.fencedOr(f.commit(g)) }),
+		"yield": draw(func() {
+			f, g := c.pick(rapid.Bool().Draw(c.rt, "held"))
+			c.fencedOr(f.yield(g, rapid.Int64Range(g.Ref.FirstStep, g.Ref.EndStep).Draw(c.rt, "at")))
+		}),
+		"release": draw(func() { f, g := c.pick(false); c.fencedOr(f.c.Release(c.ctx, g.Ref, g.Attempt)) }),
+		"fail": draw(func() {
+			f, g := c.pick(true)
+			permanent := rapid.IntRange(0, 4).Draw(c.rt, "permanent") == 0
+			// Counted before: a failure whose answer is lost may count.
+			c.failures[g.Ref.Run]++
+			if permanent {
+				c.poisoned[g.Ref.Run] = true
+			}
+			c.fencedOr(f.fail(g, "chaos", permanent))
+		}),
+		"cancel": draw(func() {
+			if len(c.shapes) == 0 || c.stop == nil || rapid.IntRange(0, 3).Draw(c.rt, "really") > 0 {
+				c.rt.Skip("not now")
+			}
+			id := rapid.SampledFrom(slices.Sorted(maps.Keys(c.shapes))).Draw(c.rt, "experiment")
+			if _, err := c.svc.CancelExperiment(c.ctx, &pb.CancelExperimentRequest{Id: id}); err == nil {
+				c.cancel[id] = true
+			}
+		}),
+		"kill": draw(func() {
+			if c.stop == nil {
+				c.rt.Skip("dead")
+			}
+			c.kill()
+		}),
+		"start": draw(func() {
+			if c.stop != nil {
+				c.rt.Skip("alive")
+			}
+			c.start()
+		}),
+		"settle": draw(c.settle),
+	}
+	return acts
+}
+
+// check holds what must be true once everything has ended.
+func (c *chaos) check() {
+	t := c.rt
+	for id, s := range c.shapes {
+		e := c.get(id)
+		require.GreaterOrEqual(t, e.State, expDone, "%s has not ended", id)
+		runs := c.runs(id)
+		failed := 0
+		for _, r := range runs {
+			full := c.run(r.Id)
+			require.LessOrEqual(t, len(full.Table.Rows), int(s.Tasks))
+			for i, b := range full.Table.Boundaries {
+				require.EqualValues(t, i, b.Task)
+				require.Equal(t, boundary(r.Id, b.Task, b.Step).StateDigest, b.StateDigest)
+			}
+			switch r.State {
+			case runDone:
+				require.Equal(t, wantDigest(r.Id, s.Tasks, perTask), r.Digest)
+				require.Len(t, full.Table.Rows, int(s.Tasks), "every task exactly once")
+				require.False(t, c.poisoned[r.Id] && c.failures[r.Id] == 0)
+			case runFailed:
+				failed++
+				require.True(t, c.poisoned[r.Id] || c.failures[r.Id] >= 3, "%s failed for no reason: %s", r.Id, r.Message)
+			case runCancelled:
+				require.Equal(t, expCancelled, e.State)
+				require.True(t, c.cancel[id])
+			default:
+				t.Fatalf("%s is %s", r.Id, r.State)
+			}
+		}
+		switch e.State {
+		case expCancelled:
+			require.True(t, c.cancel[id])
+		case expFailed:
+			require.Positive(t, failed)
+		case expDone:
+			require.Zero(t, failed)
+			require.Equal(t, e.Progress.Steps, e.Progress.StepsDone)
+			require.Equal(t, e.Progress.Segments, e.Progress.SegmentsDone)
+			require.EqualValues(t, len(runs), e.Progress.Runs)
+		}
+	}
+	c.ledger.mu.Lock()
+	defer c.ledger.mu.Unlock()
+	require.Empty(t, c.ledger.wrong)
+}
+
+// TestNothingIsLostOrDoneTwice drives coordinator, workers and etcd through
+// random histories; in the end every step of every run that was not failed or
+// cancelled has been committed exactly once, whatever happened.
+func TestNothingIsLostOrDoneTwice(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		c := &chaos{world: newWorld(rt), rt: rt, shapes: map[string]shape{}, cancel: map[string]bool{}, poisoned: map[string]bool{}, failures: map[string]int{}}
+		c.cfg.WorkerFailures = 1000
+		defer c.end()
+		c.ledger = &ledger{attempts: map[string]int64{}, commits: map[string]bool{}}
+		ctx, cancel := context.WithCancel(c.ctx)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			c.cluster.Watch(ctx, c.ledger.follow)
+		}()
+		defer func() { cancel(); <-done }()
+		c.start()
+		rt.Repeat(c.actions())
+
+		// Good workers come, and everything ends.
+		c.rt = rt
+		if c.stop == nil {
+			c.start()
+		}
+		for _, f := range c.workers {
+			f.work()
+		}
+		c.join("last", 4).work()
+		for id := range c.shapes {
+			c.eventually(func() bool { return c.get(id).State >= expDone }, "%s is to end", id)
+		}
+		c.eventually(func() bool {
+			c.ledger.mu.Lock()
+			defer c.ledger.mu.Unlock()
+			return c.ledger.segments == 0 && c.ledger.assigned == 0
+		}, "no segment or assignment is to be left")
+		c.check()
+	})
+}
