@@ -1,0 +1,151 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"neoteny/internal/cli/render"
+	"neoteny/internal/datastore"
+	"neoteny/pkg/engine/data"
+)
+
+// dataFlag is where datasets are.
+type dataFlag struct {
+	Data string `help:"Folder of the datasets. Default: neoteny/data in the user's cache folder." placeholder:"DIR" type:"path"`
+}
+
+func (f dataFlag) folder() (string, error) {
+	if f.Data != "" {
+		return f.Data, nil
+	}
+	return datastore.DefaultDir()
+}
+
+type dataCmd struct {
+	List   dataListCmd   `cmd:"" help:"List the known datasets and whether they are there."`
+	Import dataImportCmd `cmd:"" help:"Put a dataset into the data folder."`
+	Verify dataVerifyCmd `cmd:"" help:"Compare datasets with their published SHA-256."`
+}
+
+func (dataCmd) Help() string {
+	return `  neoteny data list
+  neoteny data import mnist
+  neoteny data import fashion-mnist --from ~/downloads/fashion
+  neoteny data verify`
+}
+
+type dataListCmd struct {
+	dataFlag
+	output
+}
+
+func (dataListCmd) Help() string { return "  neoteny data list\n  neoteny data list -o json" }
+
+func (c *dataListCmd) Run(a *app) error {
+	dir, err := c.folder()
+	if err != nil {
+		return err
+	}
+	all := datastore.Status(dir)
+	if c.json() {
+		type row struct {
+			Name    string          `json:"name"`
+			Title   string          `json:"title"`
+			State   datastore.State `json:"state"`
+			Bytes   int64           `json:"bytes"`
+			Digest  string          `json:"digest"`
+			Problem string          `json:"problem,omitempty"`
+		}
+		out := struct {
+			Folder   string `json:"folder"`
+			Datasets []row  `json:"datasets"`
+		}{dir, []row{}}
+		for _, d := range all {
+			out.Datasets = append(out.Datasets, row{d.Name, d.Title, d.State, d.Bytes, d.Digest, d.Problem})
+		}
+		return a.printJSON(out)
+	}
+	t := render.Table{Columns: []render.Column{{Title: "NAME"}, {Title: "STATE"}, {Title: "SIZE", Align: render.Right}, {Title: "DIGEST"}, {Title: "TITLE"}}}
+	for _, d := range all {
+		t.Add(d.Name, string(d.State), render.Bytes(d.Bytes), short(d.Digest), d.Title)
+	}
+	if err := t.Write(a.Out); err != nil {
+		return err
+	}
+	fmt.Fprintf(a.Out, "in %s\n", dir)
+	for _, d := range all {
+		if d.Problem != "" {
+			fmt.Fprintln(a.Out, d.Problem)
+		}
+	}
+	return nil
+}
+
+type dataImportCmd struct {
+	Name string `arg:"" help:"Dataset, see neoteny data list."`
+	From string `help:"Folder, file or http(s) address of a folder. Default: where the dataset is known to be had." placeholder:"PLACE"`
+	dataFlag
+}
+
+func (dataImportCmd) Help() string {
+	return `Files may be compressed or not; only files with the published content are taken.
+
+  neoteny data import mnist
+  neoteny data import fashion-mnist --from /usr/share/datasets/fashion-mnist
+  neoteny data import mnist --from https://example.com/mnist/`
+}
+
+func (c *dataImportCmd) Run(ctx context.Context, a *app) error {
+	dir, err := c.folder()
+	if err != nil {
+		return err
+	}
+	if err := datastore.Import(ctx, c.Name, c.From, dir, a.logger(slog.LevelInfo)); err != nil {
+		return err
+	}
+	if err := datastore.Verify(dir, c.Name); err != nil {
+		return err // a single file was imported, others are still missing
+	}
+	fmt.Fprintf(a.Out, "%s: present in %s\n", c.Name, dir)
+	return nil
+}
+
+type dataVerifyCmd struct {
+	Name []string `arg:"" optional:"" help:"Datasets; default: all that are there."`
+	dataFlag
+}
+
+func (dataVerifyCmd) Help() string {
+	return `Ends with 1 where a dataset that was named is missing, or one is not what was published.
+
+  neoteny data verify
+  neoteny data verify mnist --data /mnt/data`
+}
+
+func (c *dataVerifyCmd) Run(a *app) error {
+	dir, err := c.folder()
+	if err != nil {
+		return err
+	}
+	names, all := c.Name, len(c.Name) == 0
+	if all {
+		for _, m := range data.Catalogue() {
+			names = append(names, m.Name)
+		}
+	}
+	var errs []error
+	for _, name := range names {
+		err := datastore.Verify(dir, name)
+		switch {
+		case err == nil:
+			fmt.Fprintf(a.Out, "%s: intact\n", name)
+		case all && errors.As(err, new(*data.MissingError)):
+			fmt.Fprintf(a.Out, "%s: not there\n", name)
+		default:
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,301 @@
+package cli
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"neoteny/internal/cli/results"
+	"neoteny/internal/datastore"
+	"neoteny/pkg/experiment"
+	pb "neoteny/proto/neoteny/v1"
+)
+
+type runCmd struct {
+	File         string   `arg:"" help:"Experiment file, YAML or JSON; - reads standard input."`
+	Out          string   `help:"Folder that the folder of results is made in." default:"results" placeholder:"DIR" type:"path"`
+	Workers      int      `help:"Number of workers; 0 means one per core." default:"0"`
+	Keep         bool     `help:"Keep the state, so that the same command goes on where it was."`
+	StateDir     string   `help:"Folder of the state; implies --keep. Default with --keep: .neoteny/<name>-<digest of the experiment>." placeholder:"DIR" type:"path"`
+	SegmentTasks int32    `help:"Tasks per segment, in place of the file's: how often work is committed. Results do not depend on it." placeholder:"N"`
+	Steps        bool     `help:"Save the per-step data too, as Parquet." default:"true" negatable:""`
+	Etcd         []string `help:"Use this etcd in place of an embedded one; implies --keep." placeholder:"HOST:PORT,…"`
+	Blob         string   `help:"Use this blob store in place of a folder of the state folder." placeholder:"URL"`
+	Pprof        bool     `help:"Offer /debug/pprof/ too."`
+	addresses
+	dataFlag
+	output
+}
+
+func (runCmd) Help() string {
+	return `Starts a whole cluster in this process (etcd, coordinator, metrics service, workers), runs the experiment, prints a table per arm and the claims with their verdicts, and saves everything. Datasets are fetched on first use. Ports that are in use are replaced by free ones. Progress goes to standard error, results to standard output; -o json prints summary.json.
+
+  neoteny run recipes/quickstart.yaml
+  neoteny run recipes/quickstart.yaml --workers 1 --out /tmp/results
+  neoteny run recipes/quickstart.yaml --keep
+  neoteny run - -o json < experiment.yaml | jq .claims
+
+Ctrl-C stops cleanly: workers save where they are, the state is kept, and the message says how to go on. A second Ctrl-C stops at once. With --keep the state also survives kill -9 and crashes: the same command with the same file finds its experiment in the state folder and goes on; one that is done has its results written again; one that failed or was cancelled is started anew. Another file or --segment-tasks is another experiment.
+
+Ends with 1 if a run failed. Claims that do not hold are results, not failures.
+
+` + folderHelp
+}
+
+func (c *runCmd) Run(ctx context.Context, a *app) error {
+	if c.Workers < 0 {
+		return usagef("--workers must not be negative")
+	}
+	spec, plan, err := c.plan(a)
+	if err != nil {
+		return err
+	}
+	if err := results.CheckWritable(c.Out); err != nil {
+		return err
+	}
+	log := a.logger(slog.LevelWarn)
+	dataDir, err := c.ensureData(ctx, a, plan)
+	if err != nil {
+		return err
+	}
+	state, throwaway, err := c.state(spec)
+	if err != nil {
+		return err
+	}
+	// A throwaway folder is only kept if there is something in it to go on with.
+	keep := !throwaway
+	defer func() {
+		if !keep {
+			if err := os.RemoveAll(state); err != nil {
+				log.Warn("remove the state folder", "dir", state, "error", err)
+			}
+		}
+	}()
+
+	s, err := startStack(ctx, log, stackConfig{
+		dir: state, throwaway: throwaway, etcd: c.Etcd, blob: c.Blob, data: dataDir, workers: workersOr(c.Workers),
+		addresses: c.addresses, freePorts: true, pprof: c.Pprof,
+	})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(a.progress, "coordinator %s, metrics %s, live view http://%s/metrics\n", s.coordinator, s.metrics, s.http)
+	ended, err := c.experiment(ctx, a, s, spec, state)
+	if err != nil && !ended {
+		keep = c.goOn(ctx, a, s, state, err) || keep
+	}
+	if cerr := s.close(); err == nil {
+		err = cerr
+	}
+	return err
+}
+
+// plan reads the file and checks it.
+func (c *runCmd) plan(a *app) (*pb.ExperimentSpec, *experiment.Plan, error) {
+	spec, err := a.readSpec(c.File)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := setSegments(spec, c.SegmentTasks); err != nil {
+		return nil, nil, err
+	}
+	plan, err := experiment.Expand(spec)
+	if err != nil {
+		return nil, nil, experiment.InFile(c.File, err)
+	}
+	return spec, plan, nil
+}
+
+// ensureData fetches the datasets that the experiment needs.
+func (c *runCmd) ensureData(ctx context.Context, a *app, plan *experiment.Plan) (dir string, err error) {
+	if dir, err = c.folder(); err != nil {
+		return "", err
+	}
+	var names []string
+	for _, t := range plan.Trials {
+		names = append(names, t.Spec.Datasets()...)
+	}
+	slices.Sort(names)
+	if names = slices.Compact(names); len(names) == 0 {
+		return dir, nil
+	}
+	return dir, datastore.Ensure(ctx, names, dir, a.logger(slog.LevelInfo))
+}
+
+// state makes the folder of the state.
+func (c *runCmd) state(spec *pb.ExperimentSpec) (dir string, throwaway bool, err error) {
+	switch {
+	case c.StateDir != "":
+		dir = c.StateDir
+	case c.Keep || len(c.Etcd) > 0:
+		if dir, err = filepath.Abs(filepath.Join(".neoteny", spec.GetName()+"-"+digest(spec, "")[:12])); err != nil {
+			return "", false, err
+		}
+	default:
+		// Beside the results, since there is room for them there, and not in a
+		// temporary folder, which may be memory.
+		dir, err = os.MkdirTemp(c.Out, ".state-"+spec.GetName()+"-*")
+		if err != nil {
+			return "", false, fmt.Errorf("make a folder for the state in %s: %w", c.Out, err)
+		}
+		return dir, true, nil
+	}
+	return dir, false, stateDir(dir)
+}
+
+// digest identifies an experiment by its content.
+func digest(spec *pb.ExperimentSpec, salt string) string {
+	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(spec)
+	if err != nil {
+		panic(fmt.Sprintf("cli: marshal a spec: %v", err)) // it was parsed a moment ago
+	}
+	sum := sha256.Sum256(append(b, salt...))
+	return hex.EncodeToString(sum[:])
+}
+
+// maxRestarts bounds how often an experiment can be started anew in one state.
+const maxRestarts = 1000
+
+// submit hands the experiment in under a name made of its content, so that the
+// one which is in the state already is found again.
+func (c *runCmd) submit(ctx context.Context, a *app, s *stack, spec *pb.ExperimentSpec, state string) (*pb.Experiment, error) {
+	salt := ""
+	if len(c.Etcd) > 0 {
+		salt = state // others may use that etcd with checkpoints elsewhere
+	}
+	name := "run-" + digest(spec, salt)[:32]
+	for n := 1; n <= maxRestarts; n++ {
+		id := name
+		if n > 1 {
+			id = fmt.Sprintf("%s-%d", name, n)
+		}
+		resp, err := s.api.SubmitExperiment(ctx, &pb.SubmitExperimentRequest{RequestId: id, Spec: spec})
+		if err != nil {
+			return nil, &fileError{c.File, err}
+		}
+		e := resp.GetExperiment()
+		p := e.GetProgress()
+		switch {
+		case !resp.GetExisted():
+			return e, nil
+		case e.GetState() == pb.ExperimentState_EXPERIMENT_STATE_FAILED, e.GetState() == pb.ExperimentState_EXPERIMENT_STATE_CANCELLED:
+			fmt.Fprintf(a.progress, "%s has ended as %s before; starting anew\n", e.GetId(), results.StateName(e.GetState()))
+			continue
+		case e.GetState() == pb.ExperimentState_EXPERIMENT_STATE_DONE:
+			fmt.Fprintf(a.progress, "%s is done already, in %s\n", e.GetId(), state)
+		default:
+			fmt.Fprintf(a.progress, "going on with %s: %d of %d tasks are committed in %s\n", e.GetId(), p.GetTasksDone(), p.GetTasks(), state)
+		}
+		return e, nil
+	}
+	return nil, fmt.Errorf("%s holds %d failed attempts at this experiment; give another --state-dir", state, maxRestarts)
+}
+
+// experiment runs the experiment on the stack and writes its results. ended
+// says that nothing of it is left to be done.
+func (c *runCmd) experiment(ctx context.Context, a *app, s *stack, spec *pb.ExperimentSpec, state string) (ended bool, err error) {
+	sctx, cancel := s.with(ctx)
+	defer cancel()
+	e, err := c.submit(sctx, a, s, spec, state)
+	if err != nil {
+		return false, causeOf(sctx, err)
+	}
+	last, err := a.follow(sctx, s.api, e.GetId(), followOptions{live: s.counters.StepsMade})
+	if err != nil {
+		return false, causeOf(sctx, err)
+	}
+	r, err := results.Fetch(sctx, s.api, e.GetId())
+	if err != nil {
+		return false, causeOf(sctx, err)
+	}
+	metrics := s.metricsAPI
+	if !c.Steps {
+		metrics = nil
+	}
+	dir, err := r.WriteFolder(sctx, c.Out, metrics)
+	if err != nil {
+		return false, causeOf(sctx, err) // the state holds all of it
+	}
+	if c.json() {
+		err = r.WriteJSON(a.Out)
+	} else {
+		err = r.WriteText(a.Out)
+	}
+	if err != nil {
+		return true, err
+	}
+	fmt.Fprintf(a.progress, "results are in %s\n", dir)
+	if p := last.GetProgress(); p.GetRunsFailed() > 0 {
+		return true, fmt.Errorf("%d of %d runs failed", p.GetRunsFailed(), p.GetRuns())
+	}
+	return true, verdictOf(last)
+}
+
+// causeOf prefers what ended a context over what calls made of that.
+func causeOf(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// drainQuery bounds the question for what was committed at the end.
+const drainQuery = 2 * time.Second
+
+// goOn drains the workers and says what is kept and how to go on with it. It
+// returns whether the state is worth keeping.
+func (c *runCmd) goOn(ctx context.Context, a *app, s *stack, state string, why error) bool {
+	s.stopWorkers()
+	qctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainQuery)
+	defer cancel()
+	list, err := s.api.ListExperiments(qctx, &pb.ListExperimentsRequest{PageSize: 1})
+	if err != nil {
+		return !errors.Is(why, fs.ErrNotExist) // not known: rather keep it
+	}
+	if len(list.GetExperiments()) == 0 {
+		return false
+	}
+	p := list.GetExperiments()[0].GetProgress()
+	if p.GetStepsDone() == 0 {
+		return false
+	}
+	fmt.Fprintf(a.progress, "%d of %d tasks are committed and kept in %s\n", p.GetTasksDone(), p.GetTasks(), state)
+	if c.File != "-" {
+		fmt.Fprintf(a.progress, "to go on: %s\n", c.again(a.args, state))
+	}
+	return true
+}
+
+// again is the command line that goes on with the state.
+func (c *runCmd) again(args []string, state string) string {
+	out := []string{"neoteny"}
+	for _, arg := range args {
+		out = append(out, quote(arg))
+	}
+	if !c.Keep && c.StateDir == "" && len(c.Etcd) == 0 {
+		out = append(out, "--state-dir", quote(state))
+	}
+	return strings.Join(out, " ")
+}
+
+// quote makes an argument safe for a shell.
+func quote(s string) string {
+	safe := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_./:=,@%+", r)
+	}
+	if s != "" && strings.IndexFunc(s, func(r rune) bool { return !safe(r) }) < 0 {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}

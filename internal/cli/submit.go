@@ -1,0 +1,149 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/google/uuid"
+	"google.golang.org/grpc"
+
+	"neoteny/internal/cli/render"
+	"neoteny/internal/rpc"
+	"neoteny/pkg/experiment"
+	pb "neoteny/proto/neoteny/v1"
+)
+
+// coordinatorFlag is where commands find the cluster.
+type coordinatorFlag struct {
+	Coordinator string `help:"Address of the coordinator." default:"localhost:7070" placeholder:"HOST:PORT"`
+}
+
+func (f coordinatorFlag) dial() (pb.ExperimentServiceClient, *grpc.ClientConn, error) {
+	conn, err := rpc.Dial(f.Coordinator)
+	if err != nil {
+		return nil, nil, err
+	}
+	return pb.NewExperimentServiceClient(conn), conn, nil
+}
+
+type submitCmd struct {
+	File         string `arg:"" help:"Experiment file, YAML or JSON; - reads standard input."`
+	Wait         bool   `help:"Follow the experiment until it has ended."`
+	DryRun       bool   `help:"Check the file and tell what it amounts to; nothing is sent. With -o json: print the request that grpcurl takes."`
+	RequestID    string `help:"Name of this submission: sent again, it is the same experiment and not a second one. Default: random." placeholder:"ID"`
+	SegmentTasks int32  `help:"Tasks per segment, in place of the file's. Results do not depend on it." placeholder:"N"`
+	coordinatorFlag
+	output
+}
+
+func (submitCmd) Help() string {
+	return `Prints the experiment's id. The file is checked by the coordinator; mistakes are told with file and field.
+
+  neoteny submit recipes/quickstart.yaml
+  neoteny submit recipes/quickstart.yaml --wait --coordinator cluster.lab:7070
+  neoteny submit --dry-run recipes/quickstart.yaml
+  neoteny submit --dry-run -o json recipes/quickstart.yaml |
+    grpcurl -plaintext -d @ localhost:7070 neoteny.v1.ExperimentService/SubmitExperiment`
+}
+
+func (c *submitCmd) Run(ctx context.Context, a *app) error {
+	spec, err := a.readSpec(c.File)
+	if err != nil {
+		return err
+	}
+	if err := setSegments(spec, c.SegmentTasks); err != nil {
+		return err
+	}
+	req := &pb.SubmitExperimentRequest{RequestId: c.RequestID, Spec: spec}
+	if c.DryRun {
+		return c.dryRun(a, req)
+	}
+	if req.RequestId == "" {
+		req.RequestId = uuid.NewString() // a call that is made again must not be a second experiment
+	}
+	api, conn, err := c.dial()
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	resp, err := api.SubmitExperiment(ctx, req)
+	if err != nil {
+		return &fileError{c.File, err}
+	}
+	id := resp.GetExperiment().GetId()
+	if c.json() {
+		if err := a.printMessage(resp); err != nil {
+			return err
+		}
+	} else {
+		fmt.Fprintln(a.Out, id)
+	}
+	if !c.Wait {
+		return nil
+	}
+	last, err := a.follow(ctx, api, id, followOptions{})
+	if err != nil {
+		return err
+	}
+	return verdictOf(last)
+}
+
+func (c *submitCmd) dryRun(a *app, req *pb.SubmitExperimentRequest) error {
+	plan, err := experiment.Expand(req.GetSpec())
+	if err != nil {
+		return experiment.InFile(c.File, err)
+	}
+	if c.json() {
+		return a.printMessage(req)
+	}
+	t := render.Table{Columns: []render.Column{{Title: "ARM"}, {Title: "TRIALS", Align: render.Right}, {Title: "SEEDS", Align: render.Right}, {Title: "RUNS", Align: render.Right}, {Title: "TASKS", Align: render.Right}, {Title: "STEPS", Align: render.Right}}}
+	for _, arm := range plan.Arms {
+		trials, seeds, runs, tasks, steps := 0, 0, 0, int64(0), int64(0)
+		for _, tr := range plan.Trials {
+			if tr.Arm == arm {
+				n := len(tr.Seeds)
+				trials, seeds, runs = trials+1, n, runs+n
+				tasks += int64(n) * int64(tr.Spec.Tasks())
+				steps += int64(n) * tr.Spec.Steps()
+			}
+		}
+		t.Add(arm, fmt.Sprint(trials), fmt.Sprint(seeds), fmt.Sprint(runs), render.Count(tasks), render.Count(steps))
+	}
+	if err := t.Write(a.Out); err != nil {
+		return err
+	}
+	if n := len(plan.ConfirmSeeds); n > 0 {
+		fmt.Fprintf(a.Out, "and the selected trial of each arm on %d confirmation seeds\n", n)
+	}
+	_, err = fmt.Fprintf(a.Out, "%s is valid: %d trials, %d runs, %s segments of %d tasks, %s tasks, %s steps\n", c.File, len(plan.Trials), plan.Runs(), render.Count(plan.Segments()), plan.SegmentTasks, render.Count(plan.Tasks()), render.Count(plan.Steps()))
+	return err
+}
+
+// readSpec reads an experiment file, "-" from the program's standard input.
+func (a *app) readSpec(file string) (*pb.ExperimentSpec, error) {
+	if file != "-" {
+		return experiment.ParseFile(file)
+	}
+	if a.In == nil || a.In == io.Reader(os.Stdin) {
+		return experiment.ParseFile("-")
+	}
+	b, err := io.ReadAll(io.LimitReader(a.In, experiment.MaxFileBytes+1))
+	if err != nil {
+		return nil, fmt.Errorf("read standard input: %w", err)
+	}
+	spec, err := experiment.Parse(b)
+	return spec, experiment.InFile("-", err)
+}
+
+// setSegments puts a segment length in place of the file's; 0 leaves it.
+func setSegments(spec *pb.ExperimentSpec, tasks int32) error {
+	switch {
+	case tasks < 0:
+		return usagef("--segment-tasks must be positive")
+	case tasks > 0:
+		spec.Segments = &pb.Segments{Tasks: tasks}
+	}
+	return nil
+}
