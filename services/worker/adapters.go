@@ -1,0 +1,59 @@
+package worker
+
+import (
+	"context"
+	"time"
+
+	"neoteny/internal/cluster"
+	"neoteny/internal/metricsclient"
+	"neoteny/pkg/engine"
+	"neoteny/pkg/engine/data"
+	"neoteny/pkg/experiment"
+	pb "neoteny/proto/neoteny/v1"
+)
+
+// clusterAdapter makes a cluster.Client a membership.
+type clusterAdapter struct{ *cluster.Client }
+
+func (a clusterAdapter) Register(ctx context.Context, w *pb.Worker, ttl time.Duration) (registration, error) {
+	r, err := a.Client.Register(ctx, w, ttl)
+	if err != nil {
+		return nil, err // not a nil *Registration in an interface
+	}
+	return r, nil
+}
+
+// metricsAdapter makes a metricsclient.Client the worker's metrics.
+type metricsAdapter struct{ *metricsclient.Client }
+
+func (a metricsAdapter) Open(run, track, arm string, attempt, firstStep int64) (metricWriter, error) {
+	w, err := a.Client.Open(run, track, arm, attempt, firstStep)
+	if err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+// engineAdapter makes lives of the real engine, over one source of data.
+type engineAdapter struct{ data data.Source }
+
+func (a engineAdapter) Compile(canonicalJSON []byte) (program, error) {
+	spec, err := experiment.SpecFromCanonical(canonicalJSON)
+	if err != nil {
+		return nil, err
+	}
+	return engineProgram{spec: spec, data: a.data}, nil
+}
+
+type engineProgram struct {
+	spec *engine.Spec
+	data data.Source
+}
+
+func (p engineProgram) New(seed uint32) (life, error) {
+	l, err := engine.New(p.spec, engine.Env{Seed: seed, Data: p.data})
+	if err != nil {
+		return nil, err
+	}
+	return l, nil
+}
