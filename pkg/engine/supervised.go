@@ -105,8 +105,11 @@ func newSupervised(spec *Spec, seed uint64, store *graph.Store) (l *supervised, 
 	if err != nil {
 		return nil, nil, err
 	}
-	for _, p := range spec.probes {
-		pr, err := p.Build(probe.Env{Network: l.network, Classes: spec.info.Classes, Batch: spec.info.Batch})
+	for i, p := range spec.probes {
+		pr, err := p.Build(probe.Env{
+			Network: l.network, Classes: spec.info.Classes, Batch: spec.info.Batch,
+			Scope: fmt.Sprintf("probe/%d", i),
+		})
 		if err != nil {
 			return nil, nil, err
 		}

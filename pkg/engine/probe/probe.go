@@ -69,6 +69,9 @@ type Env struct {
 	Network nn.Network
 	Classes int
 	Batch   int
+	// Scope is unique among the probes of a learner: a prefix for the names of
+	// what a Tracer adds to the training program.
+	Scope string
 }
 
 var (
