@@ -17,6 +17,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+	"google.golang.org/protobuf/proto"
 
 	"neoteny/internal/blob"
 	"neoteny/internal/cluster"
@@ -215,7 +216,7 @@ func (c *fakeCluster) loseLease(silent bool) {
 func (c *fakeCluster) segment(first int64) *pb.Segment {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.segments[first]
+	return proto.CloneOf(c.segments[first])
 }
 
 func (c *fakeCluster) settle(ctx context.Context, ref *pb.SegmentRef, attempt int64, f func(*pb.Segment)) error {

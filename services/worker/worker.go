@@ -194,7 +194,6 @@ func (w *Worker) init() error {
 	if w.tel == nil {
 		w.tel = telemetry.NewWorker(telemetry.New())
 	}
-	w.log = w.log.With("worker", w.cfg.ID)
 	w.board = newBoard()
 	w.warm = newLRU[trackKey, warmLife](2*w.cfg.Slots, w.cfg.WarmBytes)
 	w.runs = newLRU[string, *runInfo](maxRuns, 0)

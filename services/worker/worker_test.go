@@ -17,17 +17,23 @@ import (
 	pb "neoteny/proto/neoteny/v1"
 )
 
+// wait lets virtual time pass, and what falls due at its end happen.
+func wait(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
 func TestRunsSegmentsAndKeepsLivesWarm(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, x *fixture) {
 		require.NoError(t, x.Ready(t.Context()))
 		x.c.assign(0, 500, nil)
-		time.Sleep(time.Second)
+		wait(time.Second)
 		first := x.committed(t, 0, 500)
 		require.False(t, x.m.finished)
 		require.InDelta(t, 0.5, first.Result.Seconds, 1e-9)
 
 		x.c.assign(500, 1000, first.Result.Checkpoint)
-		time.Sleep(time.Second)
+		wait(time.Second)
 		x.committed(t, 500, 1000)
 		require.True(t, x.m.finished, "the run is complete")
 		require.Equal(t, 1, x.e.made, "the second segment went on with the life of the first")
@@ -38,11 +44,11 @@ func TestRunsSegmentsAndKeepsLivesWarm(t *testing.T) {
 func TestAWarmLifeOfAnotherCheckpointIsNotUsed(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, x *fixture) {
 		x.c.assign(0, 500, nil)
-		time.Sleep(time.Second)
+		wait(time.Second)
 		ref, err := x.s.Put(t.Context(), "other", fmt.Appendf(nil, "500 %d", truth(500).state+1))
 		require.NoError(t, err)
 		x.c.assign(500, 1000, ref)
-		time.Sleep(time.Second)
+		wait(time.Second)
 		require.Equal(t, 1, x.e.loaded)
 		require.Equal(t, pb.SegmentState_SEGMENT_STATE_DONE, x.c.segment(500).State)
 	})
@@ -53,7 +59,7 @@ func TestStartsFromACheckpoint(t *testing.T) {
 		ref, err := x.s.Put(t.Context(), "k", fmt.Appendf(nil, "200 %d", truth(200).state))
 		require.NoError(t, err)
 		x.c.assign(200, 300, ref)
-		time.Sleep(time.Second)
+		wait(time.Second)
 		x.committed(t, 200, 300)
 	})
 }
@@ -61,7 +67,7 @@ func TestStartsFromACheckpoint(t *testing.T) {
 func TestDrainYieldsAtTheExactStep(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, x *fixture) {
 		x.c.assign(0, 500, nil)
-		time.Sleep(123*stepTime + stepTime/2)
+		wait(123*stepTime + stepTime/2)
 		require.Less(t, x.finish(t), 10*time.Millisecond)
 		require.True(t, x.c.reg.closed)
 		require.True(t, x.c.records[len(x.c.records)-1].Draining)
@@ -74,7 +80,7 @@ func TestDrainYieldsAtTheExactStep(t *testing.T) {
 		ref, err := x.s.Put(t.Context(), "k", fmt.Appendf(nil, "123 %d", truth(123).state))
 		require.NoError(t, err)
 		x.c.assign(123, 500, ref)
-		time.Sleep(time.Second)
+		wait(time.Second)
 		x.committed(t, 123, 500)
 	})
 }
@@ -89,7 +95,7 @@ func TestDrainGivesBackWhatHasNotBegun(t *testing.T) {
 			x.c.events <- cluster.AssignmentEvent{Assignment: &pb.Assignment{Id: seg.Ref.Run, Segments: []*pb.AssignedSegment{{Ref: seg.Ref, Attempt: 1}}}}
 		}
 		x.c.mu.Unlock()
-		time.Sleep(100*stepTime + stepTime/2)
+		wait(100*stepTime + stepTime/2)
 		x.finish(t)
 		x.committed(t, 0, 100)
 		require.ElementsMatch(t, []int64{1000, 1001, 1002}, x.c.released)
@@ -110,7 +116,7 @@ func TestDrainBeforeTheFirstStepReleases(t *testing.T) {
 func TestDrainEndsInTimeWhenTheClusterIsAway(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, x *fixture) {
 		x.c.assign(0, 500, nil)
-		time.Sleep(100 * stepTime)
+		wait(100 * stepTime)
 		x.c.setAway(true)
 		took := x.finish(t)
 		require.LessOrEqual(t, took, 10*time.Second)
@@ -123,7 +129,7 @@ func TestDrainEndsInTimeWhenTheClusterIsAway(t *testing.T) {
 func TestDrainEndsInTimeWhenMetricsAreStuck(t *testing.T) {
 	inBubble(t, func(x *fixture) { x.m.full = true }, func(t *testing.T, x *fixture) {
 		x.c.assign(0, 500, nil)
-		time.Sleep(100 * stepTime) // the first task's rows wait
+		wait(100 * stepTime) // the first task's rows wait
 		require.LessOrEqual(t, x.finish(t), 10*time.Second)
 		require.True(t, x.c.reg.closed, "there was time left to end the registration")
 	})
@@ -132,10 +138,10 @@ func TestDrainEndsInTimeWhenMetricsAreStuck(t *testing.T) {
 func TestWithdrawnSegmentStopsWithinASecond(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, x *fixture) {
 		id := x.c.assign(0, 500, nil)
-		time.Sleep(100 * stepTime)
+		wait(100 * stepTime)
 		x.c.withdraw(id)
 		synctest.Wait()
-		time.Sleep(time.Second)
+		wait(time.Second)
 		require.Empty(t, x.board.slots)
 		require.Zero(t, x.c.commits)
 		require.Zero(t, x.s.puts)
@@ -148,9 +154,9 @@ func TestWithdrawnSegmentStopsWithinASecond(t *testing.T) {
 func TestWithdrawnWhileMetricsAreStuck(t *testing.T) {
 	inBubble(t, func(x *fixture) { x.m.full = true }, func(t *testing.T, x *fixture) {
 		id := x.c.assign(0, 500, nil)
-		time.Sleep(100 * stepTime)
+		wait(100 * stepTime)
 		x.c.withdraw(id)
-		time.Sleep(time.Second)
+		wait(time.Second)
 		require.Empty(t, x.board.slots)
 		require.Empty(t, x.c.segment(0).Failures)
 	})
@@ -159,14 +165,15 @@ func TestWithdrawnWhileMetricsAreStuck(t *testing.T) {
 // The withdrawal that follows from the worker's own commit does no harm, even
 // when it comes first.
 func TestWithdrawalByTheCommitItself(t *testing.T) {
-	inBubble(t, nil, func(t *testing.T, x *fixture) {
-		id := x.c.assign(0, 500, nil)
+	inBubble(t, func(x *fixture) {
 		x.c.onCommit = func() {
-			x.c.events <- cluster.AssignmentEvent{Assignment: &pb.Assignment{Id: id}, Withdrawn: true}
+			x.c.events <- cluster.AssignmentEvent{Assignment: &pb.Assignment{Id: "0.1"}, Withdrawn: true}
 		}
-		time.Sleep(time.Second)
+	}, func(t *testing.T, x *fixture) {
+		require.Equal(t, "0.1", x.c.assign(0, 500, nil))
+		wait(time.Second)
 		x.c.assign(500, 1000, x.committed(t, 0, 500).Result.Checkpoint)
-		time.Sleep(time.Second)
+		wait(time.Second)
 		x.committed(t, 500, 1000)
 		require.Equal(t, 1, x.e.made)
 	})
@@ -175,9 +182,9 @@ func TestWithdrawalByTheCommitItself(t *testing.T) {
 func TestFencedCommitDropsTheWork(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, x *fixture) {
 		x.c.assign(0, 500, nil)
-		time.Sleep(100 * stepTime)
+		wait(100 * stepTime)
 		x.c.elsewhere(0)
-		time.Sleep(time.Second)
+		wait(time.Second)
 		require.Zero(t, x.c.commits)
 		require.Empty(t, x.c.segment(0).Failures)
 		require.Empty(t, x.c.released)
@@ -191,9 +198,9 @@ func TestFencedCommitDropsTheWork(t *testing.T) {
 func TestLostLeaseCommitsLate(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, x *fixture) {
 		x.c.assign(0, 500, nil)
-		time.Sleep(100 * stepTime)
+		wait(100 * stepTime)
 		x.c.loseLease(false)
-		time.Sleep(time.Second)
+		wait(time.Second)
 		require.Equal(t, 2, x.c.regs)
 		require.NoError(t, x.Ready(t.Context()))
 		x.committed(t, 0, 500)
@@ -205,9 +212,9 @@ func TestLostLeaseCommitsLate(t *testing.T) {
 func TestLeaseRevokedSilently(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, x *fixture) {
 		x.c.assign(0, 500, nil)
-		time.Sleep(100 * stepTime)
+		wait(100 * stepTime)
 		x.c.loseLease(true)
-		time.Sleep(time.Second)
+		wait(time.Second)
 		require.Equal(t, 2, x.c.regs)
 		x.committed(t, 0, 500)
 	})
@@ -218,11 +225,11 @@ func TestLeaseRevokedSilently(t *testing.T) {
 func TestReassignedToTheSameWorkerGoesOn(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, x *fixture) {
 		x.c.assign(0, 500, nil)
-		time.Sleep(100 * stepTime)
+		wait(100 * stepTime)
 		x.c.loseLease(false)
 		synctest.Wait()
 		x.c.assign(0, 500, nil)
-		time.Sleep(400*stepTime + stepTime)
+		wait(400*stepTime + stepTime)
 		s := x.committed(t, 0, 500)
 		require.EqualValues(t, 2, s.Attempt)
 		require.Equal(t, 1, x.e.made)
@@ -234,12 +241,12 @@ func TestReassignedToTheSameWorkerGoesOn(t *testing.T) {
 func TestReassignedAfterSomebodyElseBeginsAnew(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, x *fixture) {
 		x.c.assign(0, 500, nil)
-		time.Sleep(100 * stepTime)
+		wait(100 * stepTime)
 		x.c.loseLease(false)
 		synctest.Wait()
 		x.c.elsewhere(0)
 		x.c.assign(0, 500, nil)
-		time.Sleep(time.Second)
+		wait(time.Second)
 		s := x.committed(t, 0, 500)
 		require.EqualValues(t, 3, s.Attempt)
 		require.Equal(t, 2, x.e.made)
@@ -249,12 +256,12 @@ func TestReassignedAfterSomebodyElseBeginsAnew(t *testing.T) {
 func TestOrphanOfACancelledRunStops(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, x *fixture) {
 		x.c.assign(0, 5000, nil)
-		time.Sleep(100 * stepTime)
+		wait(100 * stepTime)
 		x.c.loseLease(false)
 		x.c.mu.Lock()
 		x.c.runState = pb.RunState_RUN_STATE_CANCELLED
 		x.c.mu.Unlock()
-		time.Sleep(time.Second)
+		wait(time.Second)
 		require.Empty(t, x.board.slots)
 	})
 }
@@ -262,7 +269,7 @@ func TestOrphanOfACancelledRunStops(t *testing.T) {
 // A failed segment that is given to the same worker again at once, while the
 // job that failed still ends, is not lost.
 func TestFailedSegmentComesBackAtOnce(t *testing.T) {
-	inBubble(t, nil, func(t *testing.T, x *fixture) {
+	inBubble(t, func(x *fixture) {
 		failed := false
 		x.e.stepErr = func(step int64) error {
 			if step == 50 && !failed {
@@ -271,13 +278,14 @@ func TestFailedSegmentComesBackAtOnce(t *testing.T) {
 			}
 			return nil
 		}
+	}, func(t *testing.T, x *fixture) {
 		x.c.assign(0, 500, nil)
-		time.Sleep(50*stepTime + stepTime/2)
+		wait(50*stepTime + stepTime/2)
 		x.c.setAway(true) // the report waits
-		time.Sleep(stepTime)
+		wait(stepTime)
 		x.c.setAway(false)
 		x.c.assign(0, 500, nil) // attempt 2, before the report of attempt 1 is through
-		time.Sleep(time.Second)
+		wait(time.Second)
 		x.committed(t, 0, 500)
 	})
 }
@@ -285,11 +293,11 @@ func TestFailedSegmentComesBackAtOnce(t *testing.T) {
 func TestEtcdAwayAtTheCommitLosesNothing(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, x *fixture) {
 		x.c.assign(0, 500, nil)
-		time.Sleep(100 * stepTime)
+		wait(100 * stepTime)
 		x.c.setAway(true)
-		time.Sleep(time.Hour)
+		wait(time.Hour)
 		x.c.setAway(false)
-		time.Sleep(time.Second)
+		wait(time.Second)
 		x.committed(t, 0, 500)
 		require.Equal(t, 1, x.c.commits)
 	})
@@ -298,10 +306,10 @@ func TestEtcdAwayAtTheCommitLosesNothing(t *testing.T) {
 func TestMetricsServiceDownThenUp(t *testing.T) {
 	inBubble(t, func(x *fixture) { x.m.away = true }, func(t *testing.T, x *fixture) {
 		x.c.assign(0, 500, nil)
-		time.Sleep(time.Hour)
-		require.Zero(t, x.c.commits, "nothing is committed before its metrics are durable")
+		wait(time.Hour)
+		require.Equal(t, pb.SegmentState_SEGMENT_STATE_ASSIGNED, x.c.segment(0).State, "nothing is committed before its metrics are durable")
 		x.m.set(func() { x.m.away = false })
-		time.Sleep(time.Second)
+		wait(time.Second)
 		x.committed(t, 0, 500)
 	})
 }
@@ -309,7 +317,7 @@ func TestMetricsServiceDownThenUp(t *testing.T) {
 func TestMetricsThatCannotBeTakenFailTheSegment(t *testing.T) {
 	inBubble(t, func(x *fixture) { x.m.err = &metricsclient.RefusedError{Run: runID, Reason: "too many"} }, func(t *testing.T, x *fixture) {
 		x.c.assign(0, 500, nil)
-		time.Sleep(time.Second)
+		wait(time.Second)
 		f := x.c.segment(0).Failures
 		require.Len(t, f, 1)
 		require.False(t, f[0].Permanent)
@@ -320,16 +328,14 @@ func TestMetricsThatCannotBeTakenFailTheSegment(t *testing.T) {
 func TestFencedByMetricsAloneIsGivenBack(t *testing.T) {
 	inBubble(t, func(x *fixture) { x.m.err = metricsclient.ErrFenced }, func(t *testing.T, x *fixture) {
 		x.c.assign(0, 500, nil)
-		time.Sleep(time.Second)
+		wait(time.Second)
 		require.Equal(t, []int64{0}, x.c.released)
 		require.Empty(t, x.c.segment(0).Failures)
 	})
 }
 
 func TestBlobStoreDownThenUp(t *testing.T) {
-	inBubble(t, nil, func(t *testing.T, x *fixture) {
-		ref, err := x.s.Put(t.Context(), "k", fmt.Appendf(nil, "200 %d", truth(200).state))
-		require.NoError(t, err)
+	inBubble(t, func(x *fixture) {
 		x.s.getErr = func(n int) error {
 			if n < 5 {
 				return errors.New("connection refused")
@@ -337,24 +343,28 @@ func TestBlobStoreDownThenUp(t *testing.T) {
 			return nil
 		}
 		x.s.putErr = func(n int) error {
-			if n < 100 {
+			if n > 1 && n < 100 {
 				return errors.New("connection refused")
 			}
 			return nil
 		}
+	}, func(t *testing.T, x *fixture) {
+		ref, err := x.s.Put(t.Context(), "k", fmt.Appendf(nil, "200 %d", truth(200).state))
+		require.NoError(t, err)
 		x.c.assign(200, 300, ref)
-		time.Sleep(time.Hour)
+		wait(time.Hour)
 		x.committed(t, 200, 300)
 	})
 }
 
 func TestFullBlobStoreFailsTheSegmentForNow(t *testing.T) {
-	inBubble(t, nil, func(t *testing.T, x *fixture) {
+	inBubble(t, func(x *fixture) {
 		x.s.putErr = func(int) error { return fmt.Errorf("write k: %w", blob.ErrFull) }
+	}, func(t *testing.T, x *fixture) {
 		x.c.assign(0, 500, nil)
-		time.Sleep(30 * time.Second)
+		wait(30 * time.Second)
 		require.Empty(t, x.c.segment(0).Failures, "space may be made")
-		time.Sleep(time.Minute)
+		wait(time.Minute)
 		f := x.c.segment(0).Failures
 		require.Len(t, f, 1)
 		require.False(t, f[0].Permanent)
@@ -416,7 +426,7 @@ func TestFailures(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, tt.set, func(t *testing.T, x *fixture) {
 				x.c.assign(tt.first, 500, tt.start)
-				time.Sleep(time.Second)
+				wait(time.Second)
 				f := x.c.segment(tt.first).Failures
 				require.Len(t, f, 1)
 				require.Contains(t, f[0].Error, tt.want)
@@ -434,7 +444,8 @@ func TestFailures(t *testing.T) {
 
 // A worker whose engine panicked goes on with other work.
 func TestGoesOnAfterAPanic(t *testing.T) {
-	inBubble(t, func(x *fixture) { x.cfg.Slots = 1 }, func(t *testing.T, x *fixture) {
+	inBubble(t, func(x *fixture) {
+		x.cfg.Slots = 1
 		crash := true
 		x.e.stepErr = func(int64) error {
 			if crash {
@@ -443,10 +454,11 @@ func TestGoesOnAfterAPanic(t *testing.T) {
 			}
 			return nil
 		}
+	}, func(t *testing.T, x *fixture) {
 		x.c.assign(0, 500, nil)
-		time.Sleep(time.Second)
+		wait(time.Second)
 		x.c.assign(0, 500, nil)
-		time.Sleep(time.Second)
+		wait(time.Second)
 		x.committed(t, 0, 500)
 	})
 }
@@ -454,7 +466,7 @@ func TestGoesOnAfterAPanic(t *testing.T) {
 func TestRunGoneIsDropped(t *testing.T) {
 	inBubble(t, func(x *fixture) { x.c.specErr = cluster.ErrNotFound }, func(t *testing.T, x *fixture) {
 		x.c.assign(0, 500, nil)
-		time.Sleep(time.Second)
+		wait(time.Second)
 		require.Empty(t, x.c.segment(0).Failures)
 		require.Empty(t, x.board.slots)
 	})
