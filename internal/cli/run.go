@@ -98,6 +98,9 @@ func (c *runCmd) Run(ctx context.Context, a *app) error {
 	if cerr := s.close(); err == nil {
 		err = cerr
 	}
+	if ended && keep {
+		fmt.Fprintf(a.progress, "the state is kept in %s\n", state)
+	}
 	return err
 }
 

@@ -185,7 +185,7 @@ func (s *stack) startWorkers(ctx context.Context, log *slog.Logger, cfg stackCon
 	id := newWorkerID()
 	for i := range cfg.workers {
 		parts := workerParts{
-			id: fmt.Sprintf("%s-%d", id, i), address: s.http, slots: 1, spill: filepath.Join(cfg.dir, "spill", fmt.Sprint(i)), label: fmt.Sprint(i),
+			id: fmt.Sprintf("%s-%d", id, i), address: s.http, slots: 1, spill: filepath.Join(cfg.dir, "spill", fmt.Sprint(i)), label: fmt.Sprint(i), lease: stackLease,
 			cluster: cl, blob: bucket, metrics: s.metricsAPI, data: source, log: log, tel: tel, counters: s.counters,
 		}
 		wg.Go(func() {
@@ -195,6 +195,10 @@ func (s *stack) startWorkers(ctx context.Context, log *slog.Logger, cfg stackCon
 		})
 	}
 }
+
+// stackLease is the lease of workers that live and die with their coordinator:
+// after a kill -9, whoever goes on waits for it to expire.
+const stackLease = 4 * time.Second
 
 // background runs fn until the stack closes. An error fails the stack.
 func (s *stack) background(fn func(context.Context) error) {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -23,9 +24,10 @@ import (
 // others in one.
 type workerParts struct {
 	id, address string
-	slots       int    // 0: one per core
-	spill       string // folder, of this worker alone
-	label       string // tells workers of one process apart in metrics; may be empty
+	slots       int           // 0: one per core
+	spill       string        // folder, of this worker alone
+	label       string        // tells workers of one process apart in metrics; may be empty
+	lease       time.Duration // how long its work waits for it after its death; 0: the default
 
 	cluster  *cluster.Client
 	blob     *blob.Bucket
@@ -59,7 +61,7 @@ func runWorker(ctx context.Context, p workerParts) (err error) {
 	}()
 	w, err := worker.New(worker.Deps{
 		Cluster: p.cluster, Blob: p.blob, Metrics: stream, Data: p.data, Logger: log, Telemetry: p.counters,
-	}, worker.Config{ID: p.id, Address: p.address, Version: programVersion(), ISA: isa(), Slots: p.slots})
+	}, worker.Config{ID: p.id, Address: p.address, Version: programVersion(), ISA: isa(), Slots: p.slots, LeaseTTL: p.lease})
 	if err != nil {
 		return err
 	}

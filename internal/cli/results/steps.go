@@ -25,7 +25,8 @@ const (
 )
 
 // writeSteps writes a run's per-step data as Parquet and returns how many
-// values there were.
+// values there were. The file says nothing but the data, so equal runs have
+// equal files, whichever experiment they are of.
 func writeSteps(ctx context.Context, w io.Writer, api pb.MetricsServiceClient, run string) (values int64, err error) {
 	pw := parquet.NewGenericWriter[StepRow](w,
 		parquet.MaxRowsPerRowGroup(rowsPerGroup),
@@ -55,6 +56,5 @@ func writeSteps(ctx context.Context, w io.Writer, api pb.MetricsServiceClient, r
 	if err != nil {
 		return values, err
 	}
-	pw.SetKeyValueMetadata("neoteny.run", run)
 	return values, pw.Close()
 }
