@@ -67,10 +67,10 @@ func (c Column) check() error {
 		ok = ok && ('a' <= x && x <= 'z' || '0' <= x && x <= '9' || x == '_')
 	}
 	if !ok {
-		return fmt.Errorf("metric %q is not a name like online_accuracy", c.Metric)
+		return errors.New("metric is not a name like online_accuracy")
 	}
 	if len(c.Layer) > 64 || !utf8.ValidString(c.Layer) {
-		return fmt.Errorf("layer %q is not UTF-8 text of at most 64 bytes", c.Layer)
+		return errors.New("layer is not UTF-8 text of at most 64 bytes")
 	}
 	return nil
 }
@@ -83,27 +83,60 @@ func (r Rows) check() error {
 		return fmt.Errorf("%d series are over the limit of %d", len(r.Series), maxColumns)
 	}
 	for _, s := range r.Series {
-		if err := s.Column.check(); err != nil {
-			return err
-		}
-		if s.Offsets == nil {
-			if n := int64(len(s.Values)); n != r.N {
-				return fmt.Errorf("series %s of layer %q has %d values for %d steps", s.Metric, s.Layer, n, r.N)
-			}
-			continue
-		}
-		if len(s.Offsets) != len(s.Values) {
-			return fmt.Errorf("series %s of layer %q has %d values for %d offsets", s.Metric, s.Layer, len(s.Values), len(s.Offsets))
-		}
-		last := int64(-1)
-		for _, o := range s.Offsets {
-			if int64(o) <= last || int64(o) >= r.N {
-				return fmt.Errorf("series %s of layer %q has offset %d out of order in %d steps", s.Metric, s.Layer, o, r.N)
-			}
-			last = int64(o)
+		if err := s.check(r.N); err != nil {
+			return fmt.Errorf("series %q of layer %q: %w", s.Metric, s.Layer, err)
 		}
 	}
+	if c, twice := repeated(r.Series); twice {
+		return fmt.Errorf("series %q of layer %q comes twice", c.Metric, c.Layer)
+	}
 	return nil
+}
+
+func (s Series) check(steps int64) error {
+	if err := s.Column.check(); err != nil {
+		return err
+	}
+	if s.Offsets == nil {
+		if n := int64(len(s.Values)); n != steps {
+			return fmt.Errorf("%d values for %d steps", n, steps)
+		}
+		return nil
+	}
+	if len(s.Offsets) != len(s.Values) {
+		return fmt.Errorf("%d values for %d offsets", len(s.Values), len(s.Offsets))
+	}
+	last := int64(-1)
+	for _, o := range s.Offsets {
+		if int64(o) <= last || int64(o) >= steps {
+			return fmt.Errorf("offset %d is out of order in %d steps", o, steps)
+		}
+		last = int64(o)
+	}
+	return nil
+}
+
+// repeated returns a column that comes twice. It runs at every Append, so the
+// usual few series are compared in place.
+func repeated(series []Series) (Column, bool) {
+	if len(series) > 64 {
+		seen := make(map[Column]struct{}, len(series))
+		for _, s := range series {
+			if _, twice := seen[s.Column]; twice {
+				return s.Column, true
+			}
+			seen[s.Column] = struct{}{}
+		}
+		return Column{}, false
+	}
+	for i, s := range series {
+		for _, other := range series[:i] {
+			if other.Column == s.Column {
+				return s.Column, true
+			}
+		}
+	}
+	return Column{}, false
 }
 
 // builder gathers blocks of rows into one batch. The values are copied.
