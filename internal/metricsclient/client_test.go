@@ -106,7 +106,7 @@ type point struct {
 
 // query returns all values of the run by metric.
 func (s *testServer) query(id, track string) map[string][]point {
-	stream, err := pb.NewMetricsServiceClient(s.conn).QuerySeries(s.t.Context(), &pb.QuerySeriesRequest{Run: id, Track: track})
+	stream, err := pb.NewMetricsServiceClient(s.conn).QuerySeries(s.t.Context(), &pb.QuerySeriesRequest{Run: id, Track: track}, grpc.WaitForReady(true))
 	require.NoError(s.t, err)
 	out := map[string][]point{}
 	for {
@@ -598,8 +598,9 @@ func TestSilentStreamIsGivenUp(t *testing.T) {
 func TestMisuse(t *testing.T) {
 	s := newTestServer(t)
 	c := s.client(metricsclient.Config{})
-	w, err := c.Open(run, "", "arm", 1, 10)
+	w, err := c.Open(run, "", "arm", 1, 0)
 	require.NoError(t, err)
+	require.NoError(t, w.Append(t.Context(), rowsOf(0, 10)))
 	_, err = c.Open(run, "main", "arm", 1, 10)
 	require.ErrorContains(t, err, "open already")
 	_, err = c.Open("", "", "arm", 1, 10)
