@@ -495,3 +495,19 @@ func TestAnExperimentThatCannotBeExpandedAnyMoreFails(t *testing.T) {
 	w.start()
 	require.Contains(t, w.waitState(rec.Id, expFailed).Message, "unknown component")
 }
+
+func TestAWorkerThatComesBackUnderItsNameHasLostItsWork(t *testing.T) {
+	w := setup(t)
+	id := w.submit("back", shape{Tasks: 1, Steps: perTask, Segment: 1, Arms: map[string]int{"a": 1}, Seeds: []uint32{0}})
+	old := w.join("same", 1)
+	g := old.waitHolding(1)[0]
+	w.kill()
+	old.leave()
+	young := w.join("same", 1)
+	w.start()
+	g2 := young.waitHolding(1)[0]
+	require.Equal(t, g.Attempt+1, g2.Attempt)
+	require.ErrorIs(t, old.commit(g), cluster.ErrFenced)
+	young.work()
+	w.waitState(id, expDone)
+}
