@@ -1,0 +1,182 @@
+package cluster
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	pb "neoteny/proto/neoteny/v1"
+)
+
+func TestKeeperRenewsAndGivesUpInTime(t *testing.T) {
+	const ttl = 12 * time.Second
+	isLost := func(k *keeper) bool {
+		select {
+		case <-k.lost:
+			return true
+		default:
+			return false
+		}
+	}
+	t.Run("renews every third", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			n := 0
+			k := newKeeper(ttl, time.Now(), func(context.Context) error { n++; return nil })
+			time.Sleep(40 * time.Second)
+			synctest.Wait()
+			require.Equal(t, 10, n)
+			require.False(t, isLost(k))
+			k.close()
+		})
+	})
+	t.Run("is lost at two thirds after the last success was sent", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			good := true
+			begin := time.Now()
+			k := newKeeper(ttl, begin, func(ctx context.Context) error {
+				if good {
+					good = false
+					time.Sleep(time.Second) // the answer's way does not count
+					return nil
+				}
+				<-ctx.Done() // etcd does not answer
+				return ctx.Err()
+			})
+			<-k.lost
+			require.Equal(t, ttl/3+ttl*2/3, time.Since(begin))
+			k.close()
+		})
+	})
+	t.Run("is lost at once when etcd says so", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			begin := time.Now()
+			k := newKeeper(ttl, begin, func(context.Context) error { return errLeaseGone })
+			<-k.lost
+			require.Equal(t, ttl/3, time.Since(begin))
+			k.close()
+		})
+	})
+	t.Run("tries again soon", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			n := 0
+			k := newKeeper(ttl, time.Now(), func(context.Context) error {
+				if n++; n%3 != 0 {
+					return errTest
+				}
+				return nil
+			})
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			require.False(t, isLost(k))
+			require.Greater(t, n, 30)
+			k.close()
+		})
+	})
+}
+
+func TestARegistrationIsSeenChangedAndGone(t *testing.T) {
+	c := dial(t, t.Cleanup, Options{})
+	ctx := t.Context()
+	reg, err := c.Register(ctx, &pb.Worker{Id: "w", Slots: 2}, time.Minute)
+	require.NoError(t, err)
+	created := c.holder(t, "w").Rev.Create
+	require.NoError(t, reg.Update(ctx, &pb.Worker{Id: "w", Slots: 2, Draining: true}))
+	w := &pb.Worker{}
+	rev, err := c.get(ctx, pfxWorker+"w", w)
+	require.NoError(t, err)
+	require.True(t, w.Draining)
+	require.Equal(t, created, rev.Create, "the same incarnation")
+	require.NotZero(t, rev.Lease)
+	require.Error(t, reg.Update(ctx, &pb.Worker{Id: "other"}))
+
+	// The id is taken.
+	_, err = c.Register(ctx, &pb.Worker{Id: "w"}, time.Second)
+	require.ErrorIs(t, err, ErrConflict)
+	require.ErrorContains(t, err, "in use by another process")
+	// Who waits gets it when it is free.
+	errs := make(chan error, 1)
+	go func() {
+		r, err := c.Register(ctx, &pb.Worker{Id: "w"}, time.Minute)
+		if err == nil {
+			defer r.Close(context.Background())
+		}
+		errs <- err
+	}()
+	require.NoError(t, reg.Close(ctx))
+	require.NoError(t, reg.Close(ctx), "twice is no error")
+	require.NoError(t, <-errs)
+	require.ErrorIs(t, reg.Update(ctx, &pb.Worker{Id: "w"}), ErrConflict)
+}
+
+func TestARevokedLeaseIsLost(t *testing.T) {
+	c := dial(t, t.Cleanup, Options{})
+	reg, err := c.Register(t.Context(), &pb.Worker{Id: "w"}, time.Second)
+	require.NoError(t, err)
+	_, err = c.lease.Revoke(t.Context(), reg.lease)
+	require.NoError(t, err)
+	<-reg.Lost()
+	require.NoError(t, reg.Close(t.Context()))
+}
+
+func TestALeaseIsLostWhenEtcdIsAway(t *testing.T) {
+	gt := newGate(t)
+	c := dial(t, t.Cleanup, Options{}, gt.endpoint())
+	reg, err := c.Register(t.Context(), &pb.Worker{Id: "w"}, time.Second)
+	require.NoError(t, err)
+	gt.close()
+	<-reg.Lost()
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	require.Error(t, reg.Close(ctx))
+}
+
+func TestAssignmentsAreToldOnceAndWithdrawn(t *testing.T) {
+	gt := newGate(t)
+	prefix := freshPrefix()
+	direct := dial(t, t.Cleanup, Options{Prefix: prefix})
+	c := dial(t, t.Cleanup, Options{Prefix: prefix}, gt.endpoint())
+	_, g := seed(t, direct)
+	ctx := t.Context()
+	reg, err := direct.Register(ctx, &pb.Worker{Id: "w"}, time.Minute)
+	require.NoError(t, err)
+	defer reg.Close(context.Background())
+	assign := func() {
+		cur, rev := direct.segment(t, g.Ref)
+		_, err := direct.Assign(ctx, cur, rev.Mod, direct.holder(t, "w"), time.Now())
+		require.NoError(t, err)
+	}
+	assign() // there before anybody listens
+	wctx, cancel := context.WithCancel(ctx)
+	events, err := c.Assignments(wctx, "w")
+	require.NoError(t, err)
+	ev := <-events
+	require.False(t, ev.Withdrawn)
+	require.Equal(t, AssignmentID(g.Ref, 1), ev.Assignment.Id)
+	require.EqualValues(t, 1, ev.Assignment.Segments[0].Attempt)
+	require.EqualValues(t, 100, ev.Assignment.Segments[0].Ref.EndStep)
+
+	// Taken back and given again while we cannot hear.
+	gt.close()
+	require.NoError(t, direct.Release(ctx, g.Ref, 1))
+	assign()
+	rev, err := direct.Revision(ctx)
+	require.NoError(t, err)
+	_, err = direct.etcd.Compact(ctx, rev)
+	require.NoError(t, err)
+	gt.open()
+	got := map[string]bool{}
+	for range 2 {
+		ev := <-events
+		got[ev.Assignment.Id] = ev.Withdrawn
+	}
+	require.Equal(t, map[string]bool{AssignmentID(g.Ref, 1): true, AssignmentID(g.Ref, 2): false}, got)
+	require.NoError(t, direct.Commit(ctx, g.Ref, 2, done(100)))
+	ev = <-events
+	require.True(t, ev.Withdrawn)
+	cancel()
+	_, ok := <-events
+	require.False(t, ok, "closed with its context")
+}
