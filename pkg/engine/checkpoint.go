@@ -4,9 +4,12 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
+	"slices"
 	"strconv"
 
 	"neoteny/pkg/engine/graph"
@@ -40,6 +43,7 @@ func (l *Life) Save(w io.Writer) error {
 		"rows":     hex.EncodeToString(rows),
 		"state":    hex.EncodeToString(digest[:]),
 	}
+	f.Metadata["digest"] = metadataDigest(f.Metadata)
 	if err := safetensors.Encode(w, f); err != nil {
 		return fmt.Errorf("save checkpoint: %w", err)
 	}
@@ -63,6 +67,9 @@ func (l *Life) Load(b []byte) error {
 		if got := f.Metadata[k]; got != want[k] {
 			return fmt.Errorf("load checkpoint: its %s is %q, this run's is %q", k, got, want[k])
 		}
+	}
+	if f.Metadata["digest"] != metadataDigest(f.Metadata) {
+		return errors.New("load checkpoint: its metadata do not have the digest that they name: the file was altered")
 	}
 	step, err := strconv.ParseInt(f.Metadata["step"], 10, 64)
 	if err != nil || step < 0 || step > l.spec.Steps() {
@@ -102,6 +109,18 @@ func (l *Life) Load(b []byte) error {
 	l.step = step
 	l.entered = -1
 	return nil
+}
+
+// metadataDigest covers the metadata but for the digest itself: what a digest of
+// the variables does not, the step among them.
+func metadataDigest(m map[string]string) string {
+	h := sha256.New()
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		if k != "digest" {
+			fmt.Fprintf(h, "%q=%q\n", k, m[k])
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 func specDigest(s *Spec) string {

@@ -1,0 +1,575 @@
+package engine_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"maps"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"neoteny/pkg/engine"
+	_ "neoteny/pkg/engine/all"
+	"neoteny/pkg/engine/component"
+	"neoteny/pkg/engine/data"
+	"neoteny/pkg/engine/rng"
+	"neoteny/pkg/engine/safetensors"
+)
+
+// The conformance suite runs on everything that is registered: a component
+// that lands later is under test without a word here, but for a method, which
+// says in the table below what makes it inert and what makes it act.
+
+type object = map[string]any
+
+// methods says of every method which settings change nothing at all, and one
+// at which it acts within a few steps.
+var methods = map[string]struct {
+	inert  []object
+	lively object
+}{
+	"continual-backprop": {
+		inert:  []object{{"replacement_rate": 0.0}, {"replacement_rate": 0.0, "accumulate": false, "utility": "contribution"}},
+		lively: object{"replacement_rate": 0.05, "maturity": 4.0},
+	},
+	"l2":      {inert: []object{{"lambda": 0.0}}, lively: object{"lambda": 0.01}},
+	"l2-init": {inert: []object{{"lambda": 0.0}}, lively: object{"lambda": 0.01}},
+	"redo": {
+		inert:  []object{{"period": 1e6, "window": 1.0}},
+		lively: object{"period": 5.0, "window": 3.0, "threshold": 0.9},
+	},
+	"shrink-and-perturb": {
+		inert: []object{
+			{"shrink": 0.0, "sigma": 0.0}, {"shrink": 0.0, "sigma": 0.0, "variant": "upgd"},
+			{"shrink": 0.0, "sigma": 0.0, "variant": "kumar"}, {"shrink": 0.0, "sigma": 0.0, "variant": "ash-adams"},
+		},
+		lively: object{"shrink": 0.01, "sigma": 0.01},
+	},
+}
+
+// source has 600 images of noise under the names of all datasets, so that lives
+// over them take milliseconds.
+var source = func() data.Source {
+	s := data.Static{}
+	for _, meta := range data.Catalogue() {
+		const n = 600
+		size := meta.Size()
+		d := &data.Dataset{Meta: meta, TrainSplit: data.Split{N: n, X: make([]uint8, n*size), Y: make([]uint8, n)}}
+		key := rng.New(0, meta.Name)
+		for i := range d.TrainSplit.X {
+			if w := key.Uint32(uint64(i), 0); w%5 == 0 { // dark for the most part
+				d.TrainSplit.X[i] = uint8(w >> 8)
+			}
+		}
+		for i := range d.TrainSplit.Y {
+			d.TrainSplit.Y[i] = uint8(i % meta.Classes)
+		}
+		s[meta.Name] = d
+	}
+	return s
+}()
+
+// subject is a spec that brings one component to life.
+type subject struct {
+	name string
+	raw  engine.RawSpec
+}
+
+// subjects returns a small spec for every registered component: its defaults,
+// each of its presets, and what else makes a difference.
+func subjects() []subject {
+	var all []subject
+	for _, doc := range component.All() {
+		for _, preset := range append([]string{""}, slices.Sorted(maps.Keys(doc.Presets))...) {
+			c := object{"kind": doc.Name}
+			name := doc.Kind + " " + doc.Name
+			if preset != "" {
+				c["preset"] = preset
+				name += "/" + preset
+			}
+			switch doc.Kind {
+			case "probe":
+				limitSamples(doc, c)
+				for _, every := range []any{nil, 7.0, "task"} {
+					p := maps.Clone(c)
+					if every != nil {
+						p["every"] = every
+						p["reduce"] = "max"
+					}
+					all = append(all, subject{fmt.Sprintf("%s every %v", name, every), specOf(doc, p)})
+				}
+			default:
+				all = append(all, subject{name, specOf(doc, c)})
+			}
+		}
+		if doc.Kind == "method" {
+			c := maps.Clone(methods[doc.Name].lively)
+			if c == nil {
+				c = object{}
+			}
+			c["kind"] = doc.Name
+			raw := specOf(doc, c)
+			raw.Learner["optimizer"] = object{"kind": "adam", "lr": 0.01}
+			all = append(all, subject{"method " + doc.Name + " in action", raw})
+		}
+	}
+	return append(all, subject{"everything at once", everything()})
+}
+
+// everything is a spec with every method, one of them twice, and every probe.
+func everything() engine.RawSpec {
+	raw := engine.RawSpec{
+		Stream: object{"kind": "permuted", "tasks": 3.0, "examples_per_task": 24.0, "batch": 2.0},
+		Learner: object{
+			"network":   object{"kind": "mlp", "hidden": []any{7.0, 5.0}},
+			"optimizer": object{"kind": "adam", "lr": 0.01},
+		},
+	}
+	list := []any{object{"kind": "l2"}}
+	for _, doc := range component.All() {
+		c := object{"kind": doc.Name}
+		switch doc.Kind {
+		case "method":
+			maps.Copy(c, methods[doc.Name].lively)
+			list = append(list, c)
+		case "probe":
+			limitSamples(doc, c)
+			raw.Probes = append(raw.Probes, c)
+		}
+	}
+	raw.Probes = append(raw.Probes, object{"kind": "gradient-norm", "as": "largest_gradient", "every": 4.0, "reduce": "max"})
+	raw.Learner["methods"] = list
+	return raw
+}
+
+// specOf returns a small spec in which c, an object of the documented
+// component, takes its part.
+func specOf(doc component.Doc, c object) engine.RawSpec {
+	raw := engine.RawSpec{
+		Stream: object{"kind": "bit-flip-regression", "tasks": 3.0, "examples_per_task": 24.0, "batch": 2.0},
+		Learner: object{
+			"network":   object{"kind": "mlp", "hidden": []any{7.0, 5.0}},
+			"optimizer": object{"kind": "sgd", "lr": 0.02},
+		},
+		Probes: []map[string]any{{"kind": "loss"}, {"kind": "weight-magnitude", "every": 5.0}},
+	}
+	if slices.Contains(doc.Needs, component.Classification) {
+		raw.Stream = object{"kind": "permuted", "tasks": 3.0, "examples_per_task": 24.0, "batch": 2.0}
+	}
+	switch doc.Kind {
+	case "stream":
+		raw.Stream = c
+		shrink(doc, c, 8)
+	case "network", "rule", "optimizer":
+		raw.Learner[doc.Kind] = c
+	case "method":
+		raw.Learner["methods"] = []any{c}
+	case "probe":
+		raw.Probes = slices.DeleteFunc(raw.Probes, func(p map[string]any) bool { return p["kind"] == c["kind"] })
+		raw.Probes = append(raw.Probes, c)
+	default:
+		panic("the conformance suite does not know components of kind " + doc.Kind)
+	}
+	return raw
+}
+
+// parameters returns a component's parameters with the values that an object
+// of it starts from.
+func parameters(doc component.Doc, c object) object {
+	raw := doc.Defaults
+	if preset, ok := c["preset"].(string); ok {
+		raw = doc.Presets[preset]
+	}
+	p := object{}
+	if err := json.Unmarshal(raw, &p); err != nil {
+		panic(err)
+	}
+	return p
+}
+
+func limitSamples(doc component.Doc, c object) {
+	if _, ok := parameters(doc, c)["samples"]; ok {
+		c["samples"] = 16.0
+	}
+}
+
+// shrink cuts a stream to three tasks of about the given steps.
+func shrink(doc component.Doc, c object, steps float64) {
+	p := parameters(doc, c)
+	batch, _ := p["batch"].(float64)
+	for name, value := range map[string]float64{
+		"tasks": 3, "examples_per_task": batch * steps, "examples": batch * 2, "examples_per_class": batch, "subset": 100,
+		"epochs": math.Ceil(steps / 2),
+	} {
+		if have, ok := p[name]; ok && have != 0.0 {
+			c[name] = value
+		}
+	}
+}
+
+// record is what a life gave off.
+type record struct {
+	rows       map[string][]point
+	boundaries []engine.Boundary
+}
+
+type point struct {
+	step int64
+	bits uint32
+}
+
+func newRecord() *record { return &record{rows: map[string][]point{}} }
+
+func (r *record) Rows(rows engine.Rows) error {
+	for _, s := range rows.Series {
+		for i, v := range s.Values {
+			step := rows.First + int64(i)
+			if s.Offsets != nil {
+				step = rows.First + int64(s.Offsets[i])
+			}
+			if step < rows.First || step >= rows.First+rows.N {
+				return fmt.Errorf("a value of step %d in the rows of steps %d to %d", step, rows.First, rows.First+rows.N)
+			}
+			r.rows[s.String()] = append(r.rows[s.String()], point{step, math.Float32bits(v)})
+		}
+	}
+	return nil
+}
+
+func (r *record) Boundary(b engine.Boundary) error {
+	b.Table = slices.Clone(b.Table)
+	r.boundaries = append(r.boundaries, b)
+	return nil
+}
+
+// upTo returns the record of the first tasks.
+func (r *record) upTo(tasks int, step int64) *record {
+	out := newRecord()
+	out.boundaries = r.boundaries[:tasks]
+	for c, points := range r.rows {
+		for _, p := range points {
+			if p.step < step {
+				out.rows[c] = append(out.rows[c], p)
+			}
+		}
+	}
+	return out
+}
+
+func requireSame(t *testing.T, want, got *record, what string) {
+	t.Helper()
+	require.Equal(t, want.rows, got.rows, "%s: rows", what)
+	require.Equal(t, fmt.Sprintf("%+v", want.boundaries), fmt.Sprintf("%+v", got.boundaries), "%s: boundaries", what) // NaN equals NaN
+}
+
+func resolve(t testing.TB, raw engine.RawSpec) *engine.Spec {
+	t.Helper()
+	spec, err := engine.Resolve(raw)
+	require.NoError(t, err)
+	return spec
+}
+
+func newLife(t testing.TB, spec *engine.Spec, seed uint32) *engine.Life {
+	t.Helper()
+	l, err := engine.New(spec, engine.Env{Seed: seed, Data: source})
+	require.NoError(t, err)
+	return l
+}
+
+// live lives a whole life, stopping at the given steps on the way.
+func live(t testing.TB, spec *engine.Spec, seed uint32, stops ...int64) *record {
+	t.Helper()
+	r := newRecord()
+	l := newLife(t, spec, seed)
+	for _, stop := range append(stops, spec.Steps()) {
+		require.NoError(t, l.Advance(context.Background(), stop, r))
+		require.Equal(t, stop, l.Step())
+	}
+	return r
+}
+
+func save(t testing.TB, l *engine.Life) []byte {
+	t.Helper()
+	var buf bytes.Buffer
+	require.NoError(t, l.Save(&buf))
+	return buf.Bytes()
+}
+
+// weights returns the network's parameters.
+func weights(t testing.TB, l *engine.Life) map[string][]byte {
+	t.Helper()
+	f, err := safetensors.Decode(save(t, l))
+	require.NoError(t, err)
+	w := map[string][]byte{}
+	for _, x := range f.Tensors {
+		if strings.HasPrefix(x.Name, "net/") {
+			w[x.Name] = x.Data
+		}
+	}
+	require.NotEmpty(t, w)
+	return w
+}
+
+func canonical(t testing.TB, spec *engine.Spec) []byte {
+	t.Helper()
+	b, err := json.Marshal(spec.Canonical())
+	require.NoError(t, err)
+	return b
+}
+
+// reread resolves a spec from its canonical JSON, as a worker does.
+func reread(t testing.TB, canonicalJSON []byte) *engine.Spec {
+	t.Helper()
+	var doc struct {
+		Stream, Learner map[string]any
+		Probes          []map[string]any
+	}
+	require.NoError(t, json.Unmarshal(canonicalJSON, &doc))
+	return resolve(t, engine.RawSpec{Stream: doc.Stream, Learner: doc.Learner, Probes: doc.Probes})
+}
+
+func TestConformance(t *testing.T) {
+	for _, s := range subjects() {
+		t.Run(s.name, func(t *testing.T) {
+			spec := resolve(t, s.raw)
+			full := live(t, spec, 1)
+			require.Len(t, full.boundaries, spec.Tasks())
+			for i, b := range full.boundaries {
+				require.Equal(t, i, b.Task)
+				require.Equal(t, int64(i+1)*spec.StepsPerTask(), b.Step)
+			}
+
+			requireSame(t, full, live(t, spec, 1), "the same seed again")
+			again := reread(t, canonical(t, spec))
+			require.Equal(t, string(canonical(t, spec)), string(canonical(t, again)), "canonical JSON of canonical JSON")
+			requireSame(t, full, live(t, again, 1), "read back from canonical JSON")
+
+			other := live(t, spec, 2)
+			for i := range full.boundaries {
+				require.NotEqual(t, full.boundaries[i].State, other.boundaries[i].State, "another seed, the same state after task %d", i)
+				require.NotEqual(t, full.boundaries[i].Rows, other.boundaries[i].Rows, "another seed, the same rows of task %d", i)
+			}
+
+			var every []int64
+			for k := range spec.Steps() {
+				every = append(every, k)
+			}
+			requireSame(t, full, live(t, spec, 1, every...), "advanced step by step")
+
+			per := spec.StepsPerTask()
+			for _, k := range slices.Compact([]int64{0, 1, per / 2, per, per + 1, 2*per - 1, spec.Steps() - 1}) {
+				r := newRecord()
+				l := newLife(t, spec, 1)
+				require.NoError(t, l.Advance(context.Background(), k, r))
+				b := save(t, l)
+				l = newLife(t, spec, 1)
+				require.NoError(t, l.Load(b))
+				require.Equal(t, k, l.Step())
+				require.Equal(t, b, save(t, l), "a checkpoint of a restored life is the same file")
+				require.NoError(t, l.Advance(context.Background(), spec.Steps(), r))
+				requireSame(t, full, r, fmt.Sprintf("saved and restored at step %d", k))
+			}
+
+			longer := engine.RawSpec{Stream: maps.Clone(s.raw.Stream), Learner: s.raw.Learner, Probes: s.raw.Probes}
+			longer.Stream["tasks"] = float64(spec.Tasks() + 2)
+			requireSame(t, full, live(t, resolve(t, longer), 1).upTo(spec.Tasks(), spec.Steps()), "a longer run")
+		})
+	}
+}
+
+func TestStepsDoNotAllocate(t *testing.T) {
+	const warmUp, runs, stride = 40, 12, 10
+	for _, s := range subjects() {
+		t.Run(s.name, func(t *testing.T) {
+			raw := s.raw
+			raw.Stream = maps.Clone(s.raw.Stream)
+			for _, doc := range component.All() {
+				if doc.Kind == "stream" && doc.Name == raw.Stream["kind"] {
+					delete(raw.Stream, "batch")
+					shrink(doc, raw.Stream, warmUp+(runs+2)*stride)
+				}
+			}
+			spec := resolve(t, raw)
+			l := newLife(t, spec, 1)
+			require.NoError(t, l.Advance(context.Background(), warmUp, discard{}))
+			require.Zero(t, testing.AllocsPerRun(runs, func() {
+				if err := l.Advance(context.Background(), l.Step()+stride, discard{}); err != nil {
+					t.Fatal(err)
+				}
+			}))
+			require.Less(t, l.Step(), spec.StepsPerTask(), "the steps must lie within a task")
+		})
+	}
+}
+
+type discard struct{}
+
+func (discard) Rows(engine.Rows) error         { return nil }
+func (discard) Boundary(engine.Boundary) error { return nil }
+
+// TestMethodsAtInertSettingsArePlainLearners compares networks and rows; a
+// method's own variables may differ.
+func TestMethodsAtInertSettingsArePlainLearners(t *testing.T) {
+	registered := map[string]bool{}
+	for _, doc := range component.All() {
+		if doc.Kind != "method" {
+			continue
+		}
+		registered[doc.Name] = true
+		settings, known := methods[doc.Name]
+		require.True(t, known && len(settings.lively) > 0, "method %s is not in the table: say which settings are inert and which act", doc.Name)
+		for _, optimizer := range []string{"sgd", "momentum", "adam", "adamw"} {
+			run := func(methods ...any) (map[string][]byte, map[string][]point) {
+				spec := resolve(t, engine.RawSpec{
+					Stream: object{"kind": "bit-flip-regression", "tasks": 3.0, "examples_per_task": 40.0, "batch": 2.0},
+					Learner: object{
+						"network":   object{"kind": "mlp", "hidden": []any{8.0, 6.0}},
+						"optimizer": object{"kind": optimizer},
+						"methods":   methods,
+					},
+					Probes: []map[string]any{{"kind": "loss"}, {"kind": "weight-magnitude"}},
+				})
+				l, r := newLife(t, spec, 5), newRecord()
+				require.NoError(t, l.Advance(context.Background(), spec.Steps(), r))
+				return weights(t, l), r.rows
+			}
+			with := func(setting object) object {
+				m := maps.Clone(setting)
+				m["kind"] = doc.Name
+				return m
+			}
+			plain, plainRows := run()
+			for _, setting := range settings.inert {
+				w, rows := run(with(setting))
+				require.Equal(t, plain, w, "%s %v with %s", doc.Name, setting, optimizer)
+				require.Equal(t, plainRows, rows, "%s %v with %s", doc.Name, setting, optimizer)
+			}
+			w, _ := run(with(settings.lively))
+			require.NotEqual(t, plain, w, "%s %v with %s does nothing", doc.Name, settings.lively, optimizer)
+		}
+	}
+	for name := range methods {
+		require.True(t, registered[name], "method %s of the table is not registered", name)
+	}
+}
+
+func TestEverythingIsDocumented(t *testing.T) {
+	kinds := map[string]int{}
+	for _, doc := range component.All() {
+		kinds[doc.Kind]++
+		name := doc.Kind + " " + doc.Name
+		require.NotEmpty(t, doc.Summary, name)
+		require.NotContains(t, doc.Summary, "\n", name)
+		require.False(t, strings.HasSuffix(doc.Summary, "."), "%s: a summary is one line without a full stop", name)
+		if doc.Kind == "method" || doc.Kind == "stream" {
+			require.NotEmpty(t, doc.Paper, name)
+		}
+		var schema struct {
+			Properties map[string]struct {
+				Description string
+				Const       any
+				Default     any
+			}
+		}
+		require.NoError(t, json.Unmarshal(doc.Schema, &schema), name)
+		for p, s := range schema.Properties {
+			require.True(t, s.Description != "" || s.Const != nil, "%s: parameter %s", name, p)
+			if s.Const == nil && p != "preset" {
+				require.NotNil(t, s.Default, "%s: parameter %s has no default", name, p)
+			}
+		}
+		for p := range parameters(doc, object{}) {
+			require.Contains(t, schema.Properties, p, name)
+		}
+	}
+	for _, kind := range []string{"stream", "network", "rule", "optimizer", "method", "probe"} {
+		require.NotZero(t, kinds[kind], "no %s is registered", kind)
+	}
+	for _, name := range []string{"online-accuracy", "loss", "dormant-units", "dead-units", "effective-rank", "stable-rank", "srank99", "weight-magnitude", "gradient-norm"} {
+		spec := resolve(t, engine.RawSpec{
+			Stream:  object{"kind": "permuted"},
+			Learner: object{"network": object{"kind": "mlp"}, "optimizer": object{"kind": "sgd"}},
+			Probes:  []map[string]any{{"kind": name}},
+		})
+		require.Equal(t, []string{strings.ReplaceAll(name, "-", "_")}, spec.Metrics(), "a probe's metric is its name in snake_case")
+	}
+}
+
+// TestOneFilePerComponent reads the sources: file x_y.go of streams, probes and
+// methods registers the component x-y and nothing else. The package's own file
+// holds what components share.
+func TestOneFilePerComponent(t *testing.T) {
+	for folder, kind := range map[string]string{"streams": "stream", "probes": "probe", "methods": "method"} {
+		files, err := filepath.Glob(filepath.Join(folder, "*.go"))
+		require.NoError(t, err)
+		var found []string
+		for _, file := range files {
+			base := strings.TrimSuffix(filepath.Base(file), ".go")
+			if strings.HasSuffix(base, "_test") {
+				continue
+			}
+			names := registeredIn(t, file, kind)
+			if base == folder {
+				require.Empty(t, names, "%s holds what components share", file)
+				continue
+			}
+			require.Equal(t, []string{strings.ReplaceAll(base, "_", "-")}, names, "%s registers the component of its name only", file)
+			found = append(found, names...)
+		}
+		var registered []string
+		for _, doc := range component.All() {
+			if doc.Kind == kind {
+				registered = append(registered, doc.Name)
+			}
+		}
+		require.ElementsMatch(t, registered, found, "what is registered comes from the files in %s", folder)
+	}
+}
+
+// registeredIn returns the Name fields inside calls of Register of the package.
+func registeredIn(t *testing.T, file, pkg string) []string {
+	t.Helper()
+	src, err := os.ReadFile(file)
+	require.NoError(t, err)
+	tree, err := parser.ParseFile(token.NewFileSet(), file, src, 0)
+	require.NoError(t, err)
+	var names []string
+	ast.Inspect(tree, func(n ast.Node) bool {
+		call, ok := n.(*ast.CallExpr)
+		if !ok {
+			return true
+		}
+		sel, ok := call.Fun.(*ast.SelectorExpr)
+		if !ok || sel.Sel.Name != "Register" {
+			return true
+		}
+		if x, ok := sel.X.(*ast.Ident); !ok || x.Name != pkg {
+			return true
+		}
+		ast.Inspect(call.Args[0], func(n ast.Node) bool {
+			kv, ok := n.(*ast.KeyValueExpr)
+			if !ok {
+				return true
+			}
+			if k, ok := kv.Key.(*ast.Ident); ok && k.Name == "Name" {
+				name, err := strconv.Unquote(kv.Value.(*ast.BasicLit).Value)
+				require.NoError(t, err)
+				names = append(names, name)
+			}
+			return true
+		})
+		return true
+	})
+	return names
+}
