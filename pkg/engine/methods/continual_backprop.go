@@ -221,7 +221,7 @@ func (l *cbpLayer) replace(step int64) {
 	if len(l.eligible) == 0 {
 		return
 	}
-	want := l.cfg.ReplacementRate * float64(len(l.eligible))
+	want := float64(l.cfg.ReplacementRate * float64(len(l.eligible)))
 	var k int
 	switch {
 	case l.cfg.Accumulate:

@@ -47,7 +47,7 @@ func (a Activation) Gain() float64 {
 	case "relu":
 		return math.Sqrt2
 	case "leaky-relu":
-		return math.Sqrt(2 / (1 + float64(a.Slope)*float64(a.Slope)))
+		return math.Sqrt(2 / (1 + float64(float64(a.Slope)*float64(a.Slope))))
 	case "tanh":
 		return 5.0 / 3
 	}

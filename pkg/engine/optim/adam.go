@@ -72,7 +72,7 @@ func (o *adam) Update(u *Update) graph.Node {
 	vHat := b.Div(v, u.Correction("correction2", o.cfg.Beta2))
 	w := u.W
 	if o.decay != 0 {
-		w = b.Scale(float32(1-o.cfg.LR*o.decay), w)
+		w = b.Scale(float32(1-float64(o.cfg.LR*o.decay)), w)
 	}
 	return b.Sub(w, b.Div(b.Scale(float32(o.cfg.LR), mHat), b.Add(b.Sqrt(vHat), b.Const(float32(o.cfg.Epsilon)))))
 }
