@@ -15,7 +15,10 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/goleak"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"neoteny/internal/blob"
 	"neoteny/internal/etcd"
@@ -77,7 +80,6 @@ func memBlob(t *testing.T) *blob.Bucket {
 type gate struct {
 	lis    net.Listener
 	target string
-	mute   atomic.Bool // answers are swallowed
 
 	mu    sync.Mutex
 	shut  bool
@@ -123,22 +125,7 @@ func (g *gate) accept() {
 		g.conns[in], g.conns[out] = true, true
 		g.mu.Unlock()
 		g.wg.Go(func() { _, _ = io.Copy(out, in); _, _ = in.Close(), out.Close() })
-		g.wg.Go(func() {
-			buf := make([]byte, 32<<10)
-			for {
-				n, err := out.Read(buf)
-				if err != nil {
-					break
-				}
-				if g.mute.Load() {
-					continue
-				}
-				if _, err := in.Write(buf[:n]); err != nil {
-					break
-				}
-			}
-			_, _ = in.Close(), out.Close()
-		})
+		g.wg.Go(func() { _, _ = io.Copy(in, out); _, _ = in.Close(), out.Close() })
 	}
 }
 
@@ -160,6 +147,46 @@ func (g *gate) open() {
 }
 
 var errTest = errors.New("test")
+
+// lossyKV loses transactions or their answers, in the order of losses.
+type lossyKV struct {
+	clientv3.KV
+	losses []loss
+}
+
+type loss int
+
+const (
+	noLoss loss = iota
+	requestLost
+	answerLost
+)
+
+func (k *lossyKV) Txn(ctx context.Context) clientv3.Txn { return &lossyTxn{k.KV.Txn(ctx), k} }
+
+type lossyTxn struct {
+	clientv3.Txn
+	kv *lossyKV
+}
+
+func (t *lossyTxn) If(cs ...clientv3.Cmp) clientv3.Txn  { t.Txn = t.Txn.If(cs...); return t }
+func (t *lossyTxn) Then(os ...clientv3.Op) clientv3.Txn { t.Txn = t.Txn.Then(os...); return t }
+func (t *lossyTxn) Else(os ...clientv3.Op) clientv3.Txn { t.Txn = t.Txn.Else(os...); return t }
+
+func (t *lossyTxn) Commit() (*clientv3.TxnResponse, error) {
+	l := noLoss
+	if len(t.kv.losses) > 0 {
+		l, t.kv.losses = t.kv.losses[0], t.kv.losses[1:]
+	}
+	if l == requestLost {
+		return nil, status.Error(codes.Unavailable, "lost")
+	}
+	r, err := t.Txn.Commit()
+	if l == answerLost {
+		return nil, status.Error(codes.Unavailable, "answer lost")
+	}
+	return r, err
+}
 
 func segmentOf(run string, first, end int64) *pb.Segment {
 	return &pb.Segment{Ref: &pb.SegmentRef{Run: run, Track: MainTrack, FirstStep: first, EndStep: end}, State: pb.SegmentState_SEGMENT_STATE_PENDING}

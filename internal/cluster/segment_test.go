@@ -36,6 +36,7 @@ type modelSegment struct {
 // protocol runs segment transactions against a model, one after the other.
 type protocol struct {
 	c       *Client
+	lossy   *lossyKV
 	run     string
 	t       *rapid.T
 	workers map[string]*Registration
@@ -52,6 +53,12 @@ func (p *protocol) pick() (int64, *modelSegment, *pb.SegmentRef) {
 	f := rapid.SampledFrom(firsts).Draw(p.t, "first")
 	m := p.model[f]
 	return f, m, &pb.SegmentRef{Run: p.run, Track: MainTrack, FirstStep: f, EndStep: m.end}
+}
+
+// lose makes some of the next transactions' outcomes unknown: a worker's write
+// must come out the same.
+func (p *protocol) lose() {
+	p.lossy.losses = rapid.SampledFrom([][]loss{nil, nil, {requestLost}, {answerLost}, {answerLost, answerLost}}).Draw(p.t, "losses")
 }
 
 // attempt draws the present attempt, or one before or after it.
@@ -102,12 +109,14 @@ func (p *protocol) check(t *rapid.T) {
 
 func TestSegmentProtocolFollowsItsModel(t *testing.T) {
 	c := dial(t, t.Cleanup, Options{})
+	lossy := &lossyKV{KV: c.kv}
+	c.kv = lossy
 	ctx := context.Background()
 	n := 0
 	rapid.Check(t, func(rt *rapid.T) {
 		n++
 		run := fmt.Sprintf("e%d/t/0", n)
-		p := &protocol{c: c, run: run, workers: map[string]*Registration{}, model: map[int64]*modelSegment{0: {end: 100, state: pendingState, failures: map[int64]bool{}}}}
+		p := &protocol{c: c, lossy: lossy, run: run, workers: map[string]*Registration{}, model: map[int64]*modelSegment{0: {end: 100, state: pendingState, failures: map[int64]bool{}}}}
 		val, err := marshal(segmentOf(run, 0, 100))
 		require.NoError(rt, err)
 		_, err = c.kv.Put(ctx, segmentKey(&pb.SegmentRef{Run: run}), val)
@@ -123,7 +132,8 @@ func TestSegmentProtocolFollowsItsModel(t *testing.T) {
 		rt.Repeat(map[string]func(*rapid.T){
 			"": func(t *rapid.T) { p.check(t) },
 			"assign": act(func() {
-				first, m, ref := p.pick()
+				p.lossy.losses = nil
+				_, m, ref := p.pick()
 				id := fmt.Sprintf("x%d-%d", n, rapid.IntRange(0, 1).Draw(p.t, "worker"))
 				if p.workers[id] == nil {
 					reg, err := c.Register(ctx, &pb.Worker{Id: id}, time.Minute)
@@ -143,9 +153,9 @@ func TestSegmentProtocolFollowsItsModel(t *testing.T) {
 				require.NoError(p.t, err)
 				m.state, m.worker, m.assigned = assigned, id, true
 				m.attempt++
-				_ = first
 			}),
 			"lose": act(func() {
+				p.lossy.losses = nil
 				for id, reg := range p.workers {
 					require.NoError(p.t, reg.Close(ctx))
 					delete(p.workers, id)
@@ -155,6 +165,7 @@ func TestSegmentProtocolFollowsItsModel(t *testing.T) {
 				}
 			}),
 			"requeue": act(func() {
+				p.lossy.losses = nil
 				_, m, ref := p.pick()
 				g, rev := c.segment(p.t, ref)
 				_, err := c.Requeue(ctx, g, rev.Mod, time.Now())
@@ -175,6 +186,7 @@ func TestSegmentProtocolFollowsItsModel(t *testing.T) {
 				if attempt == 0 {
 					p.t.Skip("never assigned")
 				}
+				p.lose()
 				if end == m.end {
 					err = c.Commit(ctx, ref, attempt, done(end))
 				} else {
@@ -205,6 +217,7 @@ func TestSegmentProtocolFollowsItsModel(t *testing.T) {
 					p.t.Skip("never assigned")
 				}
 				permanent := rapid.IntRange(0, 7).Draw(p.t, "permanent") == 0
+				p.lose()
 				err := c.Fail(ctx, ref, attempt, m.worker, "boom", permanent)
 				known := m.failures[attempt]
 				p.want(err, attempt != m.attempt || m.state == doneState)
@@ -358,23 +371,15 @@ func TestAResultTooLargeForEtcdNeedsAnOverflow(t *testing.T) {
 	require.True(t, proto.Equal(big, full))
 }
 
-// A lost answer leaves the outcome unknown; trying again finds it out.
-func TestCommitWhoseAnswerIsLost(t *testing.T) {
-	gt := newGate(t)
-	prefix := freshPrefix()
-	direct := dial(t, t.Cleanup, Options{Prefix: prefix})
-	_, g := seed(t, direct)
-	c := dial(t, t.Cleanup, Options{Prefix: prefix}, gt.endpoint())
-	gt.mute.Store(true)
-	errs := make(chan error, 1)
-	go func() { errs <- c.Commit(t.Context(), g.Ref, 0, done(100)) }()
-	// The read is unanswered: cut it, and it is made again.
-	gt.close()
-	gt.mute.Store(false)
-	gt.open()
-	require.NoError(t, <-errs)
-	got, _ := direct.segment(t, g.Ref)
-	require.Equal(t, doneState, got.State)
+func TestSubmissionWhoseAnswerIsLost(t *testing.T) {
+	c := dial(t, t.Cleanup, Options{})
+	c.kv = &lossyKV{KV: c.kv, losses: []loss{requestLost, answerLost, answerLost}}
+	rec, existed, err := c.CreateSubmission(t.Context(), "r", &pb.ExperimentSpec{Name: "e"}, time.Now())
+	require.NoError(t, err)
+	require.False(t, existed, "it was this call that made it")
+	got, err := c.Experiment(t.Context(), rec.Id)
+	require.NoError(t, err)
+	require.Equal(t, rec.Id, got.Id)
 }
 
 func TestWritesWaitForEtcdToComeBack(t *testing.T) {
