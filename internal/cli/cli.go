@@ -175,7 +175,11 @@ func (a *app) signals() (context.Context, func()) {
 			if n > 0 {
 				os.Exit(exitInterrupted)
 			}
-			fmt.Fprintln(a.progress, "stopping; once more to stop at once")
+			msg := "stopping; once more to stop at once\n"
+			if a.Terminal {
+				msg = "\r" + msg // over the ^C that the terminal has echoed
+			}
+			io.WriteString(a.progress, msg)
 			cancel(errInterrupted)
 		}
 	})

@@ -30,7 +30,9 @@ type dataCmd struct {
 }
 
 func (dataCmd) Help() string {
-	return `  neoteny data list
+	return `Datasets are known by the SHA-256 of their files.
+
+  neoteny data list
   neoteny data import mnist
   neoteny data import fashion-mnist --from ~/downloads/fashion
   neoteny data verify`
@@ -41,7 +43,9 @@ type dataListCmd struct {
 	output
 }
 
-func (dataListCmd) Help() string { return "  neoteny data list\n  neoteny data list -o json" }
+func (dataListCmd) Help() string {
+	return "Reads and compares every file.\n\n  neoteny data list\n  neoteny data list -o json"
+}
 
 func (c *dataListCmd) Run(a *app) error {
 	dir, err := c.folder()

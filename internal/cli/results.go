@@ -15,7 +15,7 @@ type resultsCmd struct {
 	Out     string `help:"Save everything into DIR/<experiment id>: summary, tables, plots and per-step data." placeholder:"DIR" type:"path"`
 	Format  string `help:"What to print: table (means and claims), json (summary.json), csv (task tables) or runs (runs with digests, CSV)." enum:"table,json,csv,runs" default:"table"`
 	Steps   bool   `help:"Save the per-step data too, as Parquet." default:"true" negatable:""`
-	Metrics string `help:"Address of the metrics service, for the per-step data." default:"localhost:7080" placeholder:"HOST:PORT"`
+	Metrics string `help:"Address of the metrics service, for the per-step data. Default: ${default}." default:"localhost:7080" placeholder:"HOST:PORT"`
 	coordinatorFlag
 }
 

@@ -24,7 +24,7 @@ import (
 
 type runCmd struct {
 	File         string   `arg:"" help:"Experiment file, YAML or JSON; - reads standard input."`
-	Out          string   `help:"Folder that the folder of results is made in." default:"results" placeholder:"DIR" type:"path"`
+	Out          string   `help:"Folder that the folder of results is made in. Default: ${default}." default:"results" placeholder:"DIR" type:"path"`
 	Workers      int      `help:"Number of workers; 0 means one per core." default:"0"`
 	Keep         bool     `help:"Keep the state, so that the same command goes on where it was."`
 	StateDir     string   `help:"Folder of the state; implies --keep. Default with --keep: .neoteny/<name>-<digest of the experiment>." placeholder:"DIR" type:"path"`
@@ -106,11 +106,8 @@ func (c *runCmd) Run(ctx context.Context, a *app) error {
 
 // plan reads the file and checks it.
 func (c *runCmd) plan(a *app) (*pb.ExperimentSpec, *experiment.Plan, error) {
-	spec, err := a.readSpec(c.File)
+	spec, err := a.readSpec(c.File, c.SegmentTasks)
 	if err != nil {
-		return nil, nil, err
-	}
-	if err := setSegments(spec, c.SegmentTasks); err != nil {
 		return nil, nil, err
 	}
 	plan, err := experiment.Expand(spec)

@@ -36,8 +36,8 @@ type storeFlags struct {
 
 type coordinatorCm struct {
 	storeFlags
-	Listen string `help:"Address of the gRPC API." default:":7070" placeholder:"[HOST]:PORT"`
-	HTTP   string `help:"Address of /metrics, /healthz and /readyz." default:":7071" placeholder:"[HOST]:PORT"`
+	Listen string `help:"Address of the gRPC API. Default: ${default}." default:":7070" placeholder:"[HOST]:PORT"`
+	HTTP   string `help:"Address of /metrics, /healthz and /readyz. Default: ${default}." default:":7071" placeholder:"[HOST]:PORT"`
 	Pprof  bool   `help:"Offer /debug/pprof/ too."`
 }
 
@@ -80,8 +80,8 @@ func (c *coordinatorCm) Run(ctx context.Context, a *app) error {
 
 type metricsCmd struct {
 	Dir    string `help:"Folder of the metrics, of this service alone." required:"" placeholder:"DIR" type:"path"`
-	Listen string `help:"Address of the gRPC API." default:":7080" placeholder:"[HOST]:PORT"`
-	HTTP   string `help:"Address of /metrics, /healthz and /readyz." default:":7081" placeholder:"[HOST]:PORT"`
+	Listen string `help:"Address of the gRPC API. Default: ${default}." default:":7080" placeholder:"[HOST]:PORT"`
+	HTTP   string `help:"Address of /metrics, /healthz and /readyz. Default: ${default}." default:":7081" placeholder:"[HOST]:PORT"`
 	Pprof  bool   `help:"Offer /debug/pprof/ too."`
 }
 
@@ -128,9 +128,9 @@ func serveMetrics(ctx context.Context, lis net.Listener, log *slog.Logger, tel *
 
 type workerCmd struct {
 	storeFlags
-	Metrics string `help:"Address of the metrics service." default:"localhost:7080" placeholder:"HOST:PORT"`
+	Metrics string `help:"Address of the metrics service. Default: ${default}." default:"localhost:7080" placeholder:"HOST:PORT"`
 	Slots   int    `help:"Segments run at a time; 0 means one per core." default:"0"`
-	HTTP    string `help:"Address of /metrics, /healthz and /readyz." default:":7091" placeholder:"[HOST]:PORT"`
+	HTTP    string `help:"Address of /metrics, /healthz and /readyz. Default: ${default}." default:":7091" placeholder:"[HOST]:PORT"`
 	ID      string `help:"Name of this worker, unique in the cluster. Default: host name and a random part." placeholder:"NAME"`
 	Spill   string `help:"Folder for metrics that the metrics service cannot take now. Default: neoteny/spill in the user's cache folder." placeholder:"DIR" type:"path"`
 	Pprof   bool   `help:"Offer /debug/pprof/ too."`
@@ -161,7 +161,7 @@ func (c *workerCmd) Run(ctx context.Context, a *app) error {
 		if err != nil {
 			return fmt.Errorf("no cache folder for --spill: %w", err)
 		}
-		c.Spill = filepath.Join(cache, "neoteny", "spill", c.ID)
+		c.Spill = filepath.Join(cache, "neoteny", "spill")
 	}
 	conn, err := rpc.Dial(c.Metrics)
 	if err != nil {
@@ -253,7 +253,7 @@ const (
 func dialCluster(ctx context.Context, endpoints []string, bucket *blob.Bucket, log *slog.Logger, tel *telemetry.Telemetry) (*cluster.Client, error) {
 	var mu sync.Mutex
 	var client *cluster.Client
-	last := errors.New("not tried yet")
+	last := errors.New("no answer yet")
 	tel.AddReadiness("etcd", func(ctx context.Context) error {
 		mu.Lock()
 		c, err := client, last

@@ -40,9 +40,9 @@ type stackConfig struct {
 
 // addresses are where the stack listens.
 type addresses struct {
-	Listen        string `help:"Address of the coordinator's gRPC API." default:"127.0.0.1:7070" placeholder:"HOST:PORT"`
-	MetricsListen string `help:"Address of the metrics service's gRPC API." default:"127.0.0.1:7080" placeholder:"HOST:PORT"`
-	HTTP          string `help:"Address of /metrics, /healthz and /readyz." default:"127.0.0.1:7071" placeholder:"HOST:PORT"`
+	Listen        string `help:"Address of the coordinator's gRPC API. Default: ${default}." default:"127.0.0.1:7070" placeholder:"HOST:PORT"`
+	MetricsListen string `help:"Address of the metrics service's gRPC API. Default: ${default}." default:"127.0.0.1:7080" placeholder:"HOST:PORT"`
+	HTTP          string `help:"Address of /metrics, /healthz and /readyz. Default: ${default}." default:"127.0.0.1:7071" placeholder:"HOST:PORT"`
 }
 
 // stack is a whole cluster in one process, of the same parts as the separate
@@ -185,7 +185,7 @@ func (s *stack) startWorkers(ctx context.Context, log *slog.Logger, cfg stackCon
 	id := newWorkerID()
 	for i := range cfg.workers {
 		parts := workerParts{
-			id: fmt.Sprintf("%s-%d", id, i), address: s.http, slots: 1, spill: filepath.Join(cfg.dir, "spill", fmt.Sprint(i)), label: fmt.Sprint(i), lease: stackLease,
+			id: fmt.Sprintf("%s-%d", id, i), address: s.http, slots: 1, spill: filepath.Join(cfg.dir, "spill"), label: fmt.Sprint(i), lease: stackLease,
 			cluster: cl, blob: bucket, metrics: s.metricsAPI, data: source, log: log, tel: tel, counters: s.counters,
 		}
 		wg.Go(func() {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/google/uuid"
 	"google.golang.org/grpc"
@@ -17,7 +16,7 @@ import (
 
 // coordinatorFlag is where commands find the cluster.
 type coordinatorFlag struct {
-	Coordinator string `help:"Address of the coordinator." default:"localhost:7070" placeholder:"HOST:PORT"`
+	Coordinator string `help:"Address of the coordinator. Default: ${default}." default:"localhost:7070" placeholder:"HOST:PORT"`
 }
 
 func (f coordinatorFlag) dial() (pb.ExperimentServiceClient, *grpc.ClientConn, error) {
@@ -49,11 +48,8 @@ func (submitCmd) Help() string {
 }
 
 func (c *submitCmd) Run(ctx context.Context, a *app) error {
-	spec, err := a.readSpec(c.File)
+	spec, err := a.readSpec(c.File, c.SegmentTasks)
 	if err != nil {
-		return err
-	}
-	if err := setSegments(spec, c.SegmentTasks); err != nil {
 		return err
 	}
 	req := &pb.SubmitExperimentRequest{RequestId: c.RequestID, Spec: spec}
@@ -121,29 +117,27 @@ func (c *submitCmd) dryRun(a *app, req *pb.SubmitExperimentRequest) error {
 	return err
 }
 
-// readSpec reads an experiment file, "-" from the program's standard input.
-func (a *app) readSpec(file string) (*pb.ExperimentSpec, error) {
+// readSpec reads an experiment file, "-" from the program's standard input. A
+// positive segmentTasks takes the place of the file's.
+func (a *app) readSpec(file string, segmentTasks int32) (*pb.ExperimentSpec, error) {
+	if segmentTasks < 0 {
+		return nil, usagef("--segment-tasks must not be negative")
+	}
+	spec, err := a.parse(file)
+	if err == nil && segmentTasks > 0 {
+		spec.Segments = &pb.Segments{Tasks: segmentTasks}
+	}
+	return spec, err
+}
+
+func (a *app) parse(file string) (*pb.ExperimentSpec, error) {
 	if file != "-" {
 		return experiment.ParseFile(file)
-	}
-	if a.In == nil || a.In == io.Reader(os.Stdin) {
-		return experiment.ParseFile("-")
 	}
 	b, err := io.ReadAll(io.LimitReader(a.In, experiment.MaxFileBytes+1))
 	if err != nil {
 		return nil, fmt.Errorf("read standard input: %w", err)
 	}
 	spec, err := experiment.Parse(b)
-	return spec, experiment.InFile("-", err)
-}
-
-// setSegments puts a segment length in place of the file's; 0 leaves it.
-func setSegments(spec *pb.ExperimentSpec, tasks int32) error {
-	switch {
-	case tasks < 0:
-		return usagef("--segment-tasks must be positive")
-	case tasks > 0:
-		spec.Segments = &pb.Segments{Tasks: tasks}
-	}
-	return nil
+	return spec, experiment.InFile(file, err)
 }

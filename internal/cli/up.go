@@ -9,7 +9,7 @@ import (
 
 type upCmd struct {
 	Workers  int      `help:"Number of workers; 0 means one per core." default:"0"`
-	StateDir string   `help:"Folder of everything: experiments, checkpoints, metrics." default:".neoteny/up" placeholder:"DIR" type:"path"`
+	StateDir string   `help:"Folder of everything: experiments, checkpoints, metrics. Default: ${default}." default:".neoteny/up" placeholder:"DIR" type:"path"`
 	Etcd     []string `help:"Use this etcd in place of an embedded one." placeholder:"HOST:PORT,…"`
 	Blob     string   `help:"Use this blob store in place of a folder of the state folder." placeholder:"URL"`
 	Pprof    bool     `help:"Offer /debug/pprof/ too."`

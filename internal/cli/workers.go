@@ -40,9 +40,6 @@ type workerParts struct {
 
 // runWorker runs a worker until ctx ends and it has drained.
 func runWorker(ctx context.Context, p workerParts) (err error) {
-	if err := os.MkdirAll(p.spill, 0o755); err != nil {
-		return err
-	}
 	registerer := p.tel.Registerer()
 	ready := "worker"
 	if p.label != "" {
@@ -57,7 +54,6 @@ func runWorker(ctx context.Context, p workerParts) (err error) {
 		if cerr := stream.Close(); err == nil {
 			err = cerr
 		}
-		_ = os.Remove(p.spill) // stays where something else is in it
 	}()
 	w, err := worker.New(worker.Deps{
 		Cluster: p.cluster, Blob: p.blob, Metrics: stream, Data: p.data, Logger: log, Telemetry: p.counters,

@@ -110,7 +110,11 @@ func (s *namedStream) SendMsg(m any) error { return named(s.ClientStream.SendMsg
 
 // reason takes the part of a transport's message that tells people something.
 func reason(msg string) string {
-	msg = strings.TrimPrefix(msg, "connection error: desc = ")
+	// The innermost of "…: rpc error: code = … desc = connection error: desc = …",
+	// which is what retries leave.
+	if i := strings.LastIndex(msg, "desc = "); i >= 0 {
+		msg = msg[i+len("desc = "):]
+	}
 	msg = strings.TrimPrefix(strings.Trim(msg, `"`), "transport: ")
 	msg = strings.TrimPrefix(msg, "Error while dialing: ")
 	if msg == "" {

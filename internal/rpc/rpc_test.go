@@ -367,3 +367,14 @@ func TestCallsOutliveAShortAbsence(t *testing.T) {
 		require.NoError(t, <-served)
 	})
 }
+
+func TestReasonIsTheInnermost(t *testing.T) {
+	for _, msg := range []string{
+		`connection error: desc = "transport: Error while dialing: dial tcp 127.0.0.1:1: connect: connection refused"`,
+		`max retries exhausted: failed after 4 attempts: rpc error: code = Unavailable desc = connection error: desc = "transport: Error while dialing: dial tcp 127.0.0.1:1: connect: connection refused"`,
+		`dial tcp 127.0.0.1:1: connect: connection refused`,
+	} {
+		require.Equal(t, "dial tcp 127.0.0.1:1: connect: connection refused", reason(msg))
+	}
+	require.Equal(t, "no answer", reason(""))
+}
