@@ -13,8 +13,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
+	"neoteny/internal/telemetry"
 	pb "neoteny/proto/neoteny/v1"
 )
 
@@ -68,7 +67,7 @@ type Config struct {
 	Logger *slog.Logger
 	// Registerer gets the client's metrics; nil keeps them private. Clients of
 	// one process need registerers that tell them apart by a label.
-	Registerer prometheus.Registerer
+	Registerer telemetry.Registerer
 }
 
 func (c Config) withDefaults() Config {
@@ -104,10 +103,10 @@ type key struct{ run, track string }
 
 // Client owns one stream to the metrics service and the queues of its writers.
 type Client struct {
-	api   pb.MetricsServiceClient
-	cfg   Config
-	log   *slog.Logger
-	stats *stats
+	api  pb.MetricsServiceClient
+	cfg  Config
+	log  *slog.Logger
+	hide func() // takes the metrics out
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -129,6 +128,8 @@ type Client struct {
 	session    int64
 	owed       map[key]int64
 	newSession bool
+
+	requests, reconnects, spilled int64
 }
 
 // New starts a client. Close ends it.
@@ -143,9 +144,9 @@ func New(api pb.MetricsServiceClient, cfg Config) (*Client, error) {
 		session: 1, ended: make(chan struct{}), wake: make(chan struct{}, 1), change: make(chan struct{}),
 		byKey: map[key]*Writer{}, owed: map[key]int64{},
 	}
-	c.stats = newStats(c)
+	c.hide = func() {}
 	if cfg.Registerer != nil {
-		if err := cfg.Registerer.Register(c.stats); err != nil {
+		if c.hide, err = telemetry.RegisterMetricsClient(cfg.Registerer, c.stats); err != nil {
 			return nil, fmt.Errorf("register metrics client: %w", err)
 		}
 	}
@@ -167,6 +168,7 @@ func (c *Client) Close() error {
 	c.mu.Unlock()
 	c.cancel()
 	<-c.ended
+	c.hide()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, w := range c.writers {
@@ -174,9 +176,6 @@ func (c *Client) Close() error {
 	}
 	c.writers, c.byKey = nil, map[key]*Writer{}
 	c.spill.close()
-	if c.cfg.Registerer != nil {
-		c.cfg.Registerer.Unregister(c.stats)
-	}
 	return nil
 }
 
@@ -253,7 +252,7 @@ func (c *Client) admit(b *pb.MetricBatch, bytes int64) (*entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.stats.spilled.Add(float64(at.size))
+	c.spilled += at.size
 	e.at = at
 	return e, nil
 }

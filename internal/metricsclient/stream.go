@@ -27,7 +27,9 @@ func (c *Client) run() {
 		case acked:
 			failures = 0
 		}
-		c.stats.reconnects.Inc()
+		c.mu.Lock()
+		c.reconnects++
+		c.mu.Unlock()
 		pause := c.backoff(failures)
 		failures++
 		c.log.Warn("metrics stream was interrupted", "error", err, "again_in", pause)
@@ -287,7 +289,7 @@ func (c *Client) nextRequest() (*pb.ReportMetricsRequest, error) {
 	if len(req.Batches) == 0 {
 		return nil, nil
 	}
-	c.stats.requests.Inc()
+	c.requests++
 	return &req, nil
 }
 

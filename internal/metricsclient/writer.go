@@ -39,7 +39,6 @@ type Writer struct {
 
 	making  builder
 	started time.Time // of the batch in the making; zero while it is empty
-	hurry   bool      // a Flush waits
 
 	queue []*entry
 	sent  int  // entries of the queue sent in this session
