@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"math"
 	"slices"
 	"testing"
 
@@ -174,7 +175,7 @@ func TestCheckpointsOfOtherLives(t *testing.T) {
 	require.ErrorContains(t, newLife(t, resolve(t, raw), 1).Load(good), "its spec is")
 
 	edit := func(f func(*safetensors.File)) []byte {
-		file, err := safetensors.Decode(good)
+		file, err := safetensors.Decode(slices.Clone(good)) // tensors share its memory
 		require.NoError(t, err)
 		f(file)
 		var buf bytes.Buffer
@@ -228,4 +229,75 @@ func FuzzLoad(f *testing.F) {
 		// What is taken is a checkpoint that this life could have written.
 		require.NoError(t, l.Advance(context.Background(), spec.Steps(), discard{}))
 	})
+}
+
+// TestSchedules computes what is kept every four steps from what is kept every
+// step. Windows go on over the ends of tasks; the task table does not.
+func TestSchedules(t *testing.T) {
+	raw := tiny()
+	raw.Stream["examples_per_task"] = 10.0
+	raw.Probes = []map[string]any{{"kind": "loss"}}
+	for _, reduce := range []string{"mean", "last", "max"} {
+		for name, every := range map[string]any{"window": 4.0, "task": "task"} {
+			raw.Probes = append(raw.Probes, object{"kind": "loss", "every": every, "reduce": reduce, "as": name + "_" + reduce})
+		}
+	}
+	raw.Probes = append(raw.Probes, object{"kind": "weight-magnitude", "at": "start"}, object{"kind": "weight-magnitude", "as": "after"},
+		object{"kind": "weight-magnitude", "as": "now_and_then", "every": 5.0})
+	spec := resolve(t, raw)
+	require.Equal(t, int64(30), spec.Steps())
+	r := live(t, spec, 1)
+
+	value := func(p point) float64 { return float64(math.Float32frombits(p.bits)) }
+	var loss []float64
+	for i, p := range r.rows["loss"] {
+		require.Equal(t, int64(i), p.step)
+		loss = append(loss, value(p))
+	}
+	require.Len(t, loss, 30)
+	reduced := map[string]func([]float64) float64{
+		"last": func(x []float64) float64 { return x[len(x)-1] },
+		"max":  slices.Max[[]float64],
+		"mean": func(x []float64) float64 {
+			var sum float64
+			for _, v := range x {
+				sum += v
+			}
+			return sum / float64(len(x))
+		},
+	}
+	table := map[string]int{}
+	for i, c := range newLife(t, spec, 1).Columns() {
+		table[c.String()] = i
+	}
+	for reduce, of := range reduced {
+		for name, length := range map[string]int{"window_": 4, "task_": 10} {
+			points := r.rows[name+reduce]
+			require.Len(t, points, 30/length)
+			byTask := map[int][]float64{}
+			for i, p := range points {
+				require.Equal(t, int64((i+1)*length-1), p.step)
+				require.Equal(t, float32(of(loss[i*length:(i+1)*length])), float32(value(p)), "%s%s at step %d", name, reduce, p.step)
+				byTask[int(p.step)/10] = append(byTask[int(p.step)/10], value(p))
+			}
+			for _, b := range r.boundaries {
+				require.Equal(t, of(byTask[b.Task]), b.Table[table[name+reduce]], "%s%s: table of task %d", name, reduce, b.Task)
+			}
+		}
+	}
+	for _, b := range r.boundaries {
+		require.Equal(t, reduced["mean"](loss[b.Task*10:b.Task*10+10]), b.Table[table["loss"]])
+	}
+
+	steps := func(c string) (s []int64) {
+		for _, p := range r.rows[c] {
+			s = append(s, p.step)
+		}
+		return s
+	}
+	require.Equal(t, []int64{0, 10, 20}, steps("weight_magnitude"), "before the first step of each task")
+	require.Equal(t, []int64{9, 19, 29}, steps("after"))
+	require.Equal(t, []int64{4, 9, 14, 19, 24, 29}, steps("now_and_then"))
+	require.Equal(t, r.rows["after"][0].bits, r.rows["weight_magnitude"][1].bits, "nothing happens between tasks")
+	require.Equal(t, r.rows["after"][1].bits, r.rows["now_and_then"][3].bits)
 }
