@@ -237,6 +237,25 @@ func TestReassignedToTheSameWorkerGoesOn(t *testing.T) {
 	})
 }
 
+// The same while the commit under the old attempt is under way.
+func TestReassignedDuringTheCommit(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, x *fixture) {
+		x.c.assign(0, 500, nil)
+		wait(100 * stepTime)
+		x.c.loseLease(false)
+		wait(100 * stepTime)
+		x.c.setAway(true)
+		wait(time.Second)
+		x.c.assign(0, 500, nil)
+		wait(5 * time.Millisecond)
+		x.c.setAway(false)
+		wait(100 * time.Millisecond)
+		s := x.committed(t, 0, 500)
+		require.EqualValues(t, 2, s.Attempt)
+		require.Equal(t, 1, x.e.made)
+	})
+}
+
 // Somebody else had it in between: it is begun anew.
 func TestReassignedAfterSomebodyElseBeginsAnew(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, x *fixture) {
