@@ -90,8 +90,8 @@ func moments(x []uint8) (mean, deviation float64) {
 	}
 	var sum, squares float64 // exact: integers below 2^53
 	for p, n := range count {
-		sum += float64(p) * float64(n)
-		squares += float64(p*p) * float64(n)
+		sum += float64(float64(p) * float64(n))
+		squares += float64(float64(p*p) * float64(n))
 	}
 	n := float64(len(x))
 	mean = sum / n / 255
