@@ -115,6 +115,22 @@ func TestDesiredStates(t *testing.T) {
 	require.Equal(t, pb.Desired_DESIRED_DELETE, got.Desired)
 }
 
+func TestCancelDoesNotUndoADeletionMeanwhile(t *testing.T) {
+	prefix := freshPrefix()
+	c, other := dial(t, t.Cleanup, Options{Prefix: prefix}), dial(t, t.Cleanup, Options{Prefix: prefix})
+	rec, _ := seed(t, c)
+	c.kv = &racyKV{KV: c.kv, prefix: pfxControl, race: func() {
+		_, err := other.SetDesired(t.Context(), rec.Id, pb.Desired_DESIRED_DELETE, time.Now())
+		require.NoError(t, err)
+	}}
+	_, err := c.SetDesired(t.Context(), rec.Id, pb.Desired_DESIRED_CANCEL, time.Now())
+	require.NoError(t, err)
+	got := &pb.ControlRecord{}
+	_, err = c.get(t.Context(), pfxControl+rec.Id, got)
+	require.NoError(t, err)
+	require.Equal(t, pb.Desired_DESIRED_DELETE, got.Desired)
+}
+
 func TestAnotherSchemaIsRefused(t *testing.T) {
 	prefix := freshPrefix()
 	c := dial(t, t.Cleanup, Options{Prefix: prefix})

@@ -164,6 +164,22 @@ const (
 
 func (k *lossyKV) Txn(ctx context.Context) clientv3.Txn { return &lossyTxn{k.KV.Txn(ctx), k} }
 
+// racyKV does something after the first read of what begins with a prefix.
+type racyKV struct {
+	clientv3.KV
+	prefix string
+	once   sync.Once
+	race   func()
+}
+
+func (k *racyKV) Get(ctx context.Context, key string, opts ...clientv3.OpOption) (*clientv3.GetResponse, error) {
+	r, err := k.KV.Get(ctx, key, opts...)
+	if strings.HasPrefix(key, k.prefix) {
+		k.once.Do(k.race)
+	}
+	return r, err
+}
+
 type lossyTxn struct {
 	clientv3.Txn
 	kv *lossyKV

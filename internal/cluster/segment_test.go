@@ -265,6 +265,15 @@ func TestALateWorkerMayCommitUntilSomebodyElseIsAssigned(t *testing.T) {
 	require.NoError(t, two.Close(ctx))
 	_, err = c.Assign(ctx, b, rev.Mod, h, time.Now())
 	require.ErrorIs(t, err, ErrConflict)
+	// Nor one whose registration was removed while its lease lives on.
+	three, err := c.Register(ctx, &pb.Worker{Id: "three"}, time.Minute)
+	require.NoError(t, err)
+	defer three.Close(context.Background())
+	h = c.holder(t, "three")
+	_, err = c.kv.Delete(ctx, pfxWorker+"three")
+	require.NoError(t, err)
+	_, err = c.Assign(ctx, b, rev.Mod, h, time.Now())
+	require.ErrorIs(t, err, ErrConflict)
 	// The late worker commits, twice.
 	require.NoError(t, c.Commit(ctx, g.Ref, a.Attempt, done(100)))
 	require.NoError(t, c.Commit(ctx, g.Ref, a.Attempt, done(100)))

@@ -132,6 +132,14 @@ func TestWatchResumesAfterACut(t *testing.T) {
 	require.Empty(t, m.dup)
 }
 
+func TestWatchMissesNothingBetweenListAndWatch(t *testing.T) {
+	c := dial(t, t.Cleanup, Options{})
+	kv := c.kv
+	c.kv = &racyKV{KV: kv, race: func() { _, _ = kv.Put(t.Context(), "k", "v") }}
+	m := watchInto(t, c, "")
+	require.Eventually(t, func() bool { return m.snapshot()["k"] != "" }, limit, poll)
+}
+
 func TestWatchListsAnewNowAndThen(t *testing.T) {
 	c := dial(t, t.Cleanup, Options{Resync: time.Millisecond})
 	m := watchInto(t, c, "")
