@@ -100,7 +100,7 @@ func newBitFlip(c bitFlipConfig, env stream.Env) (stream.Stream, error) {
 		negative := float64(c.Bits - bits.OnesCount64(u.positive))
 		switch {
 		case c.Threshold == "reference-code":
-			negative += u.bias / 2
+			negative += float64(u.bias / 2) // exact, and never fused
 		case u.bias < 0:
 			negative++
 		}
