@@ -343,6 +343,7 @@ func TestRestartReportsTornTail(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, log.String(), "torn tail")
 	require.Contains(t, log.String(), "durable_step=10")
+	require.Equal(t, s.store.tracks[trackKey{run, mainTrack}].size, mustSize(t, path))
 	durable(t, s, 20, batchOf(run, 1, 10, 10))
 	require.Equal(t, sent(0, 20), stored(t, s, run, ""))
 	require.NoError(t, s.Close())
@@ -428,6 +429,8 @@ func TestDiskTroubleIsNotAcknowledged(t *testing.T) {
 			*fail = failure{}
 			// A shorter record than the torn one.
 			durable(t, s, 11, batchOf(run, 1, 10, 1))
+			key := trackKey{run, mainTrack}
+			require.Equal(t, s.store.tracks[key].size, mustSize(t, s.store.path(key)+logExt), "the torn bytes are gone")
 			require.NoError(t, s.Close())
 			s = open(t, dir, Config{})
 			durable(t, s, 11, ask(run))
