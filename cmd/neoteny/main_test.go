@@ -140,13 +140,13 @@ func interrupt(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// hasCheckpoint tells whether a state folder below dir holds a blob.
+// hasCheckpoint tells whether a state folder below dir holds a checkpoint.
 func hasCheckpoint(dir string) bool {
-	blobs, _ := filepath.Glob(filepath.Join(dir, ".state-*", "blob"))
+	blobs, _ := filepath.Glob(filepath.Join(dir, ".state-*", "blob", "checkpoints"))
 	found := false
 	for _, b := range blobs {
 		_ = filepath.WalkDir(b, func(_ string, d fs.DirEntry, err error) error {
-			if err == nil && d.Type().IsRegular() {
+			if err == nil && filepath.Ext(d.Name()) == ".safetensors" {
 				found = true
 				return fs.SkipAll
 			}

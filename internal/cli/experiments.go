@@ -239,7 +239,7 @@ type cancelCmd struct {
 }
 
 func (cancelCmd) Help() string {
-	return `Workers stop within a second. Cancelling again is no error; ended experiments stay as they are.
+	return `Workers stop within a second. Cancelling again is no error; an experiment that is done or has failed cannot be cancelled.
 
   neoteny cancel quickstart-1f3a`
 }

@@ -55,14 +55,14 @@ func newFake() *fake {
 	}}
 	for i, arm := range []string{"l2", "backprop"} { // not in order
 		for seed := range uint32(3) {
-			table := &pb.TaskTable{Columns: []*pb.ColumnName{{Metric: "online_accuracy"}, {Metric: "dormant_units", Layer: "hidden0"}, {Metric: "dormant_units", Layer: "hidden1"}}}
+			table := &pb.TaskTable{Columns: []*pb.ColumnName{{Metric: "online_accuracy"}, {Metric: "online_accuracy", Layer: "head0"}, {Metric: "dormant_units", Layer: "hidden0"}, {Metric: "dormant_units", Layer: "hidden1"}}}
 			for task := range int32(3) {
 				v := .9 - .1*float64(i)*float64(task) + .01*float64(seed)
 				dormant := math.NaN() // not measured at the first task
 				if task > 0 {
 					dormant = float64(task)
 				}
-				table.Rows = append(table.Rows, &pb.TaskRow{Task: task, Values: []float64{v, dormant, 2 * dormant}})
+				table.Rows = append(table.Rows, &pb.TaskRow{Task: task, Values: []float64{v, v, dormant, 2 * dormant}})
 			}
 			f.runs = append(f.runs, Run{Run: &pb.Run{
 				Id: fmt.Sprintf("%s/%s/%d", id, arm, seed), Experiment: id, Arm: arm, Trial: arm, Seed: seed, State: pb.RunState_RUN_STATE_DONE,
@@ -183,8 +183,8 @@ func TestFolder(t *testing.T) {
 	tasks := readCSV(t, filepath.Join(dir, "tasks.csv"))
 	require.Equal(t, []string{"arm", "trial", "seed", "task", "metric", "layer", "value"}, tasks[0])
 	require.Equal(t, []string{"backprop", "backprop", "0", "0", "online_accuracy", "", "0.9"}, tasks[1])
-	require.Equal(t, []string{"backprop", "backprop", "0", "1", "dormant_units", "hidden0", "1"}, tasks[3])
-	require.Len(t, tasks, 1+6*(3+2*2), "tasks that were not measured have no line")
+	require.Equal(t, []string{"backprop", "backprop", "0", "1", "dormant_units", "hidden0", "1"}, tasks[5])
+	require.Len(t, tasks, 1+6*(3*2+2*2), "tasks that were not measured have no line")
 
 	runs := readCSV(t, filepath.Join(dir, "runs.csv"))
 	require.Len(t, runs, 8)

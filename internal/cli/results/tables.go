@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -62,7 +63,7 @@ func (r *Result) armTable() *render.Table {
 		arm := &r.Summary.Arms[i]
 		for _, shown := range shownTrials(arm) {
 			name := shown.name
-			for _, m := range shown.trial.Metrics {
+			for _, m := range overall(shown.trial.Metrics) {
 				t.Add(name, metricName(m), interval(m.Interval), lastTask(m.PerTask), strconv.Itoa(m.N))
 				name = ""
 			}
@@ -99,6 +100,18 @@ func shownTrials(arm *report.Arm) []shownTrial {
 		out = append(out, shownTrial{name, t})
 	}
 	return out
+}
+
+// overall leaves out the layers of metrics that are there for the whole network
+// too: what fits on a screen. summary.json has all.
+func overall(ms []report.Metric) []report.Metric {
+	whole := map[string]bool{}
+	for _, m := range ms {
+		if m.Layer == "" {
+			whole[m.Metric] = true
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(ms), func(m report.Metric) bool { return m.Layer != "" && whole[m.Metric] })
 }
 
 func metricName(m report.Metric) string {

@@ -1,0 +1,328 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	_ "neoteny/pkg/engine/all"
+	"neoteny/pkg/engine/component"
+	pb "neoteny/proto/neoteny/v1"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const tiny = `
+name: tiny
+stream: {kind: bit-flip-regression, tasks: 4, examples_per_task: 30}
+learner: {network: {kind: mlp, hidden: [5]}, optimizer: {kind: sgd, lr: 0.01}}
+probes: [{kind: loss}]
+arms:
+  slow: {}
+  fast: {learner: {optimizer: {lr: 0.05}}}
+sweep: {arms: {slow: {grid: {learner.optimizer.lr: [0.01, 0.02]}}}}
+seeds: {count: 2}
+`
+
+// diverging is an experiment whose runs fail.
+const diverging = `
+name: diverging
+stream: {kind: bit-flip-regression, tasks: 4, examples_per_task: 3000}
+learner: {network: {kind: mlp, hidden: [20, 20]}, optimizer: {kind: sgd, lr: 1000}}
+probes: [{kind: loss}]
+`
+
+// testStack starts a whole cluster for a test.
+func testStack(t *testing.T, workers int) *stack {
+	t.Helper()
+	s, err := startStack(t.Context(), slog.New(slog.DiscardHandler), stackConfig{
+		dir: t.TempDir(), throwaway: true, data: t.TempDir(), workers: workers,
+		addresses: addresses{Listen: "127.0.0.1:0", MetricsListen: "127.0.0.1:0", HTTP: "127.0.0.1:0"},
+	})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.close()) })
+	return s
+}
+
+// neoteny runs the program in this process.
+func neoteny(in string, args ...string) (code int, out, errs string) {
+	var o, e bytes.Buffer
+	code = Main(args, Streams{In: strings.NewReader(in), Out: &o, Err: &e})
+	return code, o.String(), e.String()
+}
+
+func TestWorkWithACluster(t *testing.T) {
+	s := testStack(t, 2)
+	at := func(in string, args ...string) (int, string, string) {
+		return neoteny(in, append(args, "--coordinator", s.coordinator)...)
+	}
+
+	code, out, errs := at(tiny, "submit", "-", "--request-id", "once")
+	require.Zero(t, code, errs)
+	id := strings.TrimSpace(out)
+	require.Regexp(t, `^tiny-[a-z0-9]+\n$`, out)
+	code, out, _ = at(tiny, "submit", "-", "--request-id", "once", "-o", "json")
+	require.Zero(t, code)
+	require.Contains(t, out, `"existed": true`)
+	require.Contains(t, out, id)
+
+	code, out, errs = at("", "watch", id)
+	require.Zero(t, code)
+	require.Empty(t, out)
+	require.Contains(t, errs, id+": done, 100 %, 24/24 tasks, 6/6 runs, 720 steps")
+	code, out, _ = at("", "watch", id, "-o", "json")
+	require.Zero(t, code)
+	require.Contains(t, out, `"state": "EXPERIMENT_STATE_DONE"`)
+
+	code, out, errs = at(tiny, "submit", "-", "--wait")
+	require.Zero(t, code, errs)
+	other := strings.TrimSpace(out)
+	require.NotEqual(t, id, other, "another submission is another experiment")
+
+	code, out, _ = at("", "list")
+	require.Zero(t, code)
+	require.Regexp(t, `(?m)^`+id+` +done +6/6 +24/24 +100 % `, out)
+	require.Less(t, strings.Index(out, other), strings.Index(out, id), "newest first")
+	code, out, errs = at("", "list", "--limit", "1", "--state", "done,failed", "--name", "ti")
+	require.Zero(t, code)
+	require.Contains(t, out, other)
+	require.NotContains(t, out, id)
+	require.Contains(t, errs, "there are more")
+	_, out, _ = at("", "list", "--state", "cancelled", "-o", "json")
+	require.JSONEq(t, `{}`, out)
+
+	code, out, _ = at("", "get", id)
+	require.Zero(t, code)
+	require.Regexp(t, `(?m)^fast/1 +fast +done +4/4 +\S+ +[0-9a-f]{16}`, out)
+	require.Contains(t, out, "learner.optimizer.lr=0.02")
+	digests := func(id string) map[string]string {
+		var got struct {
+			Runs []struct{ Trial, Digest, RunKey string }
+		}
+		_, out, _ := at("", "get", id, "-o", "json")
+		require.NoError(t, json.Unmarshal([]byte(out), &got))
+		require.Len(t, got.Runs, 6)
+		m := map[string]string{}
+		for i, r := range got.Runs {
+			m[fmt.Sprint(r.Trial, i)] = r.Digest
+		}
+		return m
+	}
+	require.Equal(t, digests(id), digests(other))
+	code, out, _ = at("", "get", id+"/fast/1")
+	require.Zero(t, code)
+	require.Contains(t, out, "run key ")
+	require.Regexp(t, `(?m)^ *TASK +loss$`, out)
+	require.Regexp(t, `(?m)^ *3 +[0-9.]+$`, out)
+
+	code, out, _ = at("", "results", id)
+	require.Zero(t, code)
+	require.Regexp(t, `(?m)^fast +loss +`, out)
+	require.Regexp(t, `(?m)^slow-\S+ +loss +`, out, "without select, every trial is shown")
+	_, out, _ = at("", "results", id, "--format", "json")
+	require.Contains(t, out, `"id": "`+id+`"`)
+	_, out, _ = at("", "results", id, "--format", "csv")
+	require.Equal(t, 1+6*4, strings.Count(out, "\n"))
+	_, out, _ = at("", "results", id, "--format", "runs")
+	require.Equal(t, 1+6, strings.Count(out, "\n"))
+	dir := t.TempDir()
+	code, _, errs = at("", "results", id, "--out", dir, "--metrics", s.metrics)
+	require.Zero(t, code, errs)
+	require.FileExists(t, filepath.Join(dir, id, "steps", "fast", "1.parquet"))
+	code, _, errs = at("", "results", id, "--out", dir, "--metrics", "127.0.0.1:1")
+	require.Equal(t, exitError, code)
+	require.Contains(t, errs, "cannot reach metrics service at 127.0.0.1:1")
+	require.Contains(t, errs, "--no-steps")
+	require.FileExists(t, filepath.Join(dir, id, "steps", "fast", "1.parquet"), "the results of before are still there")
+
+	code, _, errs = at("", "cancel", id)
+	require.Equal(t, exitError, code)
+	require.Contains(t, errs, "there is nothing to cancel")
+	code, out, errs = at("", "delete", id)
+	require.Zero(t, code, errs)
+	require.Equal(t, id+": deleted\n", out)
+	code, _, errs = at("", "get", id)
+	require.Equal(t, exitError, code)
+	require.Contains(t, errs, id)
+	require.NotContains(t, errs, "rpc error")
+}
+
+func TestCancel(t *testing.T) {
+	s := testStack(t, 0) // nobody does the work
+	code, out, errs := neoteny(tiny, "submit", "-", "--coordinator", s.coordinator)
+	require.Zero(t, code, errs)
+	id := strings.TrimSpace(out)
+	code, out, _ = neoteny("", "get", id, "--coordinator", s.coordinator)
+	require.Zero(t, code)
+	require.Contains(t, out, id+": pending (")
+	for range 2 { // again is no error
+		code, _, errs = neoteny("", "cancel", id, "--coordinator", s.coordinator)
+		require.Zero(t, code, errs)
+	}
+	code, _, errs = neoteny("", "watch", id, "--coordinator", s.coordinator)
+	require.Equal(t, exitError, code)
+	require.Contains(t, errs, "neoteny: "+id+" was cancelled; 0 of 6 runs are done\n")
+}
+
+func TestFailedRunsAndMistakesOverTheWire(t *testing.T) {
+	s := testStack(t, 1)
+	code, _, errs := neoteny(diverging, "submit", "-", "--wait", "--coordinator", s.coordinator)
+	require.Equal(t, exitError, code)
+	require.Regexp(t, `(?m)^neoteny: 1 of 1 runs of diverging-\S+ failed; .neoteny get diverging-\S+ --state failed. tells why$`, errs)
+
+	bad := strings.ReplaceAll(strings.ReplaceAll(tiny, "lr: 0.01}", "lrr: 0.01}"), "kind: loss", "kind: los")
+	code, _, errs = neoteny(bad, "submit", "-", "--coordinator", s.coordinator)
+	require.Equal(t, exitError, code)
+	require.Contains(t, errs, `neoteny: -: learner.optimizer.lrr: sgd has no such parameter, did you mean "lr"?`)
+	require.Contains(t, errs, `neoteny: -: probes[0].kind: unknown probe "los"`)
+	require.NotContains(t, errs, "rpc error")
+
+	for _, args := range [][]string{{"watch", "nope"}, {"get", "nope"}, {"get", "nope/a/1"}, {"get", "a/b"}, {"cancel", "nope"}, {"results", "nope"}, {"delete", "nope"}} {
+		code, out, errs := neoteny("", append(args, "--coordinator", s.coordinator)...)
+		require.Equal(t, exitError, code, args)
+		require.Empty(t, out)
+		require.Equal(t, 1, strings.Count(errs, "\n"), "%v: %s", args, errs)
+		require.NotContains(t, errs, "rpc error")
+	}
+}
+
+func TestRunFailsWithItsRuns(t *testing.T) {
+	out := t.TempDir()
+	code, table, errs := neoteny(diverging, "run", "-", "--out", out, "--workers", "1", "--data", t.TempDir())
+	require.Equal(t, exitError, code)
+	require.Contains(t, table, "Failed runs\n")
+	require.Contains(t, errs, "neoteny: 1 of 1 runs failed\n")
+	require.Contains(t, errs, "results are in "+out)
+	entries, err := os.ReadDir(out)
+	require.NoError(t, err)
+	require.Len(t, entries, 1, "no state is left")
+}
+
+func TestMissingDatasetIsToldBeforeAnythingStarts(t *testing.T) {
+	t.Setenv("PATH", t.TempDir()) // no go tool that could fetch it
+	spec := strings.NewReplacer("kind: bit-flip-regression", "kind: permuted, dataset: mnist").Replace(tiny)
+	code, _, errs := neoteny(spec, "run", "-", "--out", t.TempDir(), "--data", t.TempDir())
+	require.Equal(t, exitError, code)
+	require.Contains(t, errs, "neoteny data import mnist")
+	require.NotContains(t, errs, "coordinator")
+}
+
+func TestPortInUse(t *testing.T) {
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer lis.Close()
+	busy := lis.Addr().String()
+	for _, args := range [][]string{
+		{"up", "--state-dir", t.TempDir(), "--listen", busy, "--metrics-listen", "127.0.0.1:0", "--http", "127.0.0.1:0"},
+		{"metrics", "--dir", t.TempDir(), "--listen", busy},
+		{"coordinator", "--etcd", "127.0.0.1:1", "--blob", "mem://", "--listen", busy},
+		{"worker", "--etcd", "127.0.0.1:1", "--blob", "mem://", "--http", busy},
+	} {
+		code, _, errs := neoteny("", args...)
+		require.Equal(t, exitError, code, args)
+		flag := "--listen"
+		if args[0] == "worker" {
+			flag = "--http"
+		}
+		require.Equal(t, "neoteny: port in use: another program listens on "+busy+"; stop it or give another address with "+flag+"\n", errs)
+	}
+
+	// A run takes another one.
+	other, err := listen(busy, "--listen", true)
+	require.NoError(t, err)
+	defer other.Close()
+	require.NotEqual(t, busy, other.Addr().String())
+}
+
+func TestStackFailsWithItsParts(t *testing.T) {
+	s := testStack(t, 0)
+	ctx, cancel := s.with(t.Context())
+	defer cancel()
+	why := errors.New("disk full")
+	s.fail(why)
+	s.fail(errors.New("an echo"))
+	<-ctx.Done()
+	require.Equal(t, why, context.Cause(ctx))
+}
+
+func TestStateFolderInUse(t *testing.T) {
+	dir := t.TempDir()
+	cfg := stackConfig{dir: dir, throwaway: true, data: dir, addresses: addresses{Listen: "127.0.0.1:0", MetricsListen: "127.0.0.1:0", HTTP: "127.0.0.1:0"}}
+	log := slog.New(slog.DiscardHandler)
+	s, err := startStack(t.Context(), log, cfg)
+	require.NoError(t, err)
+	_, err = startStack(t.Context(), log, cfg)
+	require.ErrorContains(t, err, "in use by another process")
+	require.NoError(t, s.close())
+}
+
+func TestSentence(t *testing.T) {
+	violations, err := status.New(codes.InvalidArgument, "bad").WithDetails(&errdetails.BadRequest{FieldViolations: []*errdetails.BadRequest_FieldViolation{
+		{Field: "learner.optimizer.lr", Description: "must be above 0"}, {Field: "name", Description: "is missing"}}})
+	require.NoError(t, err)
+	fields := errors.Join(component.Fieldf("a", "is wrong"), component.Fieldf("b", "too"))
+	for want, err := range map[string]error{
+		"get experiment x: no such experiment":                                    fmt.Errorf("get experiment x: %w", status.Error(codes.NotFound, "no such experiment")),
+		"f.yaml: learner.optimizer.lr: must be above 0\nf.yaml: name: is missing": &fileError{"f.yaml", violations.Err()},
+		"f.yaml: a: is wrong\nf.yaml: b: too":                                     &fileError{"f.yaml", fields},
+		"plain":                                                                   errors.New("plain"),
+	} {
+		require.Equal(t, want, sentence(err))
+	}
+}
+
+func TestRunsOfOneSpecHaveOneName(t *testing.T) {
+	a := &app{Streams: Streams{In: strings.NewReader(tiny)}}
+	one, err := a.readSpec("-", 0)
+	require.NoError(t, err)
+	a.In = strings.NewReader("# a remark\n" + tiny)
+	two, err := a.readSpec("-", 0)
+	require.NoError(t, err)
+	require.Equal(t, digest(one, ""), digest(two, ""), "remarks do not matter")
+	a.In = strings.NewReader(tiny)
+	two, err = a.readSpec("-", 2)
+	require.NoError(t, err)
+	require.NotEqual(t, digest(one, ""), digest(two, ""))
+	require.NotEqual(t, digest(one, ""), digest(one, "/state"))
+}
+
+func TestAgain(t *testing.T) {
+	c := runCmd{}
+	require.Equal(t, `neoteny run 'my file.yaml' --state-dir '/a b'`, c.again([]string{"run", "my file.yaml"}, "/a b"))
+	c.Keep = true
+	require.Equal(t, `neoteny run 'it'\''s' --keep`, c.again([]string{"run", "it's", "--keep"}, "/x"))
+}
+
+func TestLogsGoThroughTheProgress(t *testing.T) {
+	var direct, via bytes.Buffer
+	w := &logWriter{out: &direct}
+	io.WriteString(w, "a")
+	w.through(&via)
+	io.WriteString(w, "b")
+	w.through(nil)
+	io.WriteString(w, "c")
+	require.Equal(t, "ac", direct.String())
+	require.Equal(t, "b", via.String())
+}
+
+func TestVerdict(t *testing.T) {
+	require.NoError(t, verdictOf(&pb.Experiment{State: pb.ExperimentState_EXPERIMENT_STATE_DONE}))
+	require.ErrorContains(t, verdictOf(&pb.Experiment{Id: "x", State: pb.ExperimentState_EXPERIMENT_STATE_CANCELLED, Progress: &pb.Progress{Runs: 3, RunsDone: 1}}), "x was cancelled; 1 of 3 runs are done")
+	require.ErrorContains(t, verdictOf(&pb.Experiment{Id: "x", State: pb.ExperimentState_EXPERIMENT_STATE_FAILED, Progress: &pb.Progress{Runs: 3, RunsFailed: 2}}), "2 of 3 runs of x failed")
+	require.ErrorContains(t, verdictOf(&pb.Experiment{Id: "x", State: pb.ExperimentState_EXPERIMENT_STATE_FAILED, Message: "expansion broke"}), "x failed: expansion broke")
+}
