@@ -257,6 +257,48 @@ func TestServeCutsOffWhatDoesNotEnd(t *testing.T) {
 	require.NotErrorIs(t, err, io.EOF)
 }
 
+// What a server cuts off at its own end is no warning; what it refuses before
+// is one.
+func TestUnavailableIsAWarningUnlessTheServerEnds(t *testing.T) {
+	f := start(t, time.Minute)
+	c := pb.NewExperimentServiceClient(f.conn)
+	f.svc.watch = func(s grpc.ServerStreamingServer[pb.WatchExperimentResponse]) error {
+		return status.Error(codes.Unavailable, "etcd is away")
+	}
+	s, err := c.WatchExperiment(t.Context(), &pb.WatchExperimentRequest{Id: "x"})
+	require.NoError(t, err)
+	_, err = s.Recv()
+	require.Equal(t, codes.Unavailable, status.Code(err))
+
+	finish := make(chan struct{})
+	f.svc.watch = func(s grpc.ServerStreamingServer[pb.WatchExperimentResponse]) error {
+		if err := s.Send(&pb.WatchExperimentResponse{}); err != nil {
+			return err
+		}
+		<-finish
+		return status.Error(codes.Unavailable, "service is stopping")
+	}
+	s, err = c.WatchExperiment(t.Context(), &pb.WatchExperimentRequest{Id: "x"})
+	require.NoError(t, err)
+	_, err = s.Recv()
+	require.NoError(t, err)
+	w, err := healthpb.NewHealthClient(f.conn).Watch(t.Context(), &healthpb.HealthCheckRequest{})
+	require.NoError(t, err)
+	_, err = w.Recv()
+	require.NoError(t, err)
+	f.stop()
+	got, err := w.Recv()
+	require.NoError(t, err)
+	require.Equal(t, healthpb.HealthCheckResponse_NOT_SERVING, got.GetStatus())
+	close(finish)
+	_, err = s.Recv()
+	require.Equal(t, codes.Unavailable, status.Code(err))
+	f.conn.Close()
+	require.NoError(t, <-f.served)
+	require.Regexp(t, `level=WARN .*etcd is away`, f.log.String())
+	require.Regexp(t, `level=DEBUG .*service is stopping`, f.log.String())
+}
+
 type brokenListener struct{ net.Listener }
 
 func (brokenListener) Accept() (net.Conn, error) { return nil, errors.New("broken") }

@@ -57,6 +57,7 @@ type Config struct {
 // the rules of their messages are answered INVALID_ARGUMENT with the fields, a
 // panic is logged with its stack and answered INTERNAL.
 func NewServer(cfg Config) (*grpc.Server, *health.Server) {
+	hs := health.NewServer()
 	// The order is from the outside in: what is counted and logged is the
 	// status that leaves the server.
 	var unary []grpc.UnaryServerInterceptor
@@ -68,7 +69,12 @@ func NewServer(cfg Config) (*grpc.Server, *health.Server) {
 	log := logTo(cfg.Logger)
 	logOpts := []logging.Option{
 		logging.WithLogOnEvents(logging.FinishCall),
-		logging.WithLevels(level),
+		logging.WithLevels(func(code codes.Code) logging.Level {
+			if code == codes.Unavailable && stopping(hs) {
+				return logging.LevelDebug // said by the server's own end
+			}
+			return level(code)
+		}),
 		logging.WithDurationField(logging.DurationToDurationField),
 	}
 	recovered := recovery.WithRecoveryHandlerContext(func(ctx context.Context, p any) error {
@@ -91,7 +97,6 @@ func NewServer(cfg Config) (*grpc.Server, *health.Server) {
 		// A handler must not outlive the server: what it writes to closes next.
 		grpc.WaitForHandlers(true),
 	}, cfg.Options...)...)
-	hs := health.NewServer()
 	healthpb.RegisterHealthServer(srv, hs)
 	reflection.Register(srv)
 	return srv, hs
@@ -129,6 +134,12 @@ func logTo(l *slog.Logger) logging.Logger {
 	return logging.LoggerFunc(func(ctx context.Context, lvl logging.Level, msg string, fields ...any) {
 		l.Log(ctx, slog.Level(lvl), msg, fields...)
 	})
+}
+
+// stopping tells whether Serve has begun to end the server.
+func stopping(hs *health.Server) bool {
+	r, err := hs.Check(context.Background(), &healthpb.HealthCheckRequest{})
+	return err == nil && r.GetStatus() == healthpb.HealthCheckResponse_NOT_SERVING
 }
 
 // level says how loud a finished call is: only the server's own faults are
