@@ -89,7 +89,7 @@ func (e *unreachable) Unwrap() error              { return e.err }
 func (e *unreachable) GRPCStatus() *status.Status { return status.Convert(e.err) }
 
 func named(err error, method, addr string) error {
-	if err == nil || err == io.EOF || status.Code(err) != codes.Unavailable {
+	if err == nil || errors.Is(err, io.EOF) || status.Code(err) != codes.Unavailable {
 		return err
 	}
 	service, _, _ := strings.Cut(strings.TrimPrefix(method, "/"), "/")

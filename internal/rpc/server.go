@@ -126,13 +126,15 @@ func Serve(ctx context.Context, lis net.Listener, srv *grpc.Server, hs *health.S
 	cut := time.AfterFunc(grace, srv.Stop)
 	defer cut.Stop()
 	srv.GracefulStop()
-	<-failed
+	if err := <-failed; err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+		return fmt.Errorf("serve gRPC on %s: %w", lis.Addr(), err)
+	}
 	return nil
 }
 
 func logTo(l *slog.Logger) logging.Logger {
 	return logging.LoggerFunc(func(ctx context.Context, lvl logging.Level, msg string, fields ...any) {
-		l.Log(ctx, slog.Level(lvl), msg, fields...)
+		l.Log(ctx, slog.Level(lvl), msg, fields...) //nolint:sloglint // the middleware's messages are constants
 	})
 }
 

@@ -134,7 +134,7 @@ func TestHealthAndReadiness(t *testing.T) {
 	require.Equal(t, http.StatusOK, code)
 	require.Equal(t, "ready\n", body)
 
-	var broken error = errors.New("connection refused")
+	broken := errors.New("connection refused")
 	tel.AddReadiness("etcd", func(context.Context) error { return broken })
 	tel.AddReadiness("blob", func(context.Context) error { return nil })
 	code, body, _ = get(t, h, "/readyz", "")
@@ -180,7 +180,7 @@ func TestServe(t *testing.T) {
 	mux.HandleFunc("GET /slow", func(w http.ResponseWriter, _ *http.Request) {
 		close(entered)
 		<-finish
-		io.WriteString(w, "done")
+		_, _ = io.WriteString(w, "done")
 	})
 	go func() { served <- Serve(ctx, lis, mux) }()
 	body := make(chan string, 1)

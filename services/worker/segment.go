@@ -25,11 +25,10 @@ const maxRuns = 256
 
 // runInfo is what does not change about a run.
 type runInfo struct {
-	program  program
-	seed     uint32
-	arm      string
-	steps    int64
-	numerics int32
+	program program
+	seed    uint32
+	arm     string
+	steps   int64
 }
 
 // warmLife is a life that stands where its checkpoint was made.
@@ -43,6 +42,7 @@ type warmLife struct {
 type outcome struct {
 	life   life
 	result *pb.SegmentResult
+	last   bool // the run has no further steps on this track
 }
 
 // errUnbegun: a drain came before the first step.
@@ -94,7 +94,11 @@ func (w *Worker) do(hard context.Context, j *job) {
 	switch {
 	case err == nil:
 		r := out.result
-		w.warm.put(j.key, warmLife{out.life, r.GetEndStep(), r.GetCheckpoint().GetSha256()}, 2*r.GetCheckpoint().GetBytes())
+		if !out.last {
+			// What is not in the checkpoint, intermediates and batches, is taken
+			// to be about as much again.
+			w.warm.put(j.key, warmLife{out.life, r.GetEndStep(), r.GetCheckpoint().GetSha256()}, 2*r.GetCheckpoint().GetBytes())
+		}
 		what := telemetry.SegmentDone
 		if r.GetEndStep() < j.ref.GetEndStep() {
 			what = telemetry.SegmentYielded
@@ -168,14 +172,14 @@ func (w *Worker) live(j *job) (out outcome, err error) {
 	if r.Checkpoint, err = w.save(j, l); err != nil {
 		return outcome{}, err
 	}
-	flush := mw.Flush
-	if j.key.track == "main" && l.Step() == run.steps {
+	flush, last := mw.Flush, j.key.track == "main" && l.Step() == run.steps
+	if last {
 		flush = mw.Finish
 	}
 	if r.Metrics, err = flush(j.ctx); err != nil {
 		return outcome{}, fmt.Errorf("metrics: %w", err)
 	}
-	return outcome{life: l, result: r}, nil
+	return outcome{life: l, result: r, last: last}, nil
 }
 
 // begin returns the run and its life at the first step of the segment.

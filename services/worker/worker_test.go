@@ -38,6 +38,7 @@ func TestRunsSegmentsAndKeepsLivesWarm(t *testing.T) {
 		require.True(t, x.m.finished, "the run is complete")
 		require.Equal(t, 1, x.e.made, "the second segment went on with the life of the first")
 		require.Zero(t, x.s.gets)
+		require.Zero(t, x.warm.order.Len(), "nothing follows")
 	})
 }
 
