@@ -18,7 +18,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"neoteny/internal/cluster"
@@ -39,9 +38,9 @@ type Blob interface {
 type Deps struct {
 	Cluster    *cluster.Client
 	Blob       Blob
-	Logger     *slog.Logger          // nil drops everything
-	Registerer prometheus.Registerer // nil: metrics are not shown
-	Model      Model                 // nil means pkg/experiment
+	Logger     *slog.Logger         // nil drops everything
+	Registerer telemetry.Registerer // nil: metrics are not shown
+	Model      Model                // nil means pkg/experiment
 }
 
 // Config tunes a coordinator; zero values mean the defaults.

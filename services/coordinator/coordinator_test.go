@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -14,6 +15,7 @@ import (
 
 	"neoteny/internal/blob"
 	"neoteny/internal/cluster"
+	"neoteny/internal/etcd"
 	pb "neoteny/proto/neoteny/v1"
 )
 
@@ -510,4 +512,35 @@ func TestAWorkerThatComesBackUnderItsNameHasLostItsWork(t *testing.T) {
 	require.ErrorIs(t, old.commit(g), cluster.ErrFenced)
 	young.work()
 	w.waitState(id, expDone)
+}
+
+func TestEtcdGoesAwayAndComesBack(t *testing.T) {
+	dir, err := os.MkdirTemp("", "etcd") // short enough for the socket to stay in it
+	require.NoError(t, err)
+	defer os.RemoveAll(dir)
+	srv, err := etcd.Start(t.Context(), etcd.Config{Dir: dir, Throwaway: true})
+	require.NoError(t, err)
+	w := newWorldAt(t, srv.Endpoints())
+	w.start()
+	id := w.submit("outage", shape{Tasks: 4, Steps: perTask, Segment: 1, Arms: map[string]int{"a": 1}, Seeds: []uint32{0, 1}})
+	f := w.join("w1", 2)
+	gs := f.waitHolding(2)
+	require.NoError(t, f.commit(gs[0]))
+	w.eventually(func() bool { return w.get(id).Progress.TasksDone == 1 }, "commit is to be seen")
+
+	srv.Close()
+	// Reads are answered meanwhile; a worker's commit waits.
+	require.EqualValues(t, 1, w.get(id).Progress.TasksDone)
+	committed := make(chan error, 1)
+	go func() { committed <- f.commit(gs[1]) }()
+	srv, err = etcd.Start(t.Context(), etcd.Config{Dir: dir, Throwaway: true})
+	require.NoError(t, err)
+	defer srv.Close()
+	defer w.end()
+	require.NoError(t, <-committed)
+	f.work()
+	w.waitState(id, expDone)
+	for _, r := range w.runs(id) {
+		require.Equal(t, wantDigest(r.Id, 4, perTask), r.Digest)
+	}
 }

@@ -26,7 +26,7 @@ const maxTable = 256 << 20
 func (s *Service) endRun(r *run, to pb.RunState, msg string) action {
 	rec, mod := proto.CloneOf(r.rec), r.rev.Mod
 	rec.State, rec.Message = to, msg
-	segs := r.snapshot()
+	segs, pruned := r.snapshot(), r.pruned
 	var tasks int32
 	if to == pb.RunState_RUN_STATE_DONE {
 		tasks = rec.Tasks
@@ -61,7 +61,7 @@ func (s *Service) endRun(r *run, to pb.RunState, msg string) action {
 		}
 		s.metrics.RunEnded(runStateName(rec.State))
 		s.log.Info("run ended", "run", rec.Id, "state", runStateName(rec.State), "message", rec.Message)
-		s.dropCheckpoints(ctx, segs)
+		s.dropCheckpoints(ctx, segs[pruned:])
 		return rev, nil
 	}}
 }
@@ -172,21 +172,17 @@ func (s *Service) getTable(ctx context.Context, ref *pb.BlobRef) (*pb.TaskTable,
 	return t, nil
 }
 
-// dropCheckpoints deletes a run's checkpoints but the last. What is left behind
-// when it fails goes with the experiment.
+// dropCheckpoints deletes the checkpoints of a run's segments but the last. What
+// is left behind when it fails goes with the experiment.
 func (s *Service) dropCheckpoints(ctx context.Context, segs []cluster.SegmentAt) {
-	var all []string
-	for _, g := range segs {
-		if c := g.Segment.GetResult().GetCheckpoint(); c != nil {
-			all = append(all, c.Key)
-		}
-	}
-	if len(all) == 0 {
-		return
-	}
-	last := all[len(all)-1]
-	for _, key := range all[max(0, len(all)-1-keepCheckpoints) : len(all)-1] {
-		if key == last {
+	last := ""
+	for _, g := range slices.Backward(segs) {
+		key := g.Segment.GetResult().GetCheckpoint().GetKey()
+		switch {
+		case key == "" || key == last:
+			continue
+		case last == "":
+			last = key
 			continue
 		}
 		if err := s.blob.Remove(ctx, key); err != nil && ctx.Err() == nil {

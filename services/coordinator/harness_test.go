@@ -63,6 +63,7 @@ type world struct {
 	ctx     context.Context
 	cluster *cluster.Client
 	blob    *blob.Bucket
+	at      []string
 	prefix  string
 	close   []func()
 	model   *fakeModel
@@ -73,9 +74,11 @@ type world struct {
 	stop func()
 }
 
-func newWorld(t require.TestingT) *world {
+func newWorld(t require.TestingT) *world { return newWorldAt(t, endpoints) }
+
+func newWorldAt(t require.TestingT, at []string) *world {
 	ctx, cancel := context.WithCancel(context.Background())
-	w := &world{t: t, ctx: ctx, prefix: fmt.Sprintf("/t%d/", prefixes.Add(1)), model: &fakeModel{}}
+	w := &world{t: t, ctx: ctx, at: at, prefix: fmt.Sprintf("/t%d/", prefixes.Add(1)), model: &fakeModel{}}
 	w.cfg = Config{NumericsVersion: 1, WatchInterval: time.Millisecond, Tick: 10 * time.Millisecond}
 	var err error
 	w.blob, err = blob.Open(ctx, "mem://")
@@ -94,7 +97,7 @@ func setup(t *testing.T) *world {
 }
 
 func (w *world) dial() *cluster.Client {
-	c, err := cluster.Dial(w.ctx, endpoints, cluster.Options{Prefix: w.prefix, Overflow: w.blob})
+	c, err := cluster.Dial(w.ctx, w.at, cluster.Options{Prefix: w.prefix, Overflow: w.blob})
 	require.NoError(w.t, err)
 	w.close = append(w.close, func() { _ = c.Close() })
 	return c
