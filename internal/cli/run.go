@@ -4,9 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -93,7 +91,7 @@ func (c *runCmd) Run(ctx context.Context, a *app) error {
 	fmt.Fprintf(a.progress, "coordinator %s, metrics %s, live view http://%s/metrics\n", s.coordinator, s.metrics, s.http)
 	ended, err := c.experiment(ctx, a, s, spec, state)
 	if err != nil && !ended {
-		keep = c.goOn(ctx, a, s, state, err) || keep
+		keep = c.goOn(ctx, a, s, state) || keep
 	}
 	if cerr := s.close(); err == nil {
 		err = cerr
@@ -255,26 +253,42 @@ const drainQuery = 2 * time.Second
 
 // goOn drains the workers and says what is kept and how to go on with it. It
 // returns whether the state is worth keeping.
-func (c *runCmd) goOn(ctx context.Context, a *app, s *stack, state string, why error) bool {
+func (c *runCmd) goOn(ctx context.Context, a *app, s *stack, state string) bool {
 	s.stopWorkers()
 	qctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainQuery)
 	defer cancel()
-	list, err := s.api.ListExperiments(qctx, &pb.ListExperimentsRequest{PageSize: 1})
-	if err != nil {
-		return !errors.Is(why, fs.ErrNotExist) // not known: rather keep it
-	}
-	if len(list.GetExperiments()) == 0 {
+	p := drained(qctx, s.api)
+	if p.GetStepsDone() == 0 && s.counters.StepsMade() == 0 {
 		return false
 	}
-	p := list.GetExperiments()[0].GetProgress()
-	if p.GetStepsDone() == 0 {
-		return false
+	if p.GetStepsDone() > 0 {
+		fmt.Fprintf(a.progress, "%d of %d tasks are committed and kept in %s\n", p.GetTasksDone(), p.GetTasks(), state)
+	} else {
+		fmt.Fprintf(a.progress, "what was committed is kept in %s\n", state)
 	}
-	fmt.Fprintf(a.progress, "%d of %d tasks are committed and kept in %s\n", p.GetTasksDone(), p.GetTasks(), state)
 	if c.File != "-" {
 		fmt.Fprintf(a.progress, "to go on: %s\n", c.again(a.args, state))
 	}
 	return true
+}
+
+// drained returns the progress of the newest experiment when the coordinator
+// has seen all that the workers gave back, or what it has seen when ctx ends.
+func drained(ctx context.Context, api pb.ExperimentServiceClient) (last *pb.Progress) {
+	for {
+		list, err := api.ListExperiments(ctx, &pb.ListExperimentsRequest{PageSize: 1})
+		if err != nil || len(list.GetExperiments()) == 0 {
+			return last
+		}
+		if last = list.GetExperiments()[0].GetProgress(); last.GetSegmentsAssigned() == 0 {
+			return last
+		}
+		select {
+		case <-ctx.Done():
+			return last
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
 }
 
 // again is the command line that goes on with the state.

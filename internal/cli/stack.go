@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -58,7 +59,8 @@ type stack struct {
 	failure  sync.Once
 	err      error
 
-	stopWorkers func() // ends when they are drained
+	stopWorkers func()      // ends when they are drained
+	closing     atomic.Bool // the parts are being stopped
 	closers     []func() error
 }
 
@@ -71,6 +73,7 @@ func startStack(ctx context.Context, log *slog.Logger, cfg stackConfig) (s *stac
 			err = errors.Join(err, s.close())
 		}
 	}()
+	log = slog.New(&quietHandler{log.Handler(), &s.closing})
 	var listeners [3]net.Listener
 	for i, l := range []struct{ address, flag string }{
 		{cfg.addresses.Listen, "--listen"}, {cfg.addresses.MetricsListen, "--metrics-listen"}, {cfg.addresses.HTTP, "--http"},
@@ -268,12 +271,33 @@ func (s *stack) waitReady(ctx context.Context, coord *coordinator.Service) error
 // close stops everything in the opposite order of its start: workers first,
 // which then can still commit and stream what they have.
 func (s *stack) close() error {
+	s.stopWorkers()
+	s.closing.Store(true)
 	var errs []error
 	for i := len(s.closers) - 1; i >= 0; i-- {
 		errs = append(errs, s.closers[i]())
 	}
 	s.closers = nil
 	return errors.Join(errs...)
+}
+
+// quietHandler drops everything below errors while the stack closes: that its
+// parts lose each other then is no news.
+type quietHandler struct {
+	slog.Handler
+	closing *atomic.Bool
+}
+
+func (h *quietHandler) Enabled(ctx context.Context, l slog.Level) bool {
+	return h.Handler.Enabled(ctx, l) && (l >= slog.LevelError || !h.closing.Load())
+}
+
+func (h *quietHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return &quietHandler{h.Handler.WithAttrs(attrs), h.closing}
+}
+
+func (h *quietHandler) WithGroup(name string) slog.Handler {
+	return &quietHandler{h.Handler.WithGroup(name), h.closing}
 }
 
 // stateDir makes the folder of the stack's state.
