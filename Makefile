@@ -1,8 +1,9 @@
 # What a developer runs. CI is .ci/run; plain `go build` and `go test ./...`
 # need nothing of this.
 
-BIN := $(CURDIR)/bin
-export PATH := $(BIN):$(PATH)
+BIN := bin
+export GOBIN := $(CURDIR)/bin
+export PATH := $(GOBIN):$(PATH)
 
 BUF_VERSION          := v1.75.0
 PROTOC_GEN_GO        := v1.36.12
@@ -29,8 +30,8 @@ race: ## race detector on everything that has goroutines
 
 .PHONY: lint
 lint: $(BIN)/golangci-lint $(BIN)/buf proto-deps ## golangci-lint and buf lint
-	$(BIN)/golangci-lint run ./...
-	cd proto && $(BIN)/buf lint && $(BIN)/buf format -d --exit-code --path neoteny
+	golangci-lint run ./...
+	cd proto && buf lint && buf format -d --exit-code --path neoteny
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for a few seconds (FUZZTIME=10s)
@@ -46,7 +47,7 @@ bit-flip: build ## the bit-flip acceptance: 30 seeds of 1 M examples (about 5 mi
 
 .PHONY: proto
 proto: $(BIN)/buf $(BIN)/protoc-gen-go $(BIN)/protoc-gen-go-grpc proto-deps ## regenerate the API's Go
-	cd proto && $(BIN)/buf lint && $(BIN)/buf generate
+	cd proto && buf lint && buf generate
 
 # buf/validate/validate.proto, out of the Go module that publishes it.
 .PHONY: proto-deps
@@ -57,15 +58,15 @@ proto-deps:
 	chmod u+w proto/.deps/buf/validate/validate.proto
 
 $(BIN)/buf:
-	GOBIN=$(BIN) go install github.com/bufbuild/buf/cmd/buf@$(BUF_VERSION)
+	go install github.com/bufbuild/buf/cmd/buf@$(BUF_VERSION)
 $(BIN)/protoc-gen-go:
-	GOBIN=$(BIN) go install google.golang.org/protobuf/cmd/protoc-gen-go@$(PROTOC_GEN_GO)
+	go install google.golang.org/protobuf/cmd/protoc-gen-go@$(PROTOC_GEN_GO)
 $(BIN)/protoc-gen-go-grpc:
-	GOBIN=$(BIN) go install google.golang.org/grpc/cmd/protoc-gen-go-grpc@$(PROTOC_GEN_GO_GRPC)
+	go install google.golang.org/grpc/cmd/protoc-gen-go-grpc@$(PROTOC_GEN_GO_GRPC)
 $(BIN)/golangci-lint:
-	GOBIN=$(BIN) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+	go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
 $(BIN)/grpcurl:
-	GOBIN=$(BIN) go install github.com/fullstorydev/grpcurl/cmd/grpcurl@$(GRPCURL_VERSION)
-# The server of the very version that is embedded.
-$(BIN)/etcd:
-	go build -o $(BIN)/etcd go.etcd.io/etcd/server/v3
+	go install github.com/fullstorydev/grpcurl/cmd/grpcurl@$(GRPCURL_VERSION)
+# The server of the version that is embedded; see test/etcd.
+$(BIN)/etcd: test/etcd/go.mod
+	cd test/etcd && go build -o $(GOBIN)/etcd go.etcd.io/etcd/server/v3
