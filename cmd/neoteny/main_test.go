@@ -111,8 +111,11 @@ func interrupt(ts *testscript.TestScript, neg bool, args []string) {
 		c.Env = append(c.Env, k+"="+ts.Getenv(k))
 	}
 	ts.Check(c.Start())
-	done := make(chan error, 1)
-	go func() { done <- c.Wait() }()
+	done := make(chan struct{})
+	go func() {
+		_ = c.Wait() // the exit code is looked at below
+		close(done)
+	}()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
 	limit := time.After(2 * time.Minute)

@@ -135,7 +135,7 @@ func Main(args []string, s Streams) (code int) {
 	case errors.As(err, new(*usageError)):
 		a.report(err)
 		return exitUsage
-	case errors.Is(err, errInterrupted) || context.Cause(ctx) == errInterrupted && isCancelled(err):
+	case errors.Is(err, errInterrupted) || errors.Is(context.Cause(ctx), errInterrupted) && isCancelled(err):
 		if !errors.Is(err, errInterrupted) {
 			err = errInterrupted
 		}
@@ -179,7 +179,7 @@ func (a *app) signals() (context.Context, func()) {
 			if a.Terminal {
 				msg = "\r" + msg // over the ^C that the terminal has echoed
 			}
-			io.WriteString(a.progress, msg)
+			fmt.Fprint(a.progress, msg)
 			cancel(errInterrupted)
 		}
 	})

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -311,11 +310,11 @@ func TestAgain(t *testing.T) {
 func TestLogsGoThroughTheProgress(t *testing.T) {
 	var direct, via bytes.Buffer
 	w := &logWriter{out: &direct}
-	io.WriteString(w, "a")
+	fmt.Fprint(w, "a")
 	w.through(&via)
-	io.WriteString(w, "b")
+	fmt.Fprint(w, "b")
 	w.through(nil)
-	io.WriteString(w, "c")
+	fmt.Fprint(w, "c")
 	require.Equal(t, "ac", direct.String())
 	require.Equal(t, "b", via.String())
 }

@@ -5,6 +5,7 @@ package render
 
 import (
 	"bufio"
+	"fmt"
 	"io"
 	"strings"
 	"unicode/utf8"
@@ -65,8 +66,7 @@ func (t *Table) Write(w io.Writer) error {
 				b.WriteString(cell + pad)
 			}
 		}
-		bw.WriteString(strings.TrimRight(b.String(), " "))
-		bw.WriteByte('\n')
+		fmt.Fprintln(bw, strings.TrimRight(b.String(), " "))
 	}
 	titles := make([]string, len(t.Columns))
 	for i, c := range t.Columns {
