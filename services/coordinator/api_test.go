@@ -2,13 +2,11 @@ package coordinator
 
 import (
 	"context"
-	"fmt"
 	"net"
-	"strings"
+	"net/http"
+	"net/http/httptest"
 	"testing"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
@@ -18,6 +16,7 @@ import (
 	"google.golang.org/grpc/test/bufconn"
 	"google.golang.org/protobuf/proto"
 
+	"neoteny/internal/telemetry"
 	pb "neoteny/proto/neoteny/v1"
 )
 
@@ -276,35 +275,26 @@ func TestComponentsAreFiltered(t *testing.T) {
 	}
 }
 
-func TestMetricsCountAndLint(t *testing.T) {
-	w := newWorld(t)
-	t.Cleanup(w.end)
-	reg := prometheus.NewPedanticRegistry()
-	w.reg = reg
-	w.start()
+func TestMetricsTellWhatHappened(t *testing.T) {
+	w := setup(t)
 	w.join("w1", 2).work()
 	w.join("w2", 2, func(r *pb.Worker) { r.Draining = true })
 	id := w.submit("metrics", small)
 	w.waitState(id, expDone)
-	problems, err := testutil.GatherAndLint(reg)
-	require.NoError(t, err)
-	require.Empty(t, problems)
-	require.NoError(t, testutil.GatherAndCompare(reg, strings.NewReader(fmt.Sprintf(`
-# HELP neoteny_coordinator_assignments_total Segments given to workers.
-# TYPE neoteny_coordinator_assignments_total counter
-neoteny_coordinator_assignments_total %d
-# HELP neoteny_coordinator_experiments Experiments by state.
-# TYPE neoteny_coordinator_experiments gauge
-neoteny_coordinator_experiments{state="cancelled"} 0
-neoteny_coordinator_experiments{state="done"} 1
-neoteny_coordinator_experiments{state="failed"} 0
-neoteny_coordinator_experiments{state="pending"} 0
-neoteny_coordinator_experiments{state="running"} 0
-# HELP neoteny_coordinator_runs_ended_total Runs that this coordinator ended, by state.
-# TYPE neoteny_coordinator_runs_ended_total counter
-neoteny_coordinator_runs_ended_total{state="done"} 4
-# HELP neoteny_coordinator_slots Slots of the workers that take work.
-# TYPE neoteny_coordinator_slots gauge
-neoteny_coordinator_slots 2
-`, 12)), "neoteny_coordinator_assignments_total", "neoteny_coordinator_experiments", "neoteny_coordinator_runs_ended_total", "neoteny_coordinator_slots"))
+	rec := httptest.NewRecorder()
+	w.tel.Handler(telemetry.HTTPConfig{}).ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	for _, line := range []string{
+		"neoteny_coordinator_assignments_total 12",
+		"neoteny_coordinator_commits_total 12",
+		`neoteny_coordinator_experiments{state="done"} 1`,
+		`neoteny_coordinator_experiments{state="running"} 0`,
+		`neoteny_coordinator_runs_ended_total{state="done"} 4`,
+		`neoteny_coordinator_segments{state="pending"} 0`,
+		"neoteny_coordinator_slots 2",
+		"neoteny_coordinator_slots_busy 0",
+		`neoteny_coordinator_workers{state="draining"} 1`,
+		`neoteny_coordinator_workers{state="ready"} 1`,
+	} {
+		require.Contains(t, rec.Body.String(), line+"\n")
+	}
 }

@@ -14,13 +14,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
 	"neoteny/internal/blob"
 	"neoteny/internal/cluster"
 	"neoteny/internal/etcd"
+	"neoteny/internal/telemetry"
 	"neoteny/pkg/engine/component"
 	"neoteny/pkg/experiment"
 	"neoteny/pkg/experiment/report"
@@ -68,7 +68,7 @@ type world struct {
 	close   []func()
 	model   *fakeModel
 	cfg     Config
-	reg     prometheus.Registerer
+	tel     *telemetry.Telemetry
 
 	svc  *Service
 	stop func()
@@ -112,11 +112,12 @@ func (w *world) end() {
 
 // start makes a coordinator with nothing but what is in etcd.
 func (w *world) start() {
+	w.tel = telemetry.New() // as in a new process
 	log := slog.New(slog.DiscardHandler)
 	if os.Getenv("NEOTENY_TEST_LOG") != "" {
 		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
-	svc, err := New(Deps{Cluster: w.cluster, Blob: w.blob, Model: w.model, Logger: log, Registerer: w.reg}, w.cfg)
+	svc, err := New(Deps{Cluster: w.cluster, Blob: w.blob, Model: w.model, Logger: log, Registerer: w.tel.Registerer()}, w.cfg)
 	require.NoError(w.t, err)
 	ctx, cancel := context.WithCancel(w.ctx)
 	done := make(chan struct{})
@@ -277,7 +278,7 @@ func (w *world) join(id string, slots int, change ...func(*pb.Worker)) *fakeWork
 				f.held[ev.Assignment.Id] = g
 				f.past = append(f.past, g)
 				if f.auto {
-					f.wg.Go(func() { f.commit(g) })
+					f.wg.Go(func() { _ = f.commit(g) })
 				}
 			}
 			f.mu.Unlock()
@@ -298,7 +299,7 @@ func (f *fakeWorker) work() *fakeWorker {
 	defer f.mu.Unlock()
 	f.auto = true
 	for _, g := range f.held {
-		f.wg.Go(func() { f.commit(g) })
+		f.wg.Go(func() { _ = f.commit(g) })
 	}
 	return f
 }

@@ -345,16 +345,6 @@ func (s *state) outOfService(id string, now time.Time) bool {
 	return h != nil && now.Before(h.until)
 }
 
-// running is the number of the experiment's segments that workers have.
-func (e *exp) running() (n int) {
-	for _, r := range e.active {
-		if g := r.last(); g != nil && g.rec.State == pb.SegmentState_SEGMENT_STATE_ASSIGNED {
-			n++
-		}
-	}
-	return n
-}
-
 // last is the run's latest segment: the only one that may be open.
 func (r *run) last() *segment {
 	if len(r.segs) == 0 {
