@@ -18,7 +18,9 @@ import (
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
 	"google.golang.org/protobuf/proto"
 
@@ -593,6 +595,57 @@ func TestSilentStreamIsGivenUp(t *testing.T) {
 	_, err = w.Flush(t.Context())
 	require.NoError(t, err)
 	w.Close()
+}
+
+// forgetful answers on its first stream for the rows before the last batch, and
+// breaks off without having stored that.
+type forgetful struct {
+	pb.MetricsServiceServer
+	mu      sync.Mutex
+	streams int
+}
+
+func (f *forgetful) ReportMetrics(stream grpc.BidiStreamingServer[pb.ReportMetricsRequest, pb.ReportMetricsResponse]) error {
+	f.mu.Lock()
+	f.streams++
+	first := f.streams == 1
+	f.mu.Unlock()
+	if !first {
+		return f.MetricsServiceServer.ReportMetrics(stream)
+	}
+	for {
+		req, err := stream.Recv()
+		if err != nil {
+			return err
+		}
+		for _, b := range req.Batches {
+			if err := stream.Send(&pb.ReportMetricsResponse{Acks: []*pb.MetricAck{{Run: b.Run, Track: b.Track}}}); err != nil {
+				return err
+			}
+			if b.Last {
+				return status.Error(codes.Unavailable, "gone")
+			}
+		}
+	}
+}
+
+func TestLastBatchIsSentUntilItIsKnown(t *testing.T) {
+	s := newTestServer(t)
+	s.stop()
+	s.wrap = func(svc pb.MetricsServiceServer) pb.MetricsServiceServer {
+		return &forgetful{MetricsServiceServer: svc}
+	}
+	s.start()
+	c := s.client(metricsclient.Config{})
+	// A run of no steps: its last batch ends where everything is durable.
+	w, err := c.Open(run, "", "arm", 1, 0)
+	require.NoError(t, err)
+	_, err = w.Finish(t.Context())
+	require.NoError(t, err)
+	w.Close()
+	require.NoError(t, s.svc.Sealed(t.Context()))
+	_, err = s.svc.ParquetFile(run, "")
+	require.NoError(t, err)
 }
 
 func TestMisuse(t *testing.T) {

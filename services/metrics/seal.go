@@ -128,9 +128,9 @@ func (s *sealer) seal(t *track) error {
 	s.pause.Lock()
 	defer s.pause.Unlock()
 	t.mu.Lock()
-	size, skip := t.size, t.gone || t.sealed
+	size, gone := t.size, t.gone
 	t.mu.Unlock()
-	if skip {
+	if gone {
 		return nil
 	}
 	// The log of a complete track changes no more, so the work needs no lock.
@@ -142,8 +142,8 @@ func (s *sealer) seal(t *track) error {
 	if err != nil {
 		return err
 	}
+	// Whoever looks for the track from now on finds the file.
 	t.mu.Lock()
-	t.sealed = true
 	s.store.drop(t)
 	t.mu.Unlock()
 	s.stats.sealed.Inc()

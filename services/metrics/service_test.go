@@ -476,3 +476,21 @@ func TestDelete(t *testing.T) {
 	durable(t, s, 4, batchOf("a/t/1", 1, 0, 4))
 	require.Equal(t, sent(0, 4), stored(t, s, "a/t/1", ""))
 }
+
+// Who holds a track that was dropped meanwhile must not bring it back to life
+// beside its successor.
+func TestDroppedTrackTakesNothing(t *testing.T) {
+	s := newService(t, Config{})
+	durable(t, s, 10, batchOf(run, 1, 0, 10))
+	old, err := s.store.lookup(trackKey{run, mainTrack})
+	require.NoError(t, err)
+	require.NoError(t, s.Delete("exp"))
+	r, err := s.reportLocked(old, []*pb.MetricBatch{batchOf(run, 1, 10, 10)})
+	require.NoError(t, err)
+	require.Nil(t, r)
+	_, again, err := openTrack(old)
+	require.NoError(t, err)
+	require.True(t, again)
+	durable(t, s, 5, batchOf(run, 1, 0, 5))
+	require.Equal(t, sent(0, 5), stored(t, s, run, ""))
+}

@@ -50,9 +50,9 @@ type track struct {
 	durable int64 // step after the last synced one
 	fences  fences
 	series  map[seriesKey]struct{}
-	// complete: the log ends with the last batch. sealed: the Parquet file has
-	// taken the log's place. gone: deleted, or an empty track that was dropped;
-	// whoever holds the pointer looks the key up again.
+	// complete: the log ends with the last batch. sealed: the track was read from
+	// its Parquet file. gone: deleted, sealed since, or an empty track that was
+	// dropped; whoever holds the pointer looks the key up again.
 	complete, sealed, gone bool
 
 	size  int64 // synced bytes of the log; 0 before there is one
