@@ -175,12 +175,16 @@ func (a *app) signals() (context.Context, func()) {
 			if n > 0 {
 				os.Exit(exitInterrupted)
 			}
+			cancel(errInterrupted)
+			if a.format == "json" { // for machines: no line of another kind
+				a.logger(slog.LevelInfo).Info("stopping")
+				continue
+			}
 			msg := "stopping; once more to stop at once\n"
 			if a.Terminal {
 				msg = "\r" + msg // over the ^C that the terminal has echoed
 			}
 			fmt.Fprint(a.progress, msg)
-			cancel(errInterrupted)
 		}
 	})
 	return ctx, func() {
