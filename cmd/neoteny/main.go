@@ -5,7 +5,7 @@ package main
 import (
 	"os"
 
-	"neoteny/internal/cli"
+	"neoteny/cmd/neoteny/internal/cli"
 	_ "neoteny/pkg/engine/all"
 )
 

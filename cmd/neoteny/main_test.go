@@ -14,7 +14,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"go.uber.org/goleak"
 
-	"neoteny/internal/cli"
+	"neoteny/cmd/neoteny/internal/cli"
 )
 
 func TestMain(m *testing.M) {

@@ -65,9 +65,8 @@ var rules = []rule{{
 	from:   "pkg/experiment",
 	forbid: []string{"google.golang.org/grpc", "go.etcd.io", "github.com/prometheus", "log", "time", "net", "os/exec", "neoteny/services", "neoteny/internal"},
 }, {
-	why:    "internal plumbing does not know the services that use it; internal/cli is cmd/neoteny's inside",
+	why:    "internal plumbing does not know the services that use it",
 	from:   "internal",
-	except: []string{"internal/cli"},
 	forbid: []string{"neoteny/services", "neoteny/cmd"},
 }, {
 	why:    "services are composed by cmd/neoteny alone",

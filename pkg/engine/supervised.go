@@ -36,7 +36,7 @@ type supervised struct {
 
 	second map[int]*secondGradient
 	evals  map[int]*evaluation
-	output func(*graph.Builder, nn.Activations) graph.Node
+	output func(*graph.Builder, nn.Activations) graph.Node // in evaluations; nil without an Evaluator
 
 	scopes []string     // of the methods, prefixes of their variables
 	step   func() error // one step with the Around hooks about it
@@ -147,15 +147,15 @@ func (l *supervised) buildMethods(spec *Spec, key func(string) rng.Key) ([]metho
 	return methods, nil
 }
 
-// forward traces network and mean loss for a batch of n.
-func (l *supervised) forward(b *graph.Builder, n int) (x graph.Node, net nn.Activations, losses graph.Node) {
+// forward traces network and losses for a batch of n; output, if set, changes
+// the network's output before.
+func (l *supervised) forward(b *graph.Builder, n int, output func(*graph.Builder, nn.Activations) graph.Node) (x graph.Node, net nn.Activations, losses graph.Node) {
 	x = b.Input("x", n, l.info.Input.Elems())
 	net = l.network.Forward(b, x)
-	out := net.Output
-	if l.output != nil {
-		out = l.output(b, net)
+	if output != nil {
+		net.Output = output(b, net)
 	}
-	net.Output = out
+	out := net.Output
 	switch {
 	case l.info.Classes == 0:
 		losses = b.SumRows(b.Square(b.Sub(out, b.Input("targets", n, l.info.Outputs))))
@@ -209,7 +209,7 @@ func (l *supervised) traceTraining(rule gradientRule, optimizer optim.Optimizer,
 		_, whole := m.(method.AfterBackward)
 		split = split || whole
 		if h, ok := m.(method.SecondGradient); ok {
-			g := &secondGradient{learner: l, rule: rule, methods: methods}
+			g := &secondGradient{learner: l, rule: rule}
 			if known := l.second[h.GradientBatch()]; known != nil {
 				g = known
 			} else {
@@ -221,7 +221,7 @@ func (l *supervised) traceTraining(rule gradientRule, optimizer optim.Optimizer,
 	}
 	params := l.network.Params()
 	b := graph.NewBuilder()
-	x, net, losses := l.forward(b, l.info.Batch)
+	x, net, losses := l.forward(b, l.info.Batch, nil)
 	gradients := rule.Gradients(b, l.total(b, x, net, losses, methods), l.reads(b))
 	for _, p := range probes {
 		if t, ok := p.(probe.Tracer); ok {
@@ -391,7 +391,7 @@ func (l *supervised) Evaluate(batch *stream.Batch) (*learner.Evaluation, error) 
 	e := l.evals[batch.N]
 	if e == nil {
 		b := graph.NewBuilder()
-		_, net, _ := l.forward(b, batch.N)
+		_, net, _ := l.forward(b, batch.N, l.output)
 		b.Output("output", net.Output)
 		p := b.Compile()
 		e = &evaluation{program: p, in: inputsOf(p), result: learner.Evaluation{
@@ -407,11 +407,11 @@ func (l *supervised) Evaluate(batch *stream.Batch) (*learner.Evaluation, error) 
 	return &e.result, nil
 }
 
-// secondGradient computes whole gradients of another batch.
+// secondGradient computes whole gradients of the prediction loss of another
+// batch, without the methods' terms.
 type secondGradient struct {
 	learner *supervised
 	rule    gradientRule
-	methods []method.Method
 	program *graph.Program
 	in      inputs
 	size    int
@@ -420,7 +420,7 @@ type secondGradient struct {
 
 func (g *secondGradient) trace(n int) {
 	b := graph.NewBuilder()
-	_, _, losses := g.learner.forward(b, n)
+	_, _, losses := g.learner.forward(b, n, nil)
 	for i, d := range g.rule.Gradients(b, b.Mean(losses), g.learner.reads(b)) {
 		b.Output(fmt.Sprintf("gradient/%d", i), d)
 	}

@@ -57,8 +57,8 @@ type SecondGradient interface {
 	UseGradients(g Gradients)
 }
 
-// Gradients computes the training loss's gradient on any batch of the size that
-// was asked for.
+// Gradients computes the gradient of the mean prediction loss, without
+// penalties, on any batch of the size that was asked for.
 type Gradients interface {
 	// On returns one gradient per parameter, valid until the next call.
 	On(b *stream.Batch) ([][]float32, error)

@@ -8,7 +8,7 @@ import (
 	"github.com/google/uuid"
 	"google.golang.org/grpc"
 
-	"neoteny/internal/cli/render"
+	"neoteny/cmd/neoteny/internal/cli/render"
 	"neoteny/internal/rpc"
 	"neoteny/pkg/experiment"
 	pb "neoteny/proto/neoteny/v1"

@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 
-	"neoteny/internal/cli/results"
+	"neoteny/cmd/neoteny/internal/cli/results"
 	"neoteny/internal/rpc"
 	pb "neoteny/proto/neoteny/v1"
 )

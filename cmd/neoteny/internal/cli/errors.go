@@ -13,7 +13,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
-	"neoteny/internal/cli/results"
+	"neoteny/cmd/neoteny/internal/cli/results"
 	"neoteny/internal/rpc"
 )
 

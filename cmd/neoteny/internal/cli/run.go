@@ -14,7 +14,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
-	"neoteny/internal/cli/results"
+	"neoteny/cmd/neoteny/internal/cli/results"
 	"neoteny/internal/datastore"
 	"neoteny/pkg/experiment"
 	pb "neoteny/proto/neoteny/v1"

@@ -19,7 +19,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"sigs.k8s.io/yaml"
 
-	"neoteny/internal/cli/render"
+	"neoteny/cmd/neoteny/internal/cli/render"
 	pb "neoteny/proto/neoteny/v1"
 )
 

@@ -11,8 +11,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"neoteny/internal/cli/progress"
-	"neoteny/internal/cli/results"
+	"neoteny/cmd/neoteny/internal/cli/progress"
+	"neoteny/cmd/neoteny/internal/cli/results"
 	pb "neoteny/proto/neoteny/v1"
 )
 

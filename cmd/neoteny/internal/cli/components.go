@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"neoteny/internal/cli/render"
+	"neoteny/cmd/neoteny/internal/cli/render"
 	"neoteny/pkg/engine/component"
 )
 

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 
-	"neoteny/internal/cli/render"
+	"neoteny/cmd/neoteny/internal/cli/render"
 	"neoteny/internal/datastore"
 	"neoteny/pkg/engine/data"
 )

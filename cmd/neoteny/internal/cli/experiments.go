@@ -9,8 +9,8 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	"neoteny/internal/cli/render"
-	"neoteny/internal/cli/results"
+	"neoteny/cmd/neoteny/internal/cli/render"
+	"neoteny/cmd/neoteny/internal/cli/results"
 	"neoteny/pkg/experiment"
 	pb "neoteny/proto/neoteny/v1"
 )

@@ -14,7 +14,7 @@ import (
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
 
-	"neoteny/internal/cli/render"
+	"neoteny/cmd/neoteny/internal/cli/render"
 )
 
 // State is what is shown of an experiment.
