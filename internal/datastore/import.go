@@ -179,7 +179,7 @@ func (e *writeError) Unwrap() error { return e.err }
 func pack(w io.Writer, r io.Reader, file data.File) error {
 	in := bufio.NewReader(r)
 	magic, err := in.Peek(2)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
 	out := failing{w: w}

@@ -89,7 +89,7 @@ func start(t *testing.T, name string, env []string, argv ...string) *process {
 // kill is SIGKILL: nothing gets to tidy up.
 func (p *process) kill() {
 	_ = p.cmd.Process.Kill()
-	<-p.done
+	_ = <-p.done
 }
 
 // stop is SIGTERM, and returns how the process ended.

@@ -236,10 +236,10 @@ func (l *cbpLayer) replace(step int64) {
 		k = int(want)
 	}
 	k = min(k, len(l.eligible))
-	switch {
-	case k == 0:
+	switch k {
+	case 0:
 		return
-	case k == 1:
+	case 1:
 		l.eligible[0] = slices.MinFunc(l.eligible, l.compare)
 	default:
 		slices.SortFunc(l.eligible, l.compare)
