@@ -287,6 +287,8 @@ func TestNothingIsLostOrDoneTwice(t *testing.T) {
 			c.cluster.Watch(ctx, c.ledger.follow)
 		}()
 		defer func() { cancel(); <-done }()
+		// From the beginning: what it has not seen it cannot judge.
+		c.eventually(func() bool { c.ledger.mu.Lock(); defer c.ledger.mu.Unlock(); return c.ledger.rev > 0 }, "ledger is to follow")
 		c.start()
 		rt.Repeat(c.actions())
 

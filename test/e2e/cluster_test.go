@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/parquet-go/parquet-go"
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	"github.com/stretchr/testify/require"
 )
 
@@ -149,4 +150,41 @@ func TestGrpcurlTellsFieldsOfMistakes(t *testing.T) {
 	for _, service := range []string{"neoteny.v1.ExperimentService", "grpc.health.v1.Health"} {
 		require.Contains(t, out, service)
 	}
+}
+
+// TestLiveView reads /metrics of a run in the middle: what the README promises
+// is there, and Prometheus' linter finds nothing to say.
+func TestLiveView(t *testing.T) {
+	c := newCluster(t)
+	c.ready()
+	c.startWorker()
+	id := c.submit(recipe(t))
+	c.waitSegments(id, 2)
+	var text string
+	until(t, "both arms are in the live view", func() bool {
+		var err error
+		text, err = get("http://" + c.metricsHTTP + "/metrics")
+		require.NoError(t, err)
+		return strings.Contains(text, `arm="backprop"`)
+	})
+	for _, want := range []string{
+		`neoteny_arm_metric{arm="backprop",experiment="` + id + `",layer="",metric="online_accuracy"}`,
+		`neoteny_arm_metric{arm="backprop",experiment="` + id + `",layer="",metric="dormant_units"}`,
+		`neoteny_run_steps_total{arm="backprop",experiment="` + id + `"`,
+	} {
+		require.Contains(t, text, want)
+	}
+	coordinator, err := get("http://" + c.coordinatorHTTP + "/metrics")
+	require.NoError(t, err)
+	for _, page := range []string{text, coordinator} {
+		problems, err := promlint.New(strings.NewReader(page)).Lint()
+		require.NoError(t, err)
+		require.Empty(t, problems)
+	}
+	_, err = c.call("CancelExperiment", map[string]any{"id": id})
+	require.NoError(t, err)
+	until(t, "the experiment is cancelled", func() bool {
+		m, err := c.call("GetExperiment", map[string]any{"id": id})
+		return err == nil && m["experiment"].(map[string]any)["state"] == "EXPERIMENT_STATE_CANCELLED"
+	})
 }

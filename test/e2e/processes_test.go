@@ -89,7 +89,8 @@ func start(t *testing.T, name string, env []string, argv ...string) *process {
 // kill is SIGKILL: nothing gets to tidy up.
 func (p *process) kill() {
 	_ = p.cmd.Process.Kill()
-	_ = <-p.done
+	for range p.done { // closed once it has ended
+	}
 }
 
 // stop is SIGTERM, and returns how the process ended.
