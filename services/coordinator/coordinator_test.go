@@ -123,7 +123,7 @@ func TestFailuresAreTriedElsewhereThenEndTheRun(t *testing.T) {
 	require.NoError(t, w1.fail(g, "disk is full", false))
 	// Not to the same worker again while there are others.
 	w.eventually(func() bool { return len(w2.holding())+len(w3.holding()) == 1 }, "another worker is to get it")
-	require.Empty(t, w1.holding())
+	w1.waitHolding(0)
 	if len(w2.holding()) == 0 {
 		w2, w3 = w3, w2
 	}
@@ -183,7 +183,7 @@ func TestAWorkerThatFailsAgainAndAgainIsLeftOut(t *testing.T) {
 	}
 	// Its first run has failed three times; the rest waits for a better worker.
 	w.eventually(func() bool { return strings.Contains(w.get(id).Message, "out of service") }, "breaker is to trip")
-	require.Empty(t, bad.holding())
+	bad.waitHolding(0)
 	// After a while it is tried again, with one failure left.
 	clock.Add(61)
 	require.NoError(t, bad.fail(bad.waitHolding(1)[0], "still broken", false))

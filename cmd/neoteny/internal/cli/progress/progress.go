@@ -59,6 +59,8 @@ type Reporter struct {
 
 	outMu sync.Mutex
 	bars  *mpb.Progress // while a bar is on the screen
+
+	lineMu sync.Mutex // one line at a time goes to cfg.Out
 }
 
 // New starts a reporter.
@@ -118,6 +120,13 @@ func (r *Reporter) Write(p []byte) (int, error) {
 			return n, nil
 		}
 	}
+	return r.writeLine(p)
+}
+
+// writeLine writes whole lines past the bar.
+func (r *Reporter) writeLine(p []byte) (int, error) {
+	r.lineMu.Lock()
+	defer r.lineMu.Unlock()
 	return r.cfg.Out.Write(p)
 }
 
@@ -225,7 +234,7 @@ func (r *Reporter) writeLines() {
 			return
 		}
 		shown.phase, shown.message, shown.failed, shown.line, shown.at = v.Phase, v.Message, v.RunsFailed, line, now
-		fmt.Fprintln(r.cfg.Out, line)
+		_, _ = r.writeLine([]byte(line + "\n")) // a progress that cannot be shown stops nothing
 	}
 	for {
 		select {
@@ -295,7 +304,7 @@ func (r *Reporter) drawBar() {
 			bar.Abort(true)
 			bars.Wait()
 			if v := r.view(); v.known {
-				fmt.Fprintln(r.cfg.Out, v.line(0, time.Since(r.started)))
+				_, _ = r.writeLine([]byte(v.line(0, time.Since(r.started)) + "\n"))
 			}
 			return
 		}
