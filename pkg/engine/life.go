@@ -70,14 +70,14 @@ type Life struct {
 	step    int64 // steps done
 	entered int   // task that the stream is in, -1 for none
 	batch   *stream.Batch
-	samples map[int]*stream.Batch
+	samples map[int]*sample // by number of examples
 	now     learner.Step
 }
 
 // New builds a life at step 0.
 func New(spec *Spec, env Env) (*Life, error) {
 	seed := uint64(env.Seed)
-	l := &Life{spec: spec, seed: env.Seed, data: env.Data, entered: -1, samples: map[int]*stream.Batch{}}
+	l := &Life{spec: spec, seed: env.Seed, data: env.Data, entered: -1, samples: map[int]*sample{}}
 	var err error
 	l.stream, err = spec.stream.Build(stream.Env{
 		Data: env.Data,
@@ -178,26 +178,27 @@ func (l *Life) one(sink Sink) error {
 	return nil
 }
 
+// sample is what measurements of one number of examples look at.
+type sample struct {
+	batch      *stream.Batch
+	evaluation *learner.Evaluation // nil until a probe of this moment asks
+}
+
 // measure runs the probes that are due to look at the learner at rest, before
-// or after the step that l.step stands at.
+// or after the step that l.step stands at. Probes that ask for the same number
+// of examples share one evaluation.
 func (l *Life) measure(taskStart, taskEnd bool) error {
+	for _, s := range l.samples {
+		s.evaluation = nil
+	}
 	for i := range l.rec.probes {
 		p := &l.rec.probes[i]
 		if !p.due(l.step, taskStart, taskEnd) {
 			continue
 		}
-		var e *learner.Evaluation
-		if n := p.measurer.Samples(); n > 0 {
-			b := l.samples[n]
-			if b == nil {
-				b = stream.NewBatch(l.spec.info, n)
-				l.samples[n] = b
-			}
-			l.stream.Sample(b)
-			var err error
-			if e, err = l.learner.Evaluate(b); err != nil {
-				return err
-			}
+		e, err := l.evaluate(p.measurer.Samples())
+		if err != nil {
+			return err
 		}
 		if err := p.measurer.Measure(e, p.values); err != nil {
 			return fmt.Errorf("%s: %w", l.spec.probes[i].Path, err)
@@ -207,6 +208,27 @@ func (l *Life) measure(taskStart, taskEnd bool) error {
 		}
 	}
 	return nil
+}
+
+// evaluate returns the evaluation of n examples of the current task, nil for
+// none.
+func (l *Life) evaluate(n int) (*learner.Evaluation, error) {
+	if n == 0 {
+		return nil, nil
+	}
+	s := l.samples[n]
+	if s == nil {
+		s = &sample{batch: stream.NewBatch(l.spec.info, n)}
+		l.samples[n] = s
+	}
+	if s.evaluation == nil {
+		l.stream.Sample(s.batch)
+		var err error
+		if s.evaluation, err = l.learner.Evaluate(s.batch); err != nil {
+			return nil, err
+		}
+	}
+	return s.evaluation, nil
 }
 
 // digest hashes the persistent variables: names, types, shapes and bytes, in
