@@ -64,6 +64,8 @@ func (b *Bucket) Put(ctx context.Context, key string, data []byte) (*pb.BlobRef,
 		return nil, err
 	}
 	sum := sha256.Sum256(data)
+	ctx, abort := context.WithCancel(ctx)
+	defer abort()
 	w, err := b.bucket.NewWriter(ctx, key, &gcblob.WriterOptions{
 		ContentType:                 "application/octet-stream",
 		DisableContentTypeDetection: true,
@@ -72,7 +74,8 @@ func (b *Bucket) Put(ctx context.Context, key string, data []byte) (*pb.BlobRef,
 		return nil, b.failed("write", key, err)
 	}
 	if _, err := w.Write(data); err != nil {
-		w.Close() // the write's error says why; a failed writer leaves nothing behind
+		abort()   // else Close would put what was written so far in place
+		w.Close() // the write's error says why
 		return nil, b.failed("write", key, err)
 	}
 	if err := w.Close(); err != nil {
