@@ -41,7 +41,8 @@ func (c *Client) Register(ctx context.Context, w *pb.Worker, ttl time.Duration) 
 		return nil, fmt.Errorf("register worker %s: lease of %s is too short", w.Id, ttl)
 	}
 	key := pfxWorker + w.Id
-	for waited := time.Now(); ; {
+	var taken time.Time // when the id was seen to be; etcd may be away before
+	for {
 		var reg *Registration
 		err := c.retry(ctx, "register worker", func(ctx context.Context) error {
 			sent := time.Now()
@@ -77,7 +78,13 @@ func (c *Client) Register(ctx context.Context, w *pb.Worker, ttl time.Duration) 
 		if err == nil {
 			return reg, nil
 		}
-		if !errors.Is(err, ErrConflict) || time.Since(waited) > 2*ttl {
+		if !errors.Is(err, ErrConflict) {
+			return nil, err
+		}
+		if taken.IsZero() {
+			taken = time.Now()
+		}
+		if time.Since(taken) > 2*ttl {
 			return nil, err
 		}
 		if sleep(ctx, 100*time.Millisecond) != nil {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	clientv3 "go.etcd.io/etcd/client/v3"
 
 	pb "neoteny/proto/neoteny/v1"
 )
@@ -109,6 +110,39 @@ func TestARegistrationIsSeenChangedAndGone(t *testing.T) {
 	require.NoError(t, reg.Close(ctx), "twice is no error")
 	require.NoError(t, <-errs)
 	require.ErrorIs(t, reg.Update(ctx, &pb.Worker{Id: "w"}), ErrConflict)
+}
+
+// countedKV tells before each transaction which one it is.
+type countedKV struct {
+	clientv3.KV
+	n      int
+	before func(n int)
+}
+
+func (k *countedKV) Txn(ctx context.Context) clientv3.Txn {
+	k.n++
+	k.before(k.n)
+	return k.KV.Txn(ctx)
+}
+
+func TestRegisterWaitsForTheIDAlsoAfterAnOutage(t *testing.T) {
+	// A worker that was killed comes back while etcd is away: its old lease is
+	// still there when etcd answers.
+	c := dial(t, t.Cleanup, Options{})
+	old, err := c.Register(t.Context(), &pb.Worker{Id: "w"}, time.Minute)
+	require.NoError(t, err)
+	const ttl = 50 * time.Millisecond
+	c.kv = &countedKV{KV: &lossyKV{KV: c.kv, losses: []loss{requestLost}}, before: func(n int) {
+		switch n {
+		case 1: // the outage lasts longer than an id is waited for
+			<-time.After(2 * ttl)
+		case 3: // the second was refused
+			require.NoError(t, old.Close(t.Context()))
+		}
+	}}
+	reg, err := c.Register(t.Context(), &pb.Worker{Id: "w"}, ttl)
+	require.NoError(t, err)
+	require.NoError(t, reg.Close(t.Context()))
 }
 
 func TestARevokedLeaseIsLost(t *testing.T) {
