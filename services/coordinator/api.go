@@ -58,7 +58,9 @@ func (s *Service) SubmitExperiment(ctx context.Context, req *pb.SubmitExperiment
 	}
 	if !existed {
 		s.mu.Lock()
-		s.plans[rec.Id] = plan // spares expanding it twice
+		if s.state.experiments[rec.Id] == nil || s.unplanned(rec.Id) {
+			s.plans[rec.Id] = plan // spares expanding it twice
+		}
 		s.mu.Unlock()
 		s.log.Info("experiment accepted", "experiment", rec.Id, "runs", plan.Runs)
 	}

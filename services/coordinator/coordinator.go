@@ -190,8 +190,13 @@ func (s *Service) apply(rev int64, changes []cluster.Change) {
 	s.mu.Lock()
 	n := s.state.apply(rev, changes, s.cfg.Now(), s.cfg.WorkerFailures, s.cfg.WorkerPause)
 	for _, c := range changes {
-		if c.Kind == cluster.KindExperiment && c.Deleted {
+		if c.Kind != cluster.KindExperiment {
+			continue
+		}
+		if c.Deleted {
 			delete(s.specs, c.Experiment)
+		}
+		if !s.unplanned(c.Experiment) {
 			delete(s.plans, c.Experiment)
 		}
 	}
@@ -203,6 +208,13 @@ func (s *Service) apply(rev int64, changes []cluster.Change) {
 	}
 	s.metrics.Failed(n.failures)
 	s.kick()
+}
+
+// unplanned tells whether a submission is still to be expanded, as far as the
+// mirror shows. The mutex is held.
+func (s *Service) unplanned(id string) bool {
+	e := s.state.experiments[id]
+	return e != nil && e.rec != nil && !e.rec.Expanded && e.rec.State == 0
 }
 
 // kick makes the loop look again.

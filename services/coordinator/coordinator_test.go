@@ -404,6 +404,53 @@ func TestConfirmationFollowsTuning(t *testing.T) {
 	require.Equal(t, []string{id + "/" + best["a"] + "/5", id + "/" + best["a"] + "/6", id + "/" + best["b"] + "/5", id + "/" + best["b"] + "/6"}, confirmed)
 }
 
+func TestAnExperimentEndsWhereNothingCanBeSelected(t *testing.T) {
+	w := setup(t)
+	tuning := shape{Tasks: 1, Steps: perTask, Segment: 1, Arms: map[string]int{"a": 2}, Seeds: []uint32{0}, Confirm: []uint32{5}}
+	f := w.join("w1", 2)
+
+	// A tuning run's table is damaged before it is read: it never will be.
+	id := w.submit("damaged", tuning)
+	held := f.waitHolding(2)
+	require.NoError(t, f.commit(held[0]))
+	w.eventually(func() bool { return len(w.runs(id, pb.RunState_RUN_STATE_DONE)) == 1 }, "one run is done")
+	require.NoError(t, w.blob.Delete(w.ctx, cluster.BlobPrefix(id)+"/runs"))
+	require.NoError(t, f.commit(held[1]))
+	v := w.waitState(id, expFailed)
+	require.Contains(t, v.Message, "no such object")
+	require.NotNil(t, v.EndedAt)
+
+	// No trial is any good.
+	id = w.submit("hopeless", tuning)
+	held = f.waitHolding(2)
+	w.model.failing.Store(true)
+	for _, g := range held {
+		require.NoError(t, f.commit(g))
+	}
+	v = w.waitState(id, expFailed)
+	require.Contains(t, v.Message, "nothing to choose from")
+	require.NotNil(t, v.EndedAt)
+}
+
+func TestPlansAreNotKeptOnceTheyAreOfNoUse(t *testing.T) {
+	w := newWorld(t)
+	t.Cleanup(w.end)
+	svc, err := New(Deps{Cluster: w.cluster, Blob: w.blob, Model: w.model}, w.cfg)
+	require.NoError(t, err)
+	rev := int64(0)
+	show := func(rec *pb.ExperimentRecord) {
+		rev++
+		svc.apply(rev, []cluster.Change{{Kind: cluster.KindExperiment, Experiment: "e", Msg: rec}})
+	}
+	for _, ended := range []*pb.ExperimentRecord{{Expanded: true}, {State: expCancelled}} {
+		svc.plans["e"] = &Plan{}
+		show(&pb.ExperimentRecord{})
+		require.Contains(t, svc.plans, "e")
+		show(ended)
+		require.Empty(t, svc.plans)
+	}
+}
+
 func TestOldCheckpointsGo(t *testing.T) {
 	w := setup(t)
 	id := w.submit("prune", shape{Tasks: 8, Steps: perTask, Segment: 1, Arms: map[string]int{"a": 1}, Seeds: []uint32{0}})

@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"neoteny/internal/blob"
 	"neoteny/internal/cluster"
@@ -208,16 +209,17 @@ func (s *Service) selectTrials(e *exp) action {
 		tables := make([]report.RunTable, len(runs))
 		for i, r := range runs {
 			t, err := s.getTable(ctx, r.Table)
-			if err != nil {
+			switch {
+			case lost(err):
+				return s.giveUp(ctx, rec, mod, fmt.Sprintf("no trial can be selected: task table of %s: %v", r.Id, err))
+			case err != nil:
 				return 0, fmt.Errorf("task table of %s: %w", r.Id, err)
 			}
 			tables[i] = report.RunTable{Arm: r.Arm, Trial: r.Trial, Seed: r.Seed, Table: t}
 		}
 		selected, err := s.model.Select(rec.Spec, tables)
 		if err != nil {
-			rec.State = pb.ExperimentState_EXPERIMENT_STATE_FAILED
-			rec.Message = "no trial can be selected: " + err.Error()
-			return s.cluster.UpdateExperiment(ctx, rec, mod)
+			return s.giveUp(ctx, rec, mod, "no trial can be selected: "+err.Error())
 		}
 		rec.SelectionDone, rec.Selected = true, selected
 		rev, err := s.cluster.UpdateExperiment(ctx, rec, mod)
@@ -226,4 +228,11 @@ func (s *Service) selectTrials(e *exp) action {
 		}
 		return rev, err
 	}}
+}
+
+// giveUp ends an experiment that cannot go on. rec is the action's own.
+func (s *Service) giveUp(ctx context.Context, rec *pb.ExperimentRecord, mod int64, why string) (int64, error) {
+	rec.State, rec.Message = pb.ExperimentState_EXPERIMENT_STATE_FAILED, why
+	rec.EndedAt = timestamppb.New(s.cfg.Now())
+	return s.cluster.UpdateExperiment(ctx, rec, mod)
 }

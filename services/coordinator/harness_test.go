@@ -204,7 +204,10 @@ func (*fakeModel) RunKey(canonical []byte, seed uint32) (string, error) {
 }
 
 // Select takes each arm's trial with the largest value.
-func (*fakeModel) Select(_ *pb.ExperimentSpec, runs []report.RunTable) (map[string]string, error) {
+func (m *fakeModel) Select(_ *pb.ExperimentSpec, runs []report.RunTable) (map[string]string, error) {
+	if m.failing.Load() {
+		return nil, errors.New("nothing to choose from")
+	}
 	best := map[string]report.RunTable{}
 	for _, r := range runs {
 		if b, ok := best[r.Arm]; !ok || r.Table.Rows[0].Values[0] > b.Table.Rows[0].Values[0] || r.Table.Rows[0].Values[0] == b.Table.Rows[0].Values[0] && r.Trial < b.Trial {

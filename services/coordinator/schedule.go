@@ -126,10 +126,7 @@ func (s *Service) expand(e *exp) action {
 			}
 			if plan, err = s.model.Plan(rec.Spec); err != nil {
 				// It was valid when it was submitted, to another version.
-				rec.State = pb.ExperimentState_EXPERIMENT_STATE_FAILED
-				rec.Message = "this version of the coordinator cannot expand it: " + err.Error()
-				rec.EndedAt = timestamppb.New(s.cfg.Now())
-				return s.cluster.UpdateExperiment(ctx, rec, mod)
+				return s.giveUp(ctx, rec, mod, "this version of the coordinator cannot expand it: "+err.Error())
 			}
 		}
 		if _, err := s.cluster.AddTrials(ctx, rec.Id, mod, plan.Trials); err != nil {
