@@ -597,6 +597,43 @@ func TestSilentStreamIsGivenUp(t *testing.T) {
 	w.Close()
 }
 
+// deaf takes nothing of its first stream, so that sending blocks.
+type deaf struct {
+	pb.MetricsServiceServer
+	mu      sync.Mutex
+	streams int
+}
+
+func (d *deaf) ReportMetrics(stream grpc.BidiStreamingServer[pb.ReportMetricsRequest, pb.ReportMetricsResponse]) error {
+	d.mu.Lock()
+	d.streams++
+	first := d.streams == 1
+	d.mu.Unlock()
+	if !first {
+		return d.MetricsServiceServer.ReportMetrics(stream)
+	}
+	<-stream.Context().Done()
+	return stream.Context().Err()
+}
+
+func TestStreamThatTakesNothingIsGivenUp(t *testing.T) {
+	s := newTestServer(t)
+	s.stop()
+	s.wrap = func(svc pb.MetricsServiceServer) pb.MetricsServiceServer { return &deaf{MetricsServiceServer: svc} }
+	s.start()
+	c := s.client(metricsclient.Config{AckTimeout: 300 * time.Millisecond})
+	w, err := c.Open(run, "", "arm", 1, 0)
+	require.NoError(t, err)
+	const steps = 1_000_000 // several requests, of which gRPC takes one
+	require.NoError(t, w.Append(t.Context(), rowsOf(0, steps)))
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	m, err := w.Flush(ctx)
+	require.NoError(t, err)
+	require.EqualValues(t, steps, m.Steps)
+	w.Close()
+}
+
 // forgetful answers on its first stream for the rows before the last batch, and
 // breaks off without having stored that.
 type forgetful struct {

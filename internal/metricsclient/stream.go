@@ -208,14 +208,21 @@ func (c *Client) runSession() (acked bool, err error) {
 			return acked, err
 		}
 		if req != nil {
-			if err := stream.Send(req); err != nil {
-				if errors.Is(err, io.EOF) { // the reason is what Recv says
-					<-received
-					err = context.Cause(ctx)
-				}
-				return acked, err
+			// Sending waits while the service takes nothing, so silence must end
+			// that too.
+			deaf := time.AfterFunc(c.cfg.AckTimeout, func() { cancel(errSilent) })
+			err := stream.Send(req)
+			deaf.Stop()
+			switch {
+			case err == nil:
+				continue
+			case errors.Is(err, io.EOF): // the reason is what Recv says
+				<-received
+				err = context.Cause(ctx)
+			case ctx.Err() != nil:
+				err = context.Cause(ctx)
 			}
-			continue
+			return acked, err
 		}
 		c.mu.Lock()
 		until := c.nextLate()
