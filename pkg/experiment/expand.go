@@ -171,6 +171,8 @@ func (e *expansion) seedList(s *pb.Seeds, at string, first uint32) []uint32 {
 			e.fail(at, "first goes with count, not with list")
 		}
 		return slices.Clone(s.GetList())
+	case s.GetCount() > MaxRuns:
+		// The rules have refused it; here it must not be made room for.
 	case s.GetCount() <= 0:
 		e.fail(at, "no seeds: give count (at least 1) or list")
 	case uint64(first)+uint64(s.GetCount())-1 > math.MaxUint32:

@@ -3,6 +3,7 @@ package experiment
 import (
 	"fmt"
 	"math"
+	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -183,4 +184,21 @@ func TestValidateHostileSpecs(t *testing.T) {
 	spec = parse(t, nil)
 	spec.Sweep = &pb.Sweep{Grid: grid}
 	require.ErrorContains(t, Validate(spec), "sweep: more than 10^19 runs")
+}
+
+// TestRefusedSeedsTakeNoMemory: 2·10⁹ seeds are 8 GB.
+func TestRefusedSeedsTakeNoMemory(t *testing.T) {
+	many := &pb.Seeds{Count: 2_000_000_000}
+	for name, spec := range map[string]*pb.ExperimentSpec{
+		"seeds":                {Name: "x", Seeds: many},
+		"select.seeds":         {Name: "x", Select: &pb.Select{Metric: "loss", Mode: "min", Seeds: many}},
+		"select.confirm_seeds": {Name: "x", Select: &pb.Select{Metric: "loss", Mode: "min", ConfirmSeeds: many}},
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		err := Validate(spec)
+		runtime.ReadMemStats(&after)
+		require.ErrorContains(t, err, name+".count: must be", name)
+		require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(1<<28), name)
+	}
 }
