@@ -301,3 +301,18 @@ func TestSchedules(t *testing.T) {
 	require.Equal(t, r.rows["after"][0].bits, r.rows["weight_magnitude"][1].bits, "nothing happens between tasks")
 	require.Equal(t, r.rows["after"][1].bits, r.rows["now_and_then"][3].bits)
 }
+
+// TestTooLargeAnEvaluation: what does not fit into a tensor is the run's error,
+// not the end of the process.
+func TestTooLargeAnEvaluation(t *testing.T) {
+	spec := resolve(t, engine.RawSpec{
+		Stream: object{"kind": "bit-flip-regression", "tasks": 1.0, "examples_per_task": 2.0},
+		Learner: object{
+			"network":   object{"kind": "mlp", "hidden": []any{20000.0}},
+			"optimizer": object{"kind": "sgd"},
+		},
+		Probes: []map[string]any{{"kind": "dead-units", "samples": 65536.0}},
+	})
+	err := newLife(t, spec, 0).Advance(context.Background(), spec.Steps(), newRecord())
+	require.ErrorContains(t, err, "elements")
+}

@@ -387,7 +387,8 @@ type evaluation struct {
 }
 
 // Evaluate implements [learner.Learner].
-func (l *supervised) Evaluate(batch *stream.Batch) (*learner.Evaluation, error) {
+func (l *supervised) Evaluate(batch *stream.Batch) (result *learner.Evaluation, err error) {
+	defer graph.Catch(&err) // a probe may ask for more examples than fit into a tensor
 	e := l.evals[batch.N]
 	if e == nil {
 		b := graph.NewBuilder()
