@@ -218,6 +218,7 @@ func (c *Client) finish(ctx context.Context, what string, ref *pb.SegmentRef, at
 		rest := &pb.Segment{
 			Ref:      &pb.SegmentRef{Run: ref.Run, Track: track(ref), FirstStep: r.EndStep, EndStep: ref.EndStep},
 			State:    pb.SegmentState_SEGMENT_STATE_PENDING,
+			Attempt:  cur.Attempt, // attempts rise over the whole track: they fence its metrics too
 			Start:    r.Checkpoint,
 			QueuedAt: now,
 		}

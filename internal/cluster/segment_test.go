@@ -205,7 +205,7 @@ func TestSegmentProtocolFollowsItsModel(t *testing.T) {
 					if err == nil {
 						m.state, m.resultAt, m.assigned = doneState, end, false
 						if end < m.end {
-							p.model[end] = &modelSegment{end: m.end, state: pendingState, failures: map[int64]bool{}}
+							p.model[end] = &modelSegment{end: m.end, attempt: m.attempt, state: pendingState, failures: map[int64]bool{}}
 						}
 					}
 				}

@@ -370,8 +370,16 @@ func (l *supervised) firstNonFinite() string {
 	return "output"
 }
 
-// EndTask implements [learner.Learner].
+// EndTask implements [learner.Learner]. It is also where weights that the last
+// update left not finite are found: no later loss would tell.
 func (l *supervised) EndTask(s *learner.Step) error {
+	for _, p := range l.network.Params() {
+		for _, v := range p.Var.F32 {
+			if v-v != 0 {
+				return fmt.Errorf("step %d (task %d): the %s of layer %s is not finite; a smaller step size may help", s.Index, s.Task, p.Role, p.Layer)
+			}
+		}
+	}
 	for _, h := range l.boundaries {
 		if err := h.TaskBoundary(s); err != nil {
 			return err

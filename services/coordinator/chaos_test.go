@@ -21,7 +21,8 @@ import (
 type ledger struct {
 	mu       sync.Mutex
 	last     map[string]*pb.Segment
-	commits  map[string]bool // by segment
+	commits  map[string]bool  // by segment
+	attempts map[string]int64 // the last, by run
 	wrong    []string
 	rev      int64
 	segments int
@@ -57,13 +58,17 @@ func (l *ledger) follow(rev int64, changes []cluster.Change) {
 			}
 			g := c.Msg.(*pb.Segment)
 			want := l.last[key].GetAttempt()
+			if c.Rev.Create == c.Rev.Mod {
+				want = l.attempts[c.Run] // a run's next segment goes on counting
+			}
 			if g.State == pb.SegmentState_SEGMENT_STATE_ASSIGNED {
 				want++
 			}
 			if g.Attempt != want {
-				l.wrong = append(l.wrong, fmt.Sprintf("%s: attempt %d (%s) after %d", key, g.Attempt, g.State, l.last[key].GetAttempt()))
+				l.wrong = append(l.wrong, fmt.Sprintf("%s: attempt %d (%s), not %d", key, g.Attempt, g.State, want))
 			}
 			l.last[key] = g
+			l.attempts[c.Run] = g.Attempt
 			if g.State == pb.SegmentState_SEGMENT_STATE_DONE {
 				if l.commits[key] {
 					l.wrong = append(l.wrong, key+" is committed twice")
@@ -279,7 +284,7 @@ func TestNothingIsLostOrDoneTwice(t *testing.T) {
 		c := &chaos{world: newWorld(rt), rt: rt, shapes: map[string]shape{}, cancel: map[string]bool{}, poisoned: map[string]bool{}, failures: map[string]int{}}
 		c.cfg.WorkerFailures = 1000
 		defer c.end()
-		c.ledger = &ledger{last: map[string]*pb.Segment{}, commits: map[string]bool{}}
+		c.ledger = &ledger{last: map[string]*pb.Segment{}, commits: map[string]bool{}, attempts: map[string]int64{}}
 		ctx, cancel := context.WithCancel(c.ctx)
 		done := make(chan struct{})
 		go func() {

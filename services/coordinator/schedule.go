@@ -243,6 +243,7 @@ func (s *Service) continueRun(r *run, g *segment) action {
 	next := &pb.Segment{
 		Ref:      &pb.SegmentRef{Run: r.id, Track: cluster.MainTrack, FirstStep: first, EndStep: min((first/length+1)*length, r.rec.Steps)},
 		State:    pb.SegmentState_SEGMENT_STATE_PENDING,
+		Attempt:  prev.Attempt, // attempts rise over the whole track: they fence its metrics too
 		Start:    prev.Result.GetCheckpoint(),
 		QueuedAt: timestamppb.New(s.cfg.Now()),
 	}

@@ -49,7 +49,8 @@ func (u *Update) State(name string, reset float32) *graph.Var {
 // Correction returns 1 − decay^t after t steps since the start, or since the
 // weight was reinitialised, which bias corrections divide by. It is one number
 // for the whole parameter unless a method reinitialises single weights. The
-// recursion c ← decay·c + (1 − decay) is exact where 1 − decay^t would cancel.
+// recursion c ← decay·c + (1 − decay) does not cancel in the first steps, as
+// 1 − decay^t would.
 func (u *Update) Correction(name string, decay float64) graph.Node {
 	full := u.scope + "/" + name + "/" + u.Param.Var.Name
 	v := u.store.Lookup(full)
