@@ -50,10 +50,8 @@ func (c labelPermutedConfig) Info() (stream.Info, error) {
 // with order continuing the images come in one sequence that knows nothing of
 // tasks.
 type labelPermuted struct {
+	gallery
 	cfg    labelPermutedConfig
-	images *images
-	chosen []int32
-	order  presentation
 	key    rng.Key
 	labels []int32 // by class
 }
@@ -67,7 +65,9 @@ func newLabelPermuted(c labelPermutedConfig, env stream.Env) (stream.Stream, err
 	if err != nil {
 		return nil, err
 	}
-	s := &labelPermuted{cfg: c, images: m, key: env.Key("permutation"), labels: make([]int32, info.Classes)}
+	s := &labelPermuted{cfg: c, key: env.Key("permutation"), labels: make([]int32, info.Classes)}
+	s.images = m
+	s.label = func(_, image int32) int32 { return s.labels[m.split.Y[image]] }
 	if s.chosen, err = chooseSubset(m, c.Dataset, c.Subset, env); err != nil {
 		return nil, err
 	}
@@ -86,24 +86,4 @@ func (s *labelPermuted) Enter(task int) error {
 	}
 	s.key.Perm(s.labels, uint64(task))
 	return nil
-}
-
-// Batch implements [stream.Stream].
-func (s *labelPermuted) Batch(step int64, b *stream.Batch) {
-	for i := range b.N {
-		s.example(s.order.train(step*int64(b.N)+int64(i)), i, b)
-	}
-}
-
-// Sample implements [stream.Stream].
-func (s *labelPermuted) Sample(b *stream.Batch) {
-	for i := range b.N {
-		s.example(s.order.sample(i), i, b)
-	}
-}
-
-func (s *labelPermuted) example(item int32, i int, b *stream.Batch) {
-	image, n := s.chosen[item], s.images.pixels
-	s.images.input(b.X[i*n:(i+1)*n], image)
-	b.Labels[i] = s.labels[s.images.split.Y[image]]
 }

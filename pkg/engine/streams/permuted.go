@@ -71,11 +71,9 @@ func (c permutedConfig) Info() (stream.Info, error) {
 // distribution; its first task is permuted as well. It repeats a task's second
 // pass in the order of the first; here every pass has a new order.
 type permuted struct {
-	cfg    permutedConfig
-	images *images
-	chosen []int32
-	order  presentation
-	key    rng.Key
+	gallery
+	cfg permutedConfig
+	key rng.Key
 }
 
 func newPermuted(c permutedConfig, env stream.Env) (stream.Stream, error) {
@@ -83,7 +81,9 @@ func newPermuted(c permutedConfig, env stream.Env) (stream.Stream, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &permuted{cfg: c, images: m, key: env.Key("permutation")}
+	s := &permuted{cfg: c, key: env.Key("permutation")}
+	s.images = m
+	s.label = func(_, image int32) int32 { return int32(m.split.Y[image]) }
 	if s.chosen, err = chooseSubset(m, c.Dataset, c.Subset, env); err != nil {
 		return nil, err
 	}
@@ -110,24 +110,4 @@ func (s *permuted) Enter(task int) error {
 	}
 	s.key.Perm(s.images.to, uint64(task))
 	return nil
-}
-
-// Batch implements [stream.Stream].
-func (s *permuted) Batch(step int64, b *stream.Batch) {
-	for i := range b.N {
-		s.example(s.order.train(step*int64(b.N)+int64(i)), i, b)
-	}
-}
-
-// Sample implements [stream.Stream].
-func (s *permuted) Sample(b *stream.Batch) {
-	for i := range b.N {
-		s.example(s.order.sample(i), i, b)
-	}
-}
-
-func (s *permuted) example(item int32, i int, b *stream.Batch) {
-	image, n := s.chosen[item], s.images.pixels
-	s.images.input(b.X[i*n:(i+1)*n], image)
-	b.Labels[i] = int32(s.images.split.Y[image])
 }

@@ -67,9 +67,7 @@ func (c randomLabelConfig) Info() (stream.Info, error) {
 // randomLabel gives each of its images, in each task, a label that is
 // independent and uniform over the classes.
 type randomLabel struct {
-	images  *images
-	chosen  []int32
-	order   presentation
+	gallery
 	key     rng.Key
 	classes int
 	labels  []int32 // by item, parallel to chosen
@@ -87,11 +85,13 @@ func newRandomLabel(c randomLabelConfig, env stream.Env) (stream.Stream, error) 
 	if m.split.N < c.Examples {
 		return nil, component.Fieldf("examples", "%s has %d training images, %d are asked for", c.Dataset, m.split.N, c.Examples)
 	}
-	return &randomLabel{
+	s := &randomLabel{key: env.Key("labels"), classes: info.Classes, labels: make([]int32, c.Examples)}
+	s.gallery = gallery{
 		images: m, chosen: choose(m.split.N, c.Examples, env.Key("subset")),
 		order: newPresentation(env.Key("order"), c.Examples, int64(c.Examples)*int64(c.Epochs), false),
-		key:   env.Key("labels"), classes: info.Classes, labels: make([]int32, c.Examples),
-	}, nil
+		label: func(item, _ int32) int32 { return s.labels[item] },
+	}
+	return s, nil
 }
 
 // Enter implements [stream.Stream].
@@ -101,24 +101,4 @@ func (s *randomLabel) Enter(task int) error {
 		s.labels[i] = int32(s.key.Intn(s.classes, uint64(task), uint64(i)))
 	}
 	return nil
-}
-
-// Batch implements [stream.Stream].
-func (s *randomLabel) Batch(step int64, b *stream.Batch) {
-	for i := range b.N {
-		s.example(s.order.train(step*int64(b.N)+int64(i)), i, b)
-	}
-}
-
-// Sample implements [stream.Stream].
-func (s *randomLabel) Sample(b *stream.Batch) {
-	for i := range b.N {
-		s.example(s.order.sample(i), i, b)
-	}
-}
-
-func (s *randomLabel) example(item int32, i int, b *stream.Batch) {
-	n := s.images.pixels
-	s.images.input(b.X[i*n:(i+1)*n], s.chosen[item])
-	b.Labels[i] = s.labels[item]
 }

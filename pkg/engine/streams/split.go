@@ -70,9 +70,7 @@ func (c splitConfig) Info() (stream.Info, error) {
 // single head a label is the class (class-incremental learning); with the
 // shared head it is the class's place in its group (domain-incremental).
 type split struct {
-	cfg    splitConfig
-	images *images
-	order  presentation
+	gallery
 	groups [][]int32 // images of each group, examples_per_class of each class in turn
 	labels [][]int32 // by group and class's place in it
 	group  int
@@ -98,7 +96,9 @@ func newSplit(c splitConfig, env stream.Env) (stream.Stream, error) {
 	if c.ClassOrder == "seeded" {
 		env.Key("classes").Perm(classes, 0)
 	}
-	s := &split{cfg: c, images: m}
+	s := &split{}
+	s.images = m
+	s.label = func(item, _ int32) int32 { return s.labels[s.group][int(item)/c.ExamplesPerClass] }
 	subset := env.Key("subset")
 	drawn := make([]int32, 0, m.split.N)
 	for first := 0; first < meta.Classes; first += c.ClassesPerTask {
@@ -130,25 +130,6 @@ func newSplit(c splitConfig, env stream.Env) (stream.Stream, error) {
 func (s *split) Enter(task int) error {
 	s.order.enter(task)
 	s.group = task % len(s.groups)
+	s.chosen = s.groups[s.group]
 	return nil
-}
-
-// Batch implements [stream.Stream].
-func (s *split) Batch(step int64, b *stream.Batch) {
-	for i := range b.N {
-		s.example(s.order.train(step*int64(b.N)+int64(i)), i, b)
-	}
-}
-
-// Sample implements [stream.Stream].
-func (s *split) Sample(b *stream.Batch) {
-	for i := range b.N {
-		s.example(s.order.sample(i), i, b)
-	}
-}
-
-func (s *split) example(item int32, i int, b *stream.Batch) {
-	n := s.images.pixels
-	s.images.input(b.X[i*n:(i+1)*n], s.groups[s.group][item])
-	b.Labels[i] = s.labels[s.group][int(item)/s.cfg.ExamplesPerClass]
 }

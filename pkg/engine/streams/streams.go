@@ -1,7 +1,7 @@
 // Package streams has the task sequences that come with neoteny, one file each.
 //
 // The streams over images share what is in this file: how pixels become inputs,
-// and in which order a training split is presented.
+// in which order a training split is presented, and how batches are filled.
 package streams
 
 import (
@@ -128,6 +128,38 @@ func (m *images) input(dst []float32, image int32) {
 	for i, p := range row {
 		dst[to[i]] = values[p]
 	}
+}
+
+// gallery is the part that streams over images share: it shows the chosen
+// images in the order of their presentation, each under the label that the
+// stream gives it.
+type gallery struct {
+	images *images
+	chosen []int32 // the images of the task
+	order  presentation
+	// label names the image that is item number item of those chosen.
+	label func(item, image int32) int32
+}
+
+// Batch implements [stream.Stream].
+func (g *gallery) Batch(step int64, b *stream.Batch) {
+	for i := range b.N {
+		g.show(g.order.train(step*int64(b.N)+int64(i)), i, b)
+	}
+}
+
+// Sample implements [stream.Stream].
+func (g *gallery) Sample(b *stream.Batch) {
+	for i := range b.N {
+		g.show(g.order.sample(i), i, b)
+	}
+}
+
+// show writes example i of a batch.
+func (g *gallery) show(item int32, i int, b *stream.Batch) {
+	image, n := g.chosen[item], g.images.pixels
+	g.images.input(b.X[i*n:(i+1)*n], image)
+	b.Labels[i] = g.label(item, image)
 }
 
 // choose returns count different numbers below n: all of them in order for
