@@ -36,7 +36,16 @@ type op interface {
 	// grad returns the gradient contribution to each input, given the node's
 	// own value and the gradient dy of the node. The zero Node stands for none.
 	grad(b *Builder, y, dy Node, in []Node) []Node
+	// emit returns the instruction that computes the node's value at its place
+	// in a program; it is not called for ops that need none (reads, reshapes)
+	// and for element-wise ones, which run together.
+	emit(s *site) func(step uint64)
 }
+
+// noInstruction is embedded by operations that the compiler handles itself.
+type noInstruction struct{}
+
+func (noInstruction) emit(*site) func(uint64) { panic(errorf("no instruction")) }
 
 type node struct {
 	op    op
@@ -84,7 +93,10 @@ func (b *Builder) add(o op, shape tensor.Shape, in ...Node) Node {
 	return Node{b, len(b.nodes) - 1}
 }
 
-type inputOp struct{ key string }
+type inputOp struct {
+	noInstruction
+	key string
+}
 
 func (o inputOp) name() string                              { return "input " + o.key }
 func (inputOp) grad(*Builder, Node, Node, []Node) []Node    { return nil }
@@ -95,9 +107,15 @@ func (readOp) grad(*Builder, Node, Node, []Node) []Node     { return nil }
 func (stopOp) name() string                                 { return "stop-gradient" }
 func (stopOp) grad(_ *Builder, _, _ Node, in []Node) []Node { return make([]Node, len(in)) }
 
-type constOp struct{ value float32 }
-type readOp struct{ v *Var }
-type stopOp struct{}
+type constOp struct {
+	noInstruction
+	value float32
+}
+type readOp struct {
+	noInstruction
+	v *Var
+}
+type stopOp struct{ noInstruction }
 
 // Input declares a float32 input; the caller fills [Program.Input] before a run.
 func (b *Builder) Input(name string, shape ...int) Node {
@@ -113,14 +131,14 @@ func (b *Builder) input(name string, shape tensor.Shape, label bool) Node {
 	if _, dup := b.inputs[name]; dup {
 		panic(errorf("input %q declared twice", name))
 	}
-	n := b.add(inputOp{name}, shape)
+	n := b.add(inputOp{key: name}, shape)
 	b.nodes[n.id].label = label
 	b.inputs[name] = n.id
 	return n
 }
 
 // Const returns a scalar constant; arithmetic broadcasts it.
-func (b *Builder) Const(x float32) Node { return b.add(constOp{x}, nil) }
+func (b *Builder) Const(x float32) Node { return b.add(constOp{value: x}, nil) }
 
 // Read returns the value of a float32 variable as it was when the run began.
 func (b *Builder) Read(v *Var) Node {
@@ -130,7 +148,7 @@ func (b *Builder) Read(v *Var) Node {
 	if id, ok := b.reads[v]; ok {
 		return Node{b, id}
 	}
-	n := b.add(readOp{v}, v.Shape)
+	n := b.add(readOp{v: v}, v.Shape)
 	b.reads[v] = n.id
 	return n
 }

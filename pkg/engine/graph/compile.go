@@ -247,13 +247,24 @@ func (c *compiler) emit() {
 		if it.n > 0 {
 			c.p.code = append(c.p.code, c.emitRun(it))
 		} else {
-			c.p.code = append(c.p.code, c.emitOp(it.nodes[0]))
+			c.p.code = append(c.p.code, c.b.nodes[it.nodes[0]].op.emit(c.site(it.nodes[0])))
 		}
 	}
 	for _, a := range c.late {
 		dst, src := a.v.F32, c.values[a.id]
 		c.p.code = append(c.p.code, func(uint64) { copy(dst, src) })
 	}
+}
+
+func (c *compiler) site(id int) *site {
+	nd := c.b.nodes[id]
+	s := &site{shape: nd.shape, y: c.values[id]}
+	for _, in := range nd.in {
+		s.in = append(s.in, c.b.nodes[in].shape)
+		s.x = append(s.x, c.values[in])
+		s.labels = append(s.labels, c.labels[in])
+	}
+	return s
 }
 
 // emitRun makes the instruction of an element-wise run.

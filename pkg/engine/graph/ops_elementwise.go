@@ -7,7 +7,10 @@ import (
 	"neoteny/pkg/engine/tensor"
 )
 
-type unaryOp struct{ f kernel.UnaryOp }
+type unaryOp struct {
+	noInstruction
+	f kernel.UnaryOp
+}
 
 func (o unaryOp) name() string { return o.f.String() }
 
@@ -48,7 +51,7 @@ func (o unaryOp) grad(b *Builder, y, dy Node, in []Node) []Node {
 	return []Node{g}
 }
 
-func (b *Builder) unary(f kernel.UnaryOp, x Node) Node { return b.add(unaryOp{f}, x.Shape(), x) }
+func (b *Builder) unary(f kernel.UnaryOp, x Node) Node { return b.add(unaryOp{f: f}, x.Shape(), x) }
 
 // Neg returns −x.
 func (b *Builder) Neg(x Node) Node { return b.unary(kernel.Neg, x) }
@@ -97,7 +100,10 @@ func (b *Builder) LeakyReLU(x Node, slope float32) Node {
 	return b.Max(x, b.Mul(b.Const(slope), x))
 }
 
-type binaryOp struct{ f kernel.BinaryOp }
+type binaryOp struct {
+	noInstruction
+	f kernel.BinaryOp
+}
 
 func (o binaryOp) name() string { return o.f.String() }
 
@@ -139,7 +145,7 @@ func (b *Builder) binary(f kernel.BinaryOp, x, z Node) Node {
 		}
 		return b.BroadcastTo(n, shape)
 	}
-	return b.add(binaryOp{f}, shape, spread(x), spread(z))
+	return b.add(binaryOp{f: f}, shape, spread(x), spread(z))
 }
 
 // Add returns x + z, broadcasting as NumPy does.

@@ -1,6 +1,7 @@
 package graph
 
 import (
+	"neoteny/pkg/engine/kernel"
 	"neoteny/pkg/engine/rng"
 	"neoteny/pkg/engine/tensor"
 )
@@ -126,4 +127,69 @@ func (normalOp) grad(*Builder, Node, Node, []Node) []Node { return nil }
 // that [Program.Run] is given; it has no gradient.
 func (b *Builder) Normal(key rng.Key, shape ...int) Node {
 	return b.add(normalOp{key}, shape)
+}
+
+func (o matmulOp) emit(s *site) func(uint64) {
+	y, x, w := s.y, s.x[0], s.x[1]
+	n, m := s.shape[0], s.shape[1]
+	k := s.in[0][1]
+	if o.ta {
+		k = s.in[0][0]
+	}
+	switch {
+	case !o.ta && !o.tb && n == 1:
+		return func(uint64) { kernel.Gemv(y, x, w) }
+	case !o.ta && !o.tb:
+		return func(uint64) { kernel.GemmNN(y, x, w, n, m, k) }
+	case o.ta && !o.tb:
+		return func(uint64) { kernel.GemmTN(y, x, w, n, m, k) }
+	case !o.ta && o.tb:
+		return func(uint64) { kernel.GemmNT(y, x, w, n, m, k) }
+	}
+	return func(uint64) { kernel.GemmTT(y, x, w, n, m, k) }
+}
+
+func (softmaxOp) emit(s *site) func(uint64) {
+	y, x, m := s.y, s.x[0], s.shape[1]
+	return func(uint64) {
+		for i := 0; i < len(y); i += m {
+			kernel.Softmax(y[i:i+m], x[i:i+m])
+		}
+	}
+}
+
+func (crossEntropyOp) emit(s *site) func(uint64) {
+	y, x, labels, m := s.y, s.x[0], s.labels[1], s.in[0][1]
+	return func(uint64) {
+		for i, l := range labels {
+			y[i] = kernel.CrossEntropy(x[i*m:(i+1)*m], int(l))
+		}
+	}
+}
+
+func (correctOp) emit(s *site) func(uint64) {
+	y, x, labels, m := s.y, s.x[0], s.labels[1], s.in[0][1]
+	return func(uint64) {
+		for i, l := range labels {
+			y[i] = 0
+			if kernel.ArgMax(x[i*m:(i+1)*m]) == int(l) {
+				y[i] = 1
+			}
+		}
+	}
+}
+
+func (oneHotOp) emit(s *site) func(uint64) {
+	y, labels, m := s.y, s.labels[0], s.shape[1]
+	return func(uint64) {
+		clear(y)
+		for i, l := range labels {
+			y[i*m+int(l)] = 1
+		}
+	}
+}
+
+func (o normalOp) emit(s *site) func(uint64) {
+	y := s.y
+	return func(step uint64) { o.key.FillNormal(y, step) }
 }

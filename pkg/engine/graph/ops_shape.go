@@ -1,15 +1,20 @@
 package graph
 
 import (
+	"math"
 	"slices"
 
+	"neoteny/pkg/engine/kernel"
 	"neoteny/pkg/engine/tensor"
 )
 
-type fillOp struct{ value float32 }
+type fillOp struct {
+	noInstruction
+	value float32
+}
 type broadcastOp struct{}
 type sumOp struct{ to tensor.Shape }
-type reshapeOp struct{}
+type reshapeOp struct{ noInstruction }
 type transposeOp struct{}
 type concatOp struct{ widths []int }
 type sliceOp struct{ from, to, width int }
@@ -62,7 +67,7 @@ func (o padOp) grad(b *Builder, _, dy Node, _ []Node) []Node {
 
 // Fill returns an array of one value.
 func (b *Builder) Fill(value float32, shape tensor.Shape) Node {
-	return b.add(fillOp{value}, shape)
+	return b.add(fillOp{value: value}, shape)
 }
 
 // BroadcastTo repeats x along missing axes and axes of length 1, as NumPy does.
@@ -144,4 +149,125 @@ func (b *Builder) Slice(x Node, from, to int) Node {
 		panic(errorf("slice: columns [%d, %d) of %s", from, to, s))
 	}
 	return b.add(sliceOp{from, to, s[1]}, tensor.Shape{s[0], to - from}, x)
+}
+
+func (transposeOp) emit(s *site) func(uint64) {
+	y, x, rows, cols := s.y, s.x[0], s.in[0][0], s.in[0][1]
+	return func(uint64) {
+		for i := range rows {
+			for j := range cols {
+				y[j*rows+i] = x[i*cols+j]
+			}
+		}
+	}
+}
+
+func (o concatOp) emit(s *site) func(uint64) {
+	y, xs, rows, total := s.y, s.x, s.shape[0], s.shape[1]
+	return func(uint64) {
+		at := 0
+		for k, w := range o.widths {
+			for i := range rows {
+				copy(y[i*total+at:i*total+at+w], xs[k][i*w:(i+1)*w])
+			}
+			at += w
+		}
+	}
+}
+
+func (o sliceOp) emit(s *site) func(uint64) {
+	y, x, rows, w := s.y, s.x[0], s.shape[0], o.to-o.from
+	return func(uint64) {
+		for i := range rows {
+			copy(y[i*w:(i+1)*w], x[i*o.width+o.from:])
+		}
+	}
+}
+
+func (o padOp) emit(s *site) func(uint64) {
+	y, dy, rows, total, w := s.y, s.x[0], s.shape[0], s.shape[1], o.to-o.from
+	return func(uint64) {
+		clear(y)
+		for i := range rows {
+			copy(y[i*total+o.from:i*total+o.to], dy[i*w:(i+1)*w])
+		}
+	}
+}
+
+// The instruction fills y of shape ys from x by broadcasting.
+func (broadcastOp) emit(s *site) func(uint64) {
+	y, x, ys, xs := s.y, s.x[0], s.shape, s.in[0]
+	rowLen := ys[len(ys)-1]
+	switch {
+	case len(x) == 1:
+		return func(uint64) {
+			for i := range y {
+				y[i] = x[0]
+			}
+		}
+	case len(x) == rowLen && xs[len(xs)-1] == rowLen:
+		return func(uint64) {
+			for i := 0; i < len(y); i += rowLen {
+				copy(y[i:i+rowLen], x)
+			}
+		}
+	}
+	from := broadcastIndex(ys, xs)
+	return func(uint64) {
+		for i, j := range from {
+			y[i] = x[j]
+		}
+	}
+}
+
+// The instruction sums x of shape xs down to y of shape ys, in ascending order of x's
+// elements for each sum but for the sum of everything, which is kernel.Sum.
+func (sumOp) emit(s *site) func(uint64) {
+	y, x, ys, xs := s.y, s.x[0], s.shape, s.in[0]
+	rowLen := xs[len(xs)-1]
+	switch {
+	case len(y) == 1:
+		return func(uint64) { y[0] = kernel.Sum(x) }
+	case len(y) == rowLen && ys[len(ys)-1] == rowLen:
+		return func(uint64) {
+			clear(y)
+			for i := 0; i < len(x); i += rowLen {
+				kernel.Axpy(y, 1, x[i:i+rowLen])
+			}
+		}
+	}
+	to := broadcastIndex(xs, ys)
+	return func(uint64) {
+		clear(y)
+		for i, j := range to {
+			y[j] += x[i]
+		}
+	}
+}
+
+// broadcastIndex maps each element of the large shape to the element of the
+// small shape that broadcasts to it.
+func broadcastIndex(large, small tensor.Shape) []int32 {
+	n := large.Elems()
+	if n > math.MaxInt32 {
+		panic(errorf("broadcast: %s is too large", large))
+	}
+	strides := make([]int, len(large))
+	stride := 1
+	for i := len(small) - 1; i >= 0; i-- {
+		if small[i] > 1 {
+			strides[len(large)-len(small)+i] = stride
+		}
+		stride *= small[i]
+	}
+	index := make([]int32, n)
+	for i := range index {
+		rest, at := i, 0
+		for d := len(large) - 1; d >= 0; d-- {
+			at += rest % large[d] * strides[d]
+			rest /= large[d]
+		}
+		index[i] = int32(at)
+	}
+	return index
 }
