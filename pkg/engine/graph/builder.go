@@ -40,12 +40,16 @@ type op interface {
 	// in a program; it is not called for ops that need none (reads, reshapes)
 	// and for element-wise ones, which run together.
 	emit(s *site) func(step uint64)
+	// twin computes the node's value in float64, plainly (see [Twin]); like
+	// emit it is not called for reads, inputs and other names of a value.
+	twin(s *site64)
 }
 
 // noInstruction is embedded by operations that the compiler handles itself.
 type noInstruction struct{}
 
 func (noInstruction) emit(*site) func(uint64) { panic(errorf("no instruction")) }
+func (noInstruction) twin(*site64)            { panic(errorf("no instruction")) }
 
 type node struct {
 	op    op
@@ -61,6 +65,7 @@ type Builder struct {
 	outputs []namedNode
 	assigns []assign
 	reads   map[*Var]int
+	wanted  []bool // by node, while gradients are traced: its gradient is asked for
 }
 
 type namedNode struct {
@@ -183,9 +188,20 @@ func (b *Builder) StopGradient(x Node) Node { return b.add(stopOp{}, x.Shape(), 
 // Gradients returns ∂Σy/∂x for every x, as nodes that can be differentiated
 // again. An x that y does not depend on gets zeros.
 func (b *Builder) Gradients(y Node, xs ...Node) []Node {
-	wanted := make([]bool, y.id+1)
+	return b.VJP([]Node{y}, []Node{b.Fill(1, y.Shape())}, xs...)
+}
+
+// VJP returns the vector-Jacobian products Σ_i dy_i·∂y_i/∂x for every x, dy_i
+// having the shape of y_i, as nodes that can be differentiated again. An x that
+// no y depends on gets zeros.
+func (b *Builder) VJP(ys, dys []Node, xs ...Node) []Node {
+	last := -1
+	for _, y := range ys {
+		last = max(last, y.id)
+	}
+	wanted := make([]bool, last+1)
 	for _, x := range xs {
-		if x.id <= y.id {
+		if x.id <= last {
 			wanted[x.id] = true
 		}
 	}
@@ -198,9 +214,21 @@ func (b *Builder) Gradients(y Node, xs ...Node) []Node {
 			wanted[id] = wanted[id] || wanted[in]
 		}
 	}
-	grads := make([]Node, y.id+1)
-	grads[y.id] = b.Fill(1, y.Shape())
-	for id := y.id; id >= 0; id-- {
+	outer := b.wanted
+	b.wanted = wanted
+	defer func() { b.wanted = outer }()
+	grads := make([]Node, last+1)
+	for i, y := range ys {
+		if !dys[i].Shape().Equal(y.Shape()) {
+			panic(errorf("gradient of output %d: shape %s, not %s", i, dys[i].Shape(), y.Shape()))
+		}
+		if grads[y.id].Valid() {
+			grads[y.id] = b.Add(grads[y.id], dys[i])
+			continue
+		}
+		grads[y.id] = dys[i]
+	}
+	for id := last; id >= 0; id-- {
 		if !grads[id].Valid() || !wanted[id] {
 			continue
 		}
@@ -230,7 +258,7 @@ func (b *Builder) Gradients(y Node, xs ...Node) []Node {
 	}
 	out := make([]Node, len(xs))
 	for i, x := range xs {
-		if x.id <= y.id && grads[x.id].Valid() {
+		if x.id <= last && grads[x.id].Valid() {
 			out[i] = grads[x.id]
 		} else {
 			out[i] = b.Fill(0, x.Shape())
