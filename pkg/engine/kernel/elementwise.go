@@ -5,32 +5,50 @@ import (
 	"math"
 )
 
-// UnaryOp is an element-wise function of one argument.
-type UnaryOp uint8
+// Op is an element-wise function.
+type Op uint8
 
-// Element-wise functions of one argument.
-const (
-	Copy    UnaryOp = iota // x
-	Neg                    // −x
-	Abs                    // |x|
-	Sign                   // −1, 0 or 1
-	Step                   // 1 where x > 0, else 0
-	ReLU                   // max(x, 0)
-	Square                 // x²
-	Sqrt                   // √x
-	Recip                  // 1/x
-	Exp                    // eˣ
-	Log                    // ln x
-	Tanh                   // tanh x
-	Sigmoid                // 1/(1+e⁻ˣ)
-	Sin                    // sin x
-	Cos                    // cos x
+// The names that say how many arguments a function takes.
+type (
+	UnaryOp   = Op // one
+	BinaryOp  = Op // two
+	TernaryOp = Op // three
 )
 
-var unaryNames = [...]string{"copy", "neg", "abs", "sign", "step", "relu", "square", "sqrt", "recip", "exp", "log", "tanh", "sigmoid", "sin", "cos"}
+// The element-wise functions.
+const (
+	Copy    Op = iota // x
+	Neg               // −x
+	Abs               // |x|
+	Sign              // −1, 0 or 1
+	Step              // 1 where x > 0, else 0
+	ReLU              // max(x, 0)
+	Square            // x²
+	Sqrt              // √x
+	Recip             // 1/x
+	Exp               // eˣ
+	Log               // ln x
+	Tanh              // tanh x
+	Sigmoid           // 1/(1+e⁻ˣ)
+	Sin               // sin x
+	Cos               // cos x
+
+	Add     // a + b
+	Sub     // a − b
+	Mul     // a · b
+	Div     // a / b
+	Max     // a if a ≥ b, else b; NaN if either is
+	Min     // a if a ≤ b, else b; NaN if either is
+	Greater // 1 where a > b, else 0
+)
+
+var opNames = [...]string{
+	"copy", "neg", "abs", "sign", "step", "relu", "square", "sqrt", "recip", "exp", "log", "tanh", "sigmoid", "sin", "cos",
+	"add", "sub", "mul", "div", "max", "min", "greater",
+}
 
 // String returns the function's name.
-func (op UnaryOp) String() string { return unaryNames[op] }
+func (op Op) String() string { return opNames[op] }
 
 // Unary computes y = op(x), element by element.
 func Unary(op UnaryOp, y, x []float32) {
@@ -110,25 +128,6 @@ func apply(y, x []float32, f func(float64) float64) {
 	}
 }
 
-// BinaryOp is an element-wise function of two arguments.
-type BinaryOp uint8
-
-// Element-wise functions of two arguments.
-const (
-	Add     BinaryOp = iota // a + b
-	Sub                     // a − b
-	Mul                     // a · b
-	Div                     // a / b
-	Max                     // a if a ≥ b, else b; NaN if either is
-	Min                     // a if a ≤ b, else b; NaN if either is
-	Greater                 // 1 where a > b, else 0
-)
-
-var binaryNames = [...]string{"add", "sub", "mul", "div", "max", "min", "greater"}
-
-// String returns the function's name.
-func (op BinaryOp) String() string { return binaryNames[op] }
-
 // Binary computes y = op(a, b), element by element. An operand of length 1
 // stands for every element.
 func Binary(op BinaryOp, y, a, b []float32) {
@@ -146,11 +145,12 @@ func Binary(op BinaryOp, y, a, b []float32) {
 
 func binary(op BinaryOp, y, a, b []float32) {
 	a, b = a[:len(y)], b[:len(y)]
+	if len(y) == 0 || binaryASM(op, &y[0], &a[0], &b[0], len(y)) {
+		return
+	}
 	switch op {
 	case Add:
-		for i := range y {
-			y[i] = a[i] + b[i]
-		}
+		addSlices(y, a, b)
 	case Sub:
 		for i := range y {
 			y[i] = a[i] - b[i]
@@ -175,6 +175,12 @@ func binary(op BinaryOp, y, a, b []float32) {
 		for i := range y {
 			y[i] = greater(a[i], b[i])
 		}
+	}
+}
+
+func addSlices(y, a, b []float32) {
+	for i := range y {
+		y[i] = a[i] + b[i]
 	}
 }
 
