@@ -66,6 +66,7 @@ type Builder struct {
 	assigns []assign
 	reads   map[*Var]int
 	wanted  []bool // by node, while gradients are traced: its gradient is asked for
+	memory  *memory
 }
 
 type namedNode struct {
@@ -80,7 +81,7 @@ type assign struct {
 
 // NewBuilder returns an empty program under construction.
 func NewBuilder() *Builder {
-	return &Builder{inputs: map[string]int{}, reads: map[*Var]int{}}
+	return &Builder{inputs: map[string]int{}, reads: map[*Var]int{}, memory: &memory{}}
 }
 
 func (b *Builder) add(o op, shape tensor.Shape, in ...Node) Node {

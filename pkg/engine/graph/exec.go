@@ -1,23 +1,23 @@
 package graph
 
-import (
-	"neoteny/pkg/engine/kernel"
-	"neoteny/pkg/engine/tensor"
-)
-
 // Program is a compiled program. It runs on one goroutine at a time and
 // allocates nothing after compilation.
 type Program struct {
-	code    []func(step uint64)
+	code    []instruction
 	inputs  map[string][]float32
 	labels  map[string][]int32
 	outputs map[string][]float32
 }
 
+// instruction is one step of a program.
+type instruction interface {
+	exec(step uint64)
+}
+
 // Run executes the program once. Random operations are functions of step.
 func (p *Program) Run(step uint64) {
-	for _, f := range p.code {
-		f(step)
+	for _, i := range p.code {
+		i.exec(step)
 	}
 }
 
@@ -33,57 +33,71 @@ func (p *Program) Labels(name string) []int32 { return p.labels[name] }
 // nil if there is none of that name.
 func (p *Program) Output(name string) []float32 { return p.outputs[name] }
 
-// block is how many elements a run of element-wise operations handles at a
-// time: a few arrays of it stay in the first-level cache.
-const block = 1024
+// single is the instruction of a single operation.
+type single func(step uint64)
 
-// site is where an operation finds its operands and puts its value.
-type site struct {
-	shape  tensor.Shape   // of the value
-	in     []tensor.Shape // of the operands
-	y      []float32
-	x      [][]float32
-	labels [][]int32 // of operands that are labels
+func (f single) exec(step uint64) { f(step) }
+
+// run is the instruction of a run of element-wise operations.
+type run struct {
+	m       *emap
+	n       int
+	arrays  [][]float32
+	singles [][]float32
+	scalars []float32 // what singles hold at the moment
+	outs    [][]float32
 }
 
-type operand struct {
-	data   []float32
-	local  bool // data is one block
-	single bool // one value for all elements
+func (r *run) exec(uint64) {
+	r.load()
+	r.m.Run(r.n, r.arrays, r.scalars, r.outs)
 }
 
-func (o *operand) at(lo, hi int) []float32 {
-	switch {
-	case o.single:
-		return o.data
-	case o.local:
-		return o.data[:hi-lo]
+func (r *run) load() {
+	for i, s := range r.singles {
+		r.scalars[i] = s[0]
 	}
-	return o.data[lo:hi]
 }
 
-type elementwiseOp struct {
-	unary   bool
-	u       kernel.UnaryOp
-	b       kernel.BinaryOp
-	y, a, z operand
+// stretched is a run that computes some of its operands itself, a stretch at a
+// time: the gradient of a weight matrix is consumed while it is in the cache,
+// and never exists as a whole.
+type stretched struct {
+	*run
+	size   int // elements of a stretch, whole rows
+	width  int
+	made   []making
+	read   func(lo, hi int) // reads rows [lo, hi) before they are updated; may be nil
+	window [][]float32
+	outs   [][]float32
 }
 
-type elementwiseRun struct {
-	n   int
-	ops []elementwiseOp
+type making struct {
+	make  func(step uint64, dst []float32, lo, hi int)
+	buf   []float32
+	array int
 }
 
-func (r *elementwiseRun) run() {
-	for lo := 0; lo < r.n; lo += block {
-		hi := min(lo+block, r.n)
-		for i := range r.ops {
-			o := &r.ops[i]
-			if o.unary {
-				kernel.Unary(o.u, o.y.at(lo, hi), o.a.at(lo, hi))
-			} else {
-				kernel.Binary(o.b, o.y.at(lo, hi), o.a.at(lo, hi), o.z.at(lo, hi))
+func (s *stretched) exec(step uint64) {
+	s.load()
+	for lo := 0; lo < s.n; lo += s.size {
+		hi := min(lo+s.size, s.n)
+		for i, a := range s.arrays {
+			if a != nil {
+				s.window[i] = a[lo:hi]
 			}
 		}
+		for i := range s.made {
+			m := &s.made[i]
+			m.make(step, m.buf[:hi-lo], lo, hi)
+			s.window[m.array] = m.buf[:hi-lo]
+		}
+		if s.read != nil {
+			s.read(lo/s.width, hi/s.width)
+		}
+		for i, o := range s.run.outs {
+			s.outs[i] = o[lo:hi]
+		}
+		s.m.Run(hi-lo, s.window, s.scalars, s.outs)
 	}
 }

@@ -149,6 +149,43 @@ func (o matmulOp) emit(s *site) func(uint64) {
 	return func(uint64) { kernel.GemmTT(y, x, w, n, m, k) }
 }
 
+// width implements [ranger]: xᵀ·w, the gradient of a weight matrix, can be
+// computed by rows.
+func (matmulOp) width(shape tensor.Shape) int { return shape[1] }
+
+func (o matmulOp) stretches() bool { return o.ta && !o.tb }
+
+// emitRange implements [ranger].
+func (o matmulOp) emitRange(s *site) func(step uint64, dst []float32, lo, hi int) {
+	x, dy, k, rows, m := s.x[0], s.x[1], s.in[0][0], s.in[0][1], s.shape[1]
+	return func(_ uint64, dst []float32, lo, hi int) {
+		for i := lo / m; i < hi/m; i++ {
+			ci := dst[i*m-lo : (i+1)*m-lo]
+			if v := x[i]; v == 0 {
+				clear(ci)
+			} else {
+				kernel.Scale(ci, v, dy[:m])
+			}
+			for p := 1; p < k; p++ {
+				kernel.Axpy(ci, x[p*rows+i], dy[p*m:(p+1)*m])
+			}
+		}
+	}
+}
+
+// emitRows returns the instruction that computes columns [lo, hi) of x·wᵀ from
+// those rows of w.
+func (o matmulOp) emitRows(s *site) func(lo, hi int) {
+	dx, dy, w, n, rows, m := s.y, s.x[0], s.x[1], s.shape[0], s.shape[1], s.in[0][1]
+	return func(lo, hi int) {
+		for i := range n {
+			for j := lo; j < hi; j++ {
+				dx[i*rows+j] = kernel.Dot(dy[i*m:(i+1)*m], w[j*m:(j+1)*m])
+			}
+		}
+	}
+}
+
 func (softmaxOp) emit(s *site) func(uint64) {
 	y, x, m := s.y, s.x[0], s.shape[1]
 	return func(uint64) {
