@@ -130,12 +130,6 @@ func at(x []float64, i int) float64 {
 	return x[i]
 }
 
-func (o fillOp) twin(s *site64) {
-	for i := range s.y {
-		s.y[i] = float64(o.value)
-	}
-}
-
 func (o unaryOp) twin(s *site64) {
 	for i := range s.y {
 		x := at(s.x[0], i)
@@ -293,49 +287,4 @@ func (o normalOp) twin(s *site64) {
 	noise := make([]float32, len(s.y))
 	o.key.FillNormal(noise, s.step)
 	widen(s.y, noise)
-}
-
-func (transposeOp) twin(s *site64) {
-	rows, cols := s.in[0][0], s.in[0][1]
-	for i := range rows {
-		for j := range cols {
-			s.y[j*rows+i] = s.x[0][i*cols+j]
-		}
-	}
-}
-
-func (o concatOp) twin(s *site64) {
-	at, total := 0, s.shape[1]
-	for k, w := range o.widths {
-		for i := range s.shape[0] {
-			copy(s.y[i*total+at:i*total+at+w], s.x[k][i*w:(i+1)*w])
-		}
-		at += w
-	}
-}
-
-func (o sliceOp) twin(s *site64) {
-	w := o.to - o.from
-	for i := range s.shape[0] {
-		copy(s.y[i*w:(i+1)*w], s.x[0][i*o.width+o.from:])
-	}
-}
-
-func (o padOp) twin(s *site64) {
-	total, w := s.shape[1], o.to-o.from
-	for i := range s.shape[0] {
-		copy(s.y[i*total+o.from:i*total+o.to], s.x[0][i*w:(i+1)*w])
-	}
-}
-
-func (broadcastOp) twin(s *site64) {
-	for i, j := range broadcastIndex(s.shape, s.in[0]) {
-		s.y[i] = s.x[0][j]
-	}
-}
-
-func (sumOp) twin(s *site64) {
-	for i, j := range broadcastIndex(s.in[0], s.shape) {
-		s.y[j] += s.x[0][i]
-	}
 }
