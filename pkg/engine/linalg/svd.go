@@ -1,162 +1,215 @@
 package linalg
 
 import (
-	"errors"
+	"cmp"
 	"math"
 	"slices"
 )
 
-// ErrNotFinite is returned for a matrix with an infinity or NaN.
-var ErrNotFinite = errors.New("matrix has a value that is not finite")
-
-// errNoConvergence cannot happen to a finite matrix as far as is known: cyclic
-// Jacobi sweeps converge quadratically, and take about ten.
-var errNoConvergence = errors.New("singular values did not converge")
-
-const maxSweeps = 64
-
-// SVD computes singular values. It keeps its memory, so that a second matrix
-// of the same size costs no allocation. The zero SVD is ready for use.
+// SVD computes singular values and vectors. It keeps its memory, so that a
+// second matrix of the same size costs no allocation. The zero SVD is ready for
+// use.
+//
+// Householder reflections reduce the matrix to a triangle where it is much
+// taller than wide (Chan 1982, An Improved Algorithm for Computing the Singular
+// Value Decomposition), then to a bidiagonal, which shifted QR iterations make
+// diagonal (Golub & Kahan 1965; Demmel & Kahan 1990, Accurate Singular Values
+// of Bidiagonal Matrices). Every step is orthogonal: a value's error is a small
+// multiple of 2^−53·σ₁. The Gram matrix would be quicker for tall matrices, but
+// loses all values below 1e-8·σ₁.
 type SVD struct {
-	a, r   []float64
-	cols   [][]float64
-	norms  []float64
+	a, r  []float64   // the matrix by columns; its triangle, likewise
+	cols  [][]float64 // of the matrix
+	tri   [][]float64 // of what is made bidiagonal: the triangle or the matrix
+	betas []float64   // of the triangle's reflections
+	keep  []bool
+	bidiagonal
+	u, v   []float64
+	order  []int
 	values []float64
 }
 
-// Values returns the min(rows, cols) singular values of a matrix given row by
-// row, in descending order. They are valid until the next call.
-//
-// Householder QR with column pivoting reduces the matrix to a triangle, whose
-// rows one-sided Jacobi rotations then make orthogonal (Drmač & Veselić 2008,
-// New fast and accurate Jacobi SVD algorithm). Forming the Gram matrix would
-// be quicker, but loses every singular value below 1e-8 of the largest.
+// Values returns the min(rows, cols) singular values of a matrix in descending
+// order. They are valid until the next call. A tall matrix takes about
+// 2·rows·cols² + 1.3·cols³ operations; rows and columns of zeros (dead units)
+// cost nothing.
 func (s *SVD) Values(x []float32, rows, cols int) ([]float64, error) {
-	for _, v := range x[:rows*cols] {
-		if v-v != 0 {
-			return nil, ErrNotFinite
+	scale, ok := exponent(x[:rows*cols])
+	if !ok {
+		return nil, ErrNotFinite
+	}
+	m, n := s.compact(x, rows, cols, scale)
+	if n > 0 {
+		s.reduce(m, n)
+		if err := s.iterate(); err != nil {
+			return nil, err
 		}
 	}
-	m, n := rows, cols // of the matrix by columns, at least as tall as wide
-	if m < n {
+	s.values = resize(s.values, min(rows, cols))
+	clear(s.values)
+	for i := range n {
+		s.values[i] = math.Ldexp(math.Abs(s.d[i]), scale)
+	}
+	slices.Sort(s.values[:n])
+	slices.Reverse(s.values[:n])
+	return s.values, nil
+}
+
+// Decompose returns the thin decomposition of a matrix, A = Σ σ_k·u_k·v_kᵀ, in
+// descending order of the k = min(rows, cols) values: u [k][rows] has the left
+// singular vectors, v [k][cols] the right ones, one a row. Signs are such that
+// the first of the largest elements of each u_k is positive. Vectors of values
+// that are 0 are orthonormal, too. What it returns is valid until the next call.
+func (s *SVD) Decompose(x []float64, rows, cols int) (u, sigma, v []float64, err error) {
+	scale, ok := exponent(x[:rows*cols])
+	if !ok {
+		return nil, nil, nil, ErrNotFinite
+	}
+	m, n := max(rows, cols), min(rows, cols)
+	s.a = resize(s.a, m*n)
+	for i := range rows {
+		for j, v := range x[i*cols : (i+1)*cols] {
+			v = math.Ldexp(v, -scale)
+			if rows >= cols {
+				s.a[j*m+i] = v
+			} else {
+				s.a[i*m+j] = v
+			}
+		}
+	}
+	reduced := s.reduce(m, n)
+	s.vectors()
+	if err := s.iterate(); err != nil {
+		return nil, nil, nil, err
+	}
+	s.order = slices.Grow(s.order[:0], n)[:n]
+	for i := range s.order {
+		s.order[i] = i
+	}
+	slices.SortStableFunc(s.order, func(i, j int) int { return cmp.Compare(math.Abs(s.d[j]), math.Abs(s.d[i])) })
+	s.values = resize(s.values, n)
+	s.u, s.v = resize(s.u, n*m), resize(s.v, n*n)
+	for k, i := range s.order {
+		s.values[k] = math.Ldexp(math.Abs(s.d[i]), scale)
+		left, right := s.left[i], s.right[i]
+		if s.swapped[i] {
+			left, right = right, left
+		}
+		if s.d[i] < 0 {
+			for j := range right {
+				right[j] = -right[j]
+			}
+		}
+		tall := s.u[k*m : (k+1)*m]
+		clear(tall[copy(tall, left):])
+		if reduced {
+			for j := n - 1; j >= 0; j-- {
+				reflect(tall[j:], s.cols[j][j:], s.betas[j])
+			}
+		}
+		copy(s.v[k*n:(k+1)*n], right)
+	}
+	u, v = s.u, s.v
+	if rows < cols {
+		u, v = v, u
+	}
+	for k := range n {
+		orient(u[k*rows:(k+1)*rows], v[k*cols:(k+1)*cols])
+	}
+	return u, s.values, v, nil
+}
+
+// orient negates both vectors unless the first of the largest elements of u is
+// positive.
+func orient(u, v []float64) {
+	largest := 0.0
+	for _, x := range u {
+		if math.Abs(x) > math.Abs(largest) {
+			largest = x
+		}
+	}
+	if largest >= 0 {
+		return
+	}
+	for i := range u {
+		u[i] = -u[i]
+	}
+	for i := range v {
+		v[i] = -v[i]
+	}
+}
+
+// compact fills s.a with the columns of 2^−scale·x or of its transpose,
+// whichever is the taller, without rows and columns of zeros.
+func (s *SVD) compact(x []float32, rows, cols, scale int) (m, n int) {
+	s.keep = slices.Grow(s.keep[:0], rows+cols)[:rows+cols]
+	clear(s.keep)
+	keepRow, keepCol := s.keep[:rows], s.keep[rows:]
+	for i := range rows {
+		for j, v := range x[i*cols : (i+1)*cols] {
+			if v != 0 {
+				keepRow[i], keepCol[j] = true, true
+			}
+		}
+	}
+	for _, k := range keepRow {
+		if k {
+			m++
+		}
+	}
+	for _, k := range keepCol {
+		if k {
+			n++
+		}
+	}
+	transpose := m < n
+	if transpose {
 		m, n = n, m
 	}
 	s.a = resize(s.a, m*n)
-	s.cols = slices.Grow(s.cols[:0], n)[:n]
-	for j := range s.cols {
-		s.cols[j] = s.a[j*m : (j+1)*m]
-	}
+	factor := math.Ldexp(1, -scale) // of a float32, so in the range of float64
+	row := 0
 	for i := range rows {
+		if !keepRow[i] {
+			continue
+		}
+		col := 0
 		for j, v := range x[i*cols : (i+1)*cols] {
-			if rows >= cols {
-				s.a[j*m+i] = float64(v)
-			} else {
-				s.a[i*m+j] = float64(v)
+			switch {
+			case !keepCol[j]:
+				continue
+			case transpose:
+				s.a[row*m+col] = float64(v) * factor
+			default:
+				s.a[col*m+row] = float64(v) * factor
 			}
+			col++
 		}
+		row++
 	}
-	s.values = resize(s.values, n)
-	s.norms = resize(s.norms, n)
-	s.triangle(m, n)
-	return s.values, s.rotate(n)
+	return m, n
 }
 
-func resize(x []float64, n int) []float64 { return slices.Grow(x[:0], n)[:n] }
-
-// triangle reduces the columns to the triangle R of a QR decomposition with
-// column pivoting, left in s.cols as the rows of R.
-func (s *SVD) triangle(m, n int) {
-	rank := n
-	for k := range n {
-		// Computed anew, the norms of what is left cost half as much again as
-		// the reflections, and cannot suffer from cancellation as updates do.
-		best := k
-		for j := k; j < n; j++ {
-			c := s.cols[j][k:]
-			s.norms[j] = dot(c, c)
-			if s.norms[j] > s.norms[best] {
-				best = j
-			}
-		}
-		if s.norms[best] == 0 {
-			rank = k
-			break
-		}
-		s.cols[k], s.cols[best] = s.cols[best], s.cols[k]
-		v := s.cols[k][k:]
-		alpha := math.Sqrt(s.norms[best])
-		if v[0] > 0 {
-			alpha = -alpha
-		}
-		// H = I − β·v·vᵀ maps the column to (α, 0, …).
-		beta := 1 / (s.norms[best] - float64(alpha*v[0]))
-		v[0] -= alpha
-		for j := k + 1; j < n; j++ {
-			c := s.cols[j][k:]
-			axpy(c, -float64(beta*dot(v, c)), v)
-		}
-		// v is needed no more; its place holds R's diagonal.
-		v[0] = alpha
-	}
-	s.r = resize(s.r, n*n)
-	clear(s.r)
-	for j, c := range s.cols {
-		for i := range min(j+1, rank) {
-			s.r[i*n+j] = c[i]
-		}
-	}
-	for i := range s.cols {
-		s.cols[i] = s.r[i*n : (i+1)*n]
-	}
-}
-
-// rotate makes the vectors in s.cols orthogonal by rotations of pairs; their
-// norms are then the singular values.
-func (s *SVD) rotate(n int) error {
-	tolerance := float64(n) * 0x1p-53 // what rounding leaves of a dot product
-	for range maxSweeps {
-		for i, c := range s.cols {
-			s.norms[i] = dot(c, c)
-		}
-		rotated := false
-		for i := range n {
-			for j := i + 1; j < n; j++ {
-				rotated = s.orthogonalise(i, j, tolerance) || rotated
-			}
-		}
-		if !rotated {
-			for i, c := range s.cols {
-				s.values[i] = math.Sqrt(dot(c, c))
-			}
-			slices.Sort(s.values)
-			slices.Reverse(s.values)
-			return nil
-		}
-	}
-	return errNoConvergence
-}
-
-// orthogonalise rotates a pair of vectors unless they are orthogonal already.
-func (s *SVD) orthogonalise(i, j int, tolerance float64) bool {
-	x, y := s.cols[i], s.cols[j]
-	gamma := dot(x, y)
-	if math.Abs(gamma) <= tolerance*math.Sqrt(s.norms[i])*math.Sqrt(s.norms[j]) {
+// reduce makes the m×n matrix whose columns are in s.a bidiagonal, m ≥ n. It
+// reports whether it made a triangle first.
+func (s *SVD) reduce(m, n int) bool {
+	s.cols = rowsOf(s.cols, s.a, n, m)
+	if 3*m < 5*n {
+		s.bidiagonalise(s.cols, m)
 		return false
 	}
-	zeta := (s.norms[j] - s.norms[i]) / (2 * gamma)
-	t := 1 / (math.Abs(zeta) + math.Sqrt(1+float64(zeta*zeta)))
-	if zeta < 0 {
-		t = -t
+	s.betas = resize(s.betas, n)
+	s.r = resize(s.r, n*n)
+	clear(s.r)
+	s.tri = rowsOf(s.tri, s.r, n, n)
+	for k, c := range s.cols {
+		copy(s.tri[k], c[:k])
+		v := c[k:]
+		s.tri[k][k], s.betas[k] = reflector(v)
+		for _, c := range s.cols[k+1:] {
+			reflect(c[k:], v, s.betas[k])
+		}
 	}
-	c := 1 / math.Sqrt(1+float64(t*t))
-	sn := c * t
-	y = y[:len(x)]
-	for k, a := range x {
-		b := y[k]
-		x[k] = float64(c*a) - float64(sn*b)
-		y[k] = float64(sn*a) + float64(c*b)
-	}
-	s.norms[i] -= float64(t * gamma)
-	s.norms[j] += float64(t * gamma)
+	s.bidiagonalise(s.tri, n)
 	return true
 }
