@@ -51,7 +51,12 @@ func (o unaryOp) grad(b *Builder, y, dy Node, in []Node) []Node {
 	return []Node{g}
 }
 
-func (b *Builder) unary(f kernel.UnaryOp, x Node) Node { return b.add(unaryOp{f: f}, x.Shape(), x) }
+func (b *Builder) unary(f kernel.UnaryOp, x Node) Node {
+	if y, ok := b.foldUnary(f, x); ok {
+		return y
+	}
+	return b.add(unaryOp{f: f}, x.Shape(), x)
+}
 
 // Neg returns −x.
 func (b *Builder) Neg(x Node) Node { return b.unary(kernel.Neg, x) }
@@ -136,6 +141,9 @@ func (b *Builder) binary(f kernel.BinaryOp, x, z Node) Node {
 	shape, ok := broadcast(x.Shape(), z.Shape())
 	if !ok {
 		panic(errorf("%s: shapes %s and %s do not broadcast", f, x.Shape(), z.Shape()))
+	}
+	if y, ok := b.foldBinary(f, x, z); ok {
+		return y
 	}
 	// Operands that are neither of the full shape nor single are spread out
 	// first, so that arithmetic itself stays element-wise.

@@ -101,6 +101,9 @@ func (b *Builder) BroadcastTo(x Node, shape tensor.Shape) Node {
 	if to, ok := broadcast(x.Shape(), shape); !ok || !to.Equal(shape) {
 		panic(errorf("broadcast: %s does not spread to %s", x.Shape(), shape))
 	}
+	if v, ok := x.constant(); ok {
+		return b.Fill(v, shape)
+	}
 	return b.add(broadcastOp{}, shape, x)
 }
 
@@ -114,6 +117,9 @@ func (b *Builder) SumTo(x Node, shape tensor.Shape) Node {
 	}
 	if to, ok := broadcast(shape, x.Shape()); !ok || !to.Equal(x.Shape()) {
 		panic(errorf("sum: %s does not reduce to %s", x.Shape(), shape))
+	}
+	if shape.Elems() == x.Shape().Elems() {
+		return b.Reshape(x, shape...)
 	}
 	return b.add(sumOp{slices.Clone(shape)}, shape, x)
 }
@@ -196,6 +202,9 @@ func (b *Builder) Reshape(x Node, shape ...int) Node {
 	}
 	if s.Elems() != x.Shape().Elems() {
 		panic(errorf("reshape: %s to %s", x.Shape(), s))
+	}
+	if v, ok := x.constant(); ok {
+		return b.Fill(v, s)
 	}
 	return b.add(reshapeOp{}, s, x)
 }
