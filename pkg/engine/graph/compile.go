@@ -155,14 +155,14 @@ func (c *compiler) computed(id int) bool {
 }
 
 // primitive returns the kernel's function of an element-wise operation.
-func primitive(o op) any {
+func primitive(o op) kernel.Op {
 	switch o := o.(type) {
 	case unaryOp:
 		return o.f
 	case binaryOp:
 		return o.f
 	}
-	return nil
+	panic(errorf("%s is not element-wise", o.name()))
 }
 
 func elementwise(o op) bool {

@@ -4,7 +4,8 @@ import "neoteny/pkg/engine/kernel"
 
 // Stand-in for kernel.Map.
 type mapOp struct {
-	Op      any
+	Op      kernel.Op
+	Arity   int
 	A, B, C int
 }
 
@@ -47,8 +48,8 @@ func (m *emap) Run(n int, arrays [][]float32, scalars []float32, outs [][]float3
 			o := &s.Code[i]
 			y := m.local[i][:hi-lo]
 			m.vals[s.Arrays+s.Scalars+i] = y
-			switch f := o.Op.(type) {
-			case kernel.UnaryOp:
+			switch o.Arity {
+			case 1:
 				x := m.vals[o.A]
 				if len(x) == 1 && len(y) > 1 {
 					for j := range y {
@@ -56,8 +57,8 @@ func (m *emap) Run(n int, arrays [][]float32, scalars []float32, outs [][]float3
 					}
 					x = y
 				}
-				kernel.Unary(f, y, x)
-			case kernel.BinaryOp:
+				kernel.Unary(o.Op, y, x)
+			case 2:
 				a, b := m.vals[o.A], m.vals[o.B]
 				if len(a) == 1 && len(b) == 1 && len(y) > 1 {
 					for j := range y {
@@ -65,7 +66,7 @@ func (m *emap) Run(n int, arrays [][]float32, scalars []float32, outs [][]float3
 					}
 					a = y
 				}
-				kernel.Binary(f, y, a, b)
+				kernel.Binary(o.Op, y, a, b)
 			}
 		}
 		for i, o := range s.Outputs {

@@ -127,7 +127,7 @@ func (e *runBuilder) spec(r *run) mapSpec {
 	}
 	for _, id := range e.it.nodes {
 		in := e.c.operands(id)
-		o := mapOp{Op: primitive(e.c.b.nodes[id].op)}
+		o := mapOp{Op: primitive(e.c.b.nodes[id].op), Arity: len(in)}
 		for i, arg := range []*int{&o.A, &o.B, &o.C} {
 			if i < len(in) {
 				*arg = e.number[in[i]]

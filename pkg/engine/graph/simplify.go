@@ -20,7 +20,7 @@ func (n Node) constant() (float32, bool) {
 // foldUnary returns f of a constant.
 func (b *Builder) foldUnary(f kernel.UnaryOp, x Node) (Node, bool) {
 	v, ok := x.constant()
-	if !ok {
+	if !ok || x.b != b {
 		return Node{}, false
 	}
 	y := make([]float32, 1)
@@ -32,7 +32,7 @@ func (b *Builder) foldUnary(f kernel.UnaryOp, x Node) (Node, bool) {
 // for.
 func (b *Builder) foldBinary(f kernel.BinaryOp, x, z Node) (Node, bool) {
 	shape, ok := broadcast(x.Shape(), z.Shape())
-	if !ok {
+	if !ok || x.b != b || z.b != b {
 		return Node{}, false
 	}
 	u, isU := x.constant()
