@@ -45,11 +45,13 @@ const (
 
 // Info describes a component to people and to the validator.
 type Info struct {
-	Name     string       // kebab-case; the "kind" of its object in a spec
-	Paper    string       // where it comes from
-	Summary  string       // one line
-	Needs    []Capability // what the rest of the spec must provide
-	Provides []Capability // what it provides to the rest
+	Name       string       // kebab-case; the "kind" of its object in a spec
+	Paper      string       // where it comes from
+	Summary    string       // one line
+	Formula    string       // what it computes, where one line says it
+	Derivative string       // of the formula, for activations
+	Needs      []Capability // what the rest of the spec must provide
+	Provides   []Capability // what it provides to the rest
 }
 
 // Config is a component's parameters. Validate reports values out of range,
@@ -75,8 +77,7 @@ type Registry[E, B any] struct {
 
 type entry[E, B any] struct {
 	doc    Doc
-	fields []field
-	decode func(preset string, given map[string]any) (Config, error)
+	decode func(base json.RawMessage, given map[string]any) (Config, error)
 	build  func(Config, E) (B, error)
 }
 
@@ -161,22 +162,12 @@ func Add[C Config, E, B any](r *Registry[E, B], info Info, def C, presets map[st
 		}
 		return b
 	}
-	doc := Doc{Kind: r.kind, Info: info, Defaults: mustJSON(def), Presets: map[string]json.RawMessage{}}
+	e := &entry[E, B]{doc: Doc{Info: info, Defaults: mustJSON(def), Presets: map[string]json.RawMessage{}}}
 	for name, p := range presets {
-		doc.Presets[name] = mustJSON(p)
+		e.doc.Presets[name] = mustJSON(p)
 	}
-	doc.Schema = schemaOf(info, fields, doc.Defaults)
-
-	e := &entry[E, B]{doc: doc, fields: fields}
-	e.decode = func(preset string, given map[string]any) (Config, error) {
-		base := doc.Defaults
-		if preset != "" {
-			p, ok := doc.Presets[preset]
-			if !ok {
-				return nil, &FieldError{Field: "preset", Problem: fmt.Sprintf("no preset %q of %s%s", preset, info.Name, oneOf(slices.Sorted(maps.Keys(doc.Presets))))}
-			}
-			base = p
-		}
+	e.doc.Schema = schemaOf(info, fields, e.doc.Defaults)
+	e.decode = func(base json.RawMessage, given map[string]any) (Config, error) {
 		// Unmarshalling twice keeps slices of the defaults from being shared.
 		var cfg C
 		if err := json.Unmarshal(base, &cfg); err != nil {
@@ -191,13 +182,17 @@ func Add[C Config, E, B any](r *Registry[E, B], info Info, def C, presets map[st
 		return cfg, nil
 	}
 	e.build = func(c Config, env E) (B, error) { return build(c.(C), env) }
+	r.add(e)
+}
 
+func (r *Registry[E, B]) add(e *entry[E, B]) {
+	e.doc.Kind = r.kind
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if _, dup := r.entries[info.Name]; dup {
-		panic(fmt.Sprintf("component: %s registered twice", where))
+	if _, dup := r.entries[e.doc.Name]; dup {
+		panic(fmt.Sprintf("component: %s %s registered twice", r.kind, e.doc.Name))
 	}
-	r.entries[info.Name] = e
+	r.entries[e.doc.Name] = e
 }
 
 // Resolved is a component of a spec, decoded and validated, ready to build.
@@ -261,16 +256,28 @@ func (r *Registry[E, B]) Resolve(path string, raw map[string]any) (*Resolved[E, 
 			given[k] = v
 		}
 	}
-	cfg, err := e.decode(preset, given)
+	base := e.doc.Defaults
+	if preset != "" {
+		if base, ok = e.doc.Presets[preset]; !ok {
+			return nil, &FieldError{Field: join(path, "preset"), Problem: fmt.Sprintf("no preset %q of %s%s", preset, name, oneOf(slices.Sorted(maps.Keys(e.doc.Presets))))}
+		}
+	}
+	cfg, err := e.decode(base, given)
 	if err != nil {
 		return nil, At(path, err)
 	}
 	return &Resolved[E, B]{Info: e.doc.Info, Config: cfg, Path: path, build: e.build}, nil
 }
 
+// manyNames is from where on a list of names is no help any more.
+const manyNames = 30
+
 func oneOf(names []string) string {
-	if len(names) == 0 {
+	switch {
+	case len(names) == 0:
 		return ""
+	case len(names) > manyNames:
+		return fmt.Sprintf(" (have: %s and %d more)", strings.Join(names[:manyNames/3], ", "), len(names)-manyNames/3)
 	}
 	return " (have: " + strings.Join(names, ", ") + ")"
 }

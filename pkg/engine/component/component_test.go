@@ -70,7 +70,7 @@ func TestMistakesNamePathAndMend(t *testing.T) {
 		{map[string]any{"kind": "my-thing", "lr": "fast"}, `learner.x.lr: must be a number, is string`},
 		{map[string]any{"kind": "my-thing", "mode": "fsat"}, `learner.x.mode: unknown value "fsat", did you mean "fast"? (one of: fast, slow)`},
 		{map[string]any{"kind": "my-thing", "units": 3.0}, `learner.x.units: must be a list, is number`},
-		{map[string]any{"kind": "my-thing", "units": []any{1.5}}, `learner.x.units: must be a whole number in range, is number 1.5`},
+		{map[string]any{"kind": "my-thing", "units": []any{1.5}}, `learner.x.units[0]: must be a whole number in range, is number 1.5`},
 		{map[string]any{"kind": "my-thing", "nested": nil}, `learner.x.nested: has no value`},
 		{map[string]any{"kind": "my-thing", "preset": "x"}, `learner.x.preset: no preset "x" of my-thing (have: published)`},
 	} {

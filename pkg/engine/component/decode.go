@@ -1,7 +1,6 @@
 package component
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,6 +16,8 @@ type field struct {
 	doc  string
 	enum []string
 	typ  reflect.Type
+
+	index []int // of the struct field
 }
 
 // fieldsOf lists a config's parameters. The enum tag holds the allowed values
@@ -36,7 +37,7 @@ func fieldsOf(cfg any) []field {
 		if name == "" {
 			panic(fmt.Sprintf("component: config %s: field %s has no json tag", t, f.Name))
 		}
-		fd := field{name: name, doc: f.Tag.Get("doc"), typ: f.Type}
+		fd := field{name: name, doc: f.Tag.Get("doc"), typ: f.Type, index: f.Index}
 		if e := f.Tag.Get("enum"); e != "" {
 			fd.enum = strings.Split(e, "|")
 		}
@@ -52,7 +53,7 @@ func decodeInto(cfg any, fields []field, component string, given map[string]any)
 		names[i] = f.name
 	}
 	var errs []error
-	for _, k := range slices.Sorted(maps.Keys(given)) {
+	for _, k := range sortedKeys(given) {
 		i := slices.Index(names, k)
 		if i < 0 {
 			errs = append(errs, &FieldError{Field: k, Problem: fmt.Sprintf("%s has no such parameter%s%s", component, DidYouMean(k, names), oneOf(names))})
@@ -72,20 +73,58 @@ func decodeField(cfg any, f field, value any) error {
 	if value == nil {
 		return &FieldError{Field: f.name, Problem: "has no value"}
 	}
-	b, err := json.Marshal(map[string]any{f.name: value})
-	if err != nil {
-		return &FieldError{Field: f.name, Problem: fmt.Sprintf("not a value that JSON can hold: %v", err)}
-	}
-	dec := json.NewDecoder(bytes.NewReader(b))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(cfg); err != nil {
-		var te *json.UnmarshalTypeError
-		if errors.As(err, &te) {
-			return &FieldError{Field: f.name, Problem: fmt.Sprintf("must be %s, is %s", describe(te.Type), te.Value)}
+	target := reflect.ValueOf(cfg).Elem().FieldByIndex(f.index)
+	return At(f.name, decodeValue(target, value))
+}
+
+// decodeValue sets target, a field of a config struct or an element of a list
+// in it, to a value of a spec.
+func decodeValue(target reflect.Value, value any) error {
+	t := target.Type()
+	_, own := target.Addr().Interface().(json.Unmarshaler)
+	switch v := value.(type) {
+	case map[string]any:
+		if t.Kind() == reflect.Struct && !own {
+			return Decode(target.Addr().Interface(), "this object", v)
 		}
-		return &FieldError{Field: f.name, Problem: strings.TrimPrefix(err.Error(), "json: ")}
+	case []any:
+		if t.Kind() == reflect.Slice && !own {
+			list := reflect.MakeSlice(t, len(v), len(v))
+			var errs []error
+			for i, x := range v {
+				if x == nil {
+					errs = append(errs, Fieldf(fmt.Sprintf("[%d]", i), "has no value"))
+				} else if err := decodeValue(list.Index(i), x); err != nil {
+					errs = append(errs, At(fmt.Sprintf("[%d]", i), err))
+				}
+			}
+			if len(errs) == 0 {
+				target.Set(list)
+			}
+			return errors.Join(errs...)
+		}
 	}
-	return nil
+	b, err := json.Marshal(value)
+	if err != nil {
+		return &FieldError{Problem: fmt.Sprintf("not a value that JSON can hold: %v", err)}
+	}
+	err = json.Unmarshal(b, target.Addr().Interface())
+	if err == nil || len(FieldErrors(err)) > 0 {
+		return err
+	}
+	var te *json.UnmarshalTypeError
+	if errors.As(err, &te) {
+		return &FieldError{Problem: fmt.Sprintf("must be %s, is %s", describe(te.Type), te.Value)}
+	}
+	return &FieldError{Problem: strings.TrimPrefix(err.Error(), "json: ")}
+}
+
+// Decode sets the given parameters on dst, a pointer to a struct whose fields
+// have json and doc tags as a [Config] has them, and that holds the defaults.
+// It is what the UnmarshalJSON of objects inside of configs calls. Errors are
+// [FieldError]s; what names the object in them.
+func Decode(dst any, what string, given map[string]any) error {
+	return decodeInto(dst, fieldsOf(reflect.ValueOf(dst).Elem().Interface()), what, given)
 }
 
 // describe names a Go type in the words of a spec.
@@ -113,10 +152,7 @@ func schemaOf(info Info, fields []field, defaults json.RawMessage) json.RawMessa
 	if err := json.Unmarshal(defaults, &def); err != nil {
 		panic(fmt.Sprintf("component: %s: %v", info.Name, err))
 	}
-	props := map[string]any{
-		"kind":   map[string]any{"const": info.Name},
-		"preset": map[string]any{"type": "string", "description": "named parameter set to start from"},
-	}
+	props := objectSchema(info)
 	for _, f := range fields {
 		p := typeSchema(f.typ)
 		p["description"] = f.doc
@@ -128,22 +164,45 @@ func schemaOf(info Info, fields []field, defaults json.RawMessage) json.RawMessa
 		}
 		props[f.name] = p
 	}
-	b, err := json.Marshal(map[string]any{
+	return finishSchema(info, props)
+}
+
+func objectSchema(info Info) map[string]any {
+	return map[string]any{
+		"kind":   map[string]any{"const": info.Name},
+		"preset": map[string]any{"type": "string", "description": "named parameter set to start from"},
+	}
+}
+
+func finishSchema(info Info, properties map[string]any) json.RawMessage {
+	return mustMarshal(map[string]any{
 		"$schema":              "https://json-schema.org/draft/2020-12/schema",
 		"title":                info.Name,
 		"description":          info.Summary,
 		"type":                 "object",
 		"required":             []string{"kind"},
 		"additionalProperties": false,
-		"properties":           props,
+		"properties":           properties,
 	})
+}
+
+func mustMarshal(v any) json.RawMessage {
+	b, err := json.Marshal(v)
 	if err != nil {
-		panic(fmt.Sprintf("component: %s: %v", info.Name, err))
+		panic(fmt.Sprintf("component: %v", err)) // plain data
 	}
 	return b
 }
 
+func sortedKeys(m map[string]any) []string { return slices.Sorted(maps.Keys(m)) }
+
+// Schemer is a type of parameter that says itself what JSON it takes.
+type Schemer interface{ JSONSchema() map[string]any }
+
 func typeSchema(t reflect.Type) map[string]any {
+	if s, ok := reflect.Zero(t).Interface().(Schemer); ok {
+		return s.JSONSchema()
+	}
 	switch t.Kind() {
 	case reflect.Bool:
 		return map[string]any{"type": "boolean"}
@@ -153,8 +212,19 @@ func typeSchema(t reflect.Type) map[string]any {
 		return map[string]any{"type": "number"}
 	case reflect.Slice, reflect.Array:
 		return map[string]any{"type": "array", "items": typeSchema(t.Elem())}
-	case reflect.Struct, reflect.Map:
-		return map[string]any{"type": "object"}
+	case reflect.Struct:
+		props := map[string]any{}
+		for _, f := range fieldsOf(reflect.Zero(t).Interface()) {
+			p := typeSchema(f.typ)
+			p["description"] = f.doc
+			if f.enum != nil {
+				p["enum"] = f.enum
+			}
+			props[f.name] = p
+		}
+		return map[string]any{"type": "object", "properties": props, "additionalProperties": false}
+	case reflect.Map:
+		return map[string]any{"type": "object", "additionalProperties": typeSchema(t.Elem())}
 	case reflect.Pointer:
 		return typeSchema(t.Elem())
 	}

@@ -67,21 +67,27 @@ func (c *componentsCmd) Run(a *app) error {
 			kind = ""
 		}
 		last = d.Kind
-		t.Add(kind, d.Name, d.Summary)
+		summary := d.Summary
+		if d.Formula != "" {
+			summary += ": " + d.Formula
+		}
+		t.Add(kind, d.Name, summary)
 	}
 	return t.Write(a.Out)
 }
 
 type componentJSON struct {
-	Kind     string                     `json:"kind"`
-	Name     string                     `json:"name"`
-	Summary  string                     `json:"summary"`
-	Paper    string                     `json:"paper,omitempty"`
-	Needs    []component.Capability     `json:"needs,omitempty"`
-	Provides []component.Capability     `json:"provides,omitempty"`
-	Defaults json.RawMessage            `json:"defaults"`
-	Presets  map[string]json.RawMessage `json:"presets,omitempty"`
-	Schema   json.RawMessage            `json:"schema"`
+	Kind       string                     `json:"kind"`
+	Name       string                     `json:"name"`
+	Summary    string                     `json:"summary"`
+	Formula    string                     `json:"formula,omitempty"`
+	Derivative string                     `json:"derivative,omitempty"`
+	Paper      string                     `json:"paper,omitempty"`
+	Needs      []component.Capability     `json:"needs,omitempty"`
+	Provides   []component.Capability     `json:"provides,omitempty"`
+	Defaults   json.RawMessage            `json:"defaults"`
+	Presets    map[string]json.RawMessage `json:"presets,omitempty"`
+	Schema     json.RawMessage            `json:"schema"`
 }
 
 func componentsJSON(docs []component.Doc) any {
@@ -89,13 +95,19 @@ func componentsJSON(docs []component.Doc) any {
 		Components []componentJSON `json:"components"`
 	}{[]componentJSON{}}
 	for _, d := range docs {
-		out.Components = append(out.Components, componentJSON{d.Kind, d.Name, d.Summary, d.Paper, d.Needs, d.Provides, d.Defaults, d.Presets, d.Schema})
+		out.Components = append(out.Components, componentJSON{d.Kind, d.Name, d.Summary, d.Formula, d.Derivative, d.Paper, d.Needs, d.Provides, d.Defaults, d.Presets, d.Schema})
 	}
 	return out
 }
 
 func (c *componentsCmd) describe(a *app, d component.Doc) error {
 	fmt.Fprintf(a.Out, "%s %s: %s\n", d.Kind, d.Name, d.Summary)
+	if d.Formula != "" {
+		fmt.Fprintf(a.Out, "formula: %s\n", d.Formula)
+	}
+	if d.Derivative != "" {
+		fmt.Fprintf(a.Out, "derivative: %s\n", d.Derivative)
+	}
 	if d.Paper != "" {
 		fmt.Fprintf(a.Out, "from: %s\n", d.Paper)
 	}
