@@ -62,8 +62,8 @@ func (c *compiler) emitRun(it *item) instruction {
 	e := &runBuilder{c: c, it: it, number: map[int]int{}}
 	e.collect()
 	r := &run{n: it.n, arrays: e.arrays, singles: e.singles, scalars: make([]float32, len(e.singles))}
-	spec := e.spec(r)
-	r.m = newMap(spec)
+	r.spec = e.spec(r)
+	r.m = newMap(r.spec)
 	if len(it.made) == 0 && it.reader < 0 {
 		return r
 	}

@@ -40,6 +40,7 @@ func (f single) exec(step uint64) { f(step) }
 
 // run is the instruction of a run of element-wise operations.
 type run struct {
+	spec    mapSpec
 	m       *emap
 	n       int
 	arrays  [][]float32

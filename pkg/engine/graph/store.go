@@ -55,10 +55,11 @@ func (v *Var) Len() int { return v.Shape.Elems() }
 type Store struct {
 	vars   []*Var
 	byName map[string]*Var
+	memory *memory
 }
 
 // NewStore returns an empty store.
-func NewStore() *Store { return &Store{byName: map[string]*Var{}} }
+func NewStore() *Store { return &Store{byName: map[string]*Var{}, memory: &memory{}} }
 
 // New adds a zeroed variable. A name that is taken, or a shape that does not
 // pass [tensor.Shape.Check], panics with an *[Error].
@@ -72,7 +73,7 @@ func (s *Store) New(name string, t DType, keep Keep, shape ...int) *Var {
 	}
 	switch n := v.Shape.Elems(); t {
 	case F32:
-		v.F32 = tensor.Float32s(n)
+		v.F32 = s.memory.alloc(n)
 	case F64:
 		v.F64 = make([]float64, n)
 	case I32:
@@ -83,6 +84,14 @@ func (s *Store) New(name string, t DType, keep Keep, shape ...int) *Var {
 	s.vars = append(s.vars, v)
 	s.byName[name] = v
 	return v
+}
+
+// Builder returns an empty program under construction whose values lie beside
+// those of the other lanes, if the store is of [NewLanes].
+func (s *Store) Builder() *Builder {
+	b := NewBuilder()
+	b.memory = s.memory
+	return b
 }
 
 // Lookup returns the variable of that name, or nil.

@@ -1,0 +1,130 @@
+package graph
+
+import (
+	"reflect"
+	"unsafe"
+)
+
+// NewLanes returns the stores of n learners that are built alike and run side
+// by side: seeds, points of a grid, members of a population. What each makes
+// in its store, and the programs that it compiles with [Store.Builder], lie
+// beside those of the others, so that [Join] can do one operation for all at
+// once. A learner that makes other variables than the first panics with an
+// *[Error].
+func NewLanes(n int) []*Store {
+	shared := &laneMemory{n: n}
+	stores := make([]*Store, n)
+	for i := range stores {
+		stores[i] = NewStore()
+		stores[i].memory = &memory{lane: i, lanes: shared}
+	}
+	return stores
+}
+
+// Joint is one program over several lanes.
+type Joint struct{ code []instruction }
+
+// Join makes one program of those that the learners of [NewLanes] compiled,
+// one each, in the order of the stores. Running it is running each, with the
+// same bits. It returns an error if they are not the same program but for
+// numbers.
+func Join(programs []*Program) (*Joint, error) {
+	j := &Joint{}
+	for i, first := range programs[0].code {
+		lanes := make([]instruction, len(programs))
+		for l, p := range programs {
+			if len(p.code) != len(programs[0].code) || reflect.TypeOf(p.code[i]) != reflect.TypeOf(first) {
+				return nil, errorf("lane %d has another program than the first", l)
+			}
+			lanes[l] = p.code[i]
+		}
+		var joint instruction
+		if f, ok := first.(joiner); ok {
+			joint = f.join(lanes)
+		}
+		if joint == nil {
+			joint = each(lanes)
+		}
+		j.code = append(j.code, joint)
+	}
+	return j, nil
+}
+
+// Run executes the program of every lane once.
+func (j *Joint) Run(step uint64) {
+	for _, i := range j.code {
+		i.exec(step)
+	}
+}
+
+// joiner is an instruction that can be done for all lanes at once; join returns
+// nil where these cannot.
+type joiner interface {
+	join(lanes []instruction) instruction
+}
+
+// each does an instruction lane by lane.
+type each []instruction
+
+func (e each) exec(step uint64) {
+	for _, i := range e {
+		i.exec(step)
+	}
+}
+
+// sideBySide returns what n arrays of one length cover together, nil if they do
+// not follow each other in memory.
+func sideBySide(n int, array func(lane int) []float32) []float32 {
+	first := array(0)
+	for l := range n {
+		a := array(l)
+		if len(a) != len(first) || len(a) == 0 || unsafe.Pointer(&a[0]) != unsafe.Add(unsafe.Pointer(&first[0]), l*len(first)*4) {
+			return nil
+		}
+	}
+	return unsafe.Slice(&first[0], n*len(first))
+}
+
+// joinedRun is a run over the elements of all lanes, as long as the single
+// numbers that it reads are the same in all; else it goes lane by lane.
+type joinedRun struct {
+	run
+	lanes []instruction
+}
+
+func (r *run) join(lanes []instruction) instruction {
+	at := func(l int) *run { return lanes[l].(*run) }
+	j := &joinedRun{lanes: lanes}
+	j.m, j.n, j.scalars = r.m, r.n*len(lanes), r.scalars
+	for i := range r.arrays {
+		j.arrays = append(j.arrays, sideBySide(len(lanes), func(l int) []float32 { return at(l).arrays[i] }))
+	}
+	for i := range r.outs {
+		j.outs = append(j.outs, sideBySide(len(lanes), func(l int) []float32 { return at(l).outs[i] }))
+	}
+	for _, a := range append(j.arrays, j.outs...) {
+		if a == nil {
+			return nil
+		}
+	}
+	for l := range lanes {
+		if at(l).n != r.n || !reflect.DeepEqual(at(l).spec, r.spec) {
+			return nil
+		}
+	}
+	return j
+}
+
+func (j *joinedRun) exec(step uint64) {
+	first := j.lanes[0].(*run)
+	first.load()
+	for _, l := range j.lanes[1:] {
+		for i, s := range l.(*run).singles {
+			if s[0] != first.scalars[i] {
+				each(j.lanes).exec(step)
+				return
+			}
+		}
+	}
+	j.m.Run(j.n, j.arrays, j.scalars, j.outs)
+}
