@@ -75,7 +75,9 @@ type Life struct {
 }
 
 // New builds a life at step 0.
-func New(spec *Spec, env Env) (*Life, error) {
+func New(spec *Spec, env Env) (*Life, error) { return newLife(spec, env, graph.NewStore()) }
+
+func newLife(spec *Spec, env Env, store *graph.Store) (*Life, error) {
 	seed := uint64(env.Seed)
 	l := &Life{spec: spec, seed: env.Seed, data: env.Data, entered: -1, samples: map[int]*sample{}}
 	var err error
@@ -86,7 +88,6 @@ func New(spec *Spec, env Env) (*Life, error) {
 	if err != nil {
 		return nil, err
 	}
-	store := graph.NewStore()
 	sup, probes, err := newSupervised(spec, seed, store)
 	if err != nil {
 		return nil, err
@@ -137,6 +138,18 @@ func (l *Life) Advance(ctx context.Context, until int64, sink Sink) error {
 
 // one makes one step.
 func (l *Life) one(sink Sink) error {
+	if err := l.begin(); err != nil {
+		return err
+	}
+	if err := l.learner.Step(&l.now); err != nil {
+		return err
+	}
+	return l.end(sink)
+}
+
+// begin prepares a step: at the start of a task the stream enters it and the
+// probes have their look; then the batch.
+func (l *Life) begin() error {
 	task, taskStep := int(l.step/l.spec.info.StepsPerTask), l.step%l.spec.info.StepsPerTask
 	if l.entered != task {
 		if err := l.stream.Enter(task); err != nil {
@@ -150,26 +163,28 @@ func (l *Life) one(sink Sink) error {
 		}
 	}
 	l.stream.Batch(taskStep, l.batch)
+	l.now = learner.Step{Index: l.step, Task: task, TaskStep: taskStep, LastStep: taskStep == l.spec.info.StepsPerTask-1, Batch: l.batch}
+	return nil
+}
+
+// end records a step that was made, and closes the task after its last.
+func (l *Life) end(sink Sink) error {
 	s := &l.now
-	*s = learner.Step{Index: l.step, Task: task, TaskStep: taskStep, LastStep: taskStep == l.spec.info.StepsPerTask-1, Batch: l.batch}
-	if err := l.learner.Step(s); err != nil {
-		return err
-	}
 	l.rec.step(s)
 	if err := l.measure(false, s.LastStep); err != nil {
-		return fmt.Errorf("step %d (task %d): %w", l.step, task, err)
+		return fmt.Errorf("step %d (task %d): %w", l.step, s.Task, err)
 	}
 	l.step++
 	if !s.LastStep {
 		return nil
 	}
 	if err := l.learner.EndTask(s); err != nil {
-		return fmt.Errorf("end of task %d: %w", task, err)
+		return fmt.Errorf("end of task %d: %w", s.Task, err)
 	}
 	if err := l.rec.flush(l.step, sink); err != nil {
 		return err
 	}
-	b := Boundary{Task: task, Step: l.step}
+	b := Boundary{Task: s.Task, Step: l.step}
 	b.Table, b.Rows = l.rec.endTask()
 	b.State = l.digest()
 	if err := sink.Boundary(b); err != nil {

@@ -40,6 +40,7 @@ type supervised struct {
 
 	scopes []string     // of the methods, prefixes of their variables
 	step   func() error // one step with the Around hooks about it
+	around bool         // there are such hooks
 	now    *learner.Step
 
 	batchers   []method.Batcher
@@ -220,7 +221,7 @@ func (l *supervised) traceTraining(rule gradientRule, optimizer optim.Optimizer,
 		}
 	}
 	params := l.network.Params()
-	b := graph.NewBuilder()
+	b := l.store.Builder()
 	x, net, losses := l.forward(b, l.info.Batch, nil)
 	gradients := rule.Gradients(b, l.total(b, x, net, losses, methods), l.reads(b))
 	for _, p := range probes {
@@ -230,7 +231,7 @@ func (l *supervised) traceTraining(rule gradientRule, optimizer optim.Optimizer,
 	}
 	u := b
 	if split {
-		u = graph.NewBuilder()
+		u = l.store.Builder()
 		for i, p := range params {
 			v := l.store.New("gradient/"+p.Var.Name, graph.F32, graph.Transient, p.Var.Shape...)
 			b.Assign(v, gradients[i])
@@ -280,6 +281,7 @@ func (l *supervised) wrap(methods []method.Method) {
 	l.step = l.bareStep
 	for i := len(methods) - 1; i >= 0; i-- {
 		if h, ok := methods[i].(method.Around); ok {
+			l.around = true
 			next := l.step
 			l.step = func() error { return h.Around(l.now, next) }
 		}
@@ -314,17 +316,30 @@ func (l *supervised) Store() *graph.Store { return l.store }
 
 // Step implements [learner.Learner].
 func (l *supervised) Step(s *learner.Step) error {
+	if err := l.begin(s); err != nil {
+		return err
+	}
+	if err := l.step(); err != nil {
+		return err
+	}
+	return l.end()
+}
+
+// begin takes the step's batch through the methods' hooks.
+func (l *supervised) begin(s *learner.Step) error {
 	l.now = s
 	for _, h := range l.batchers {
 		if err := h.Batch(s); err != nil {
 			return err
 		}
 	}
-	if err := l.step(); err != nil {
-		return err
-	}
+	return nil
+}
+
+// end lets the methods see and edit the network after the update.
+func (l *supervised) end() error {
 	for _, h := range l.after {
-		if err := h.AfterStep(s); err != nil {
+		if err := h.AfterStep(l.now); err != nil {
 			return err
 		}
 	}
@@ -333,9 +348,21 @@ func (l *supervised) Step(s *learner.Step) error {
 
 // bareStep runs forward, backward and update on the step's batch.
 func (l *supervised) bareStep() error {
+	l.in.fill(l.now.Batch)
+	l.train.Run(uint64(l.now.Index))
+	if err := l.observe(); err != nil || l.update == nil {
+		return err
+	}
+	if err := l.editGradients(); err != nil {
+		return err
+	}
+	l.update.Run(uint64(l.now.Index))
+	return nil
+}
+
+// observe takes the results of the forward pass.
+func (l *supervised) observe() error {
 	s := l.now
-	l.in.fill(s.Batch)
-	l.train.Run(uint64(s.Index))
 	s.Correct, s.Features = l.correct, l.features
 	var sum float64
 	for _, v := range l.losses {
@@ -346,15 +373,16 @@ func (l *supervised) bareStep() error {
 		return fmt.Errorf("step %d (task %d): the loss is %v; the first value that is not finite is in layer %s; a smaller step size may help",
 			s.Index, s.Task, s.Loss, l.firstNonFinite())
 	}
-	if l.update == nil {
-		return nil
-	}
+	return nil
+}
+
+// editGradients shows whole gradients to the methods that asked for them.
+func (l *supervised) editGradients() error {
 	for _, h := range l.backward {
-		if err := h.AfterBackward(s, l.gradients); err != nil {
+		if err := h.AfterBackward(l.now, l.gradients); err != nil {
 			return err
 		}
 	}
-	l.update.Run(uint64(s.Index))
 	return nil
 }
 

@@ -79,6 +79,9 @@ type making struct {
 	array int
 }
 
+// join returns nil: the lanes go one by one.
+func (s *stretched) join([]instruction) instruction { return nil }
+
 func (s *stretched) exec(step uint64) {
 	s.load()
 	for lo := 0; lo < s.n; lo += s.size {
