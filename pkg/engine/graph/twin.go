@@ -227,7 +227,7 @@ func gemm64(y, x, w []float64, n, m, k int, ta, tb bool) {
 				if tb {
 					iw = j*k + p
 				}
-				sum += x[ix] * w[iw]
+				sum += float64(x[ix] * w[iw])
 			}
 			y[i*m+j] = sum
 		}

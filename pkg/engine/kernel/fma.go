@@ -5,7 +5,7 @@ import "math"
 // fma32 returns a·b + c rounded once: the fused multiply-add of every
 // instruction set, in pure Go.
 func fma32(a, b, c float32) float32 {
-	p := float64(a) * float64(b) // exact: 48 bits at most, exponents far inside float64's range
+	p := float64(float64(a) * float64(b)) // exact: 48 bits at most, exponents far inside float64's range
 	s := p + float64(c)
 	bits := math.Float64bits(s)
 	// s is rounded to 53 bits; rounding it again to 24 errs only where s lies

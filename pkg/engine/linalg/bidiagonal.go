@@ -175,7 +175,7 @@ func smaller(f, g, h float64) float64 {
 		return float64(small*large) / g
 	}
 	p, q := float64(as*au), float64(at*au)
-	return 2 * (float64(small*(1/(math.Sqrt(1+float64(p*p))+math.Sqrt(1+float64(q*q))))) * au)
+	return 2 * float64(float64(small*(1/(math.Sqrt(1+float64(p*p))+math.Sqrt(1+float64(q*q)))))*au) // 2·x is x + x, which would fuse
 }
 
 // sweep is one QR iteration of the block lo..hi, from top to bottom.
