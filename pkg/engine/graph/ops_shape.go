@@ -11,6 +11,7 @@ type fillOp struct {
 	noInstruction
 	value float32
 }
+type arrayOp struct{ values []float32 }
 type broadcastOp struct{}
 type sumOp struct{ to tensor.Shape }
 type reshapeOp struct {
@@ -30,6 +31,7 @@ type pass struct {
 }
 
 func (fillOp) name() string      { return "fill" }
+func (arrayOp) name() string     { return "array" }
 func (broadcastOp) name() string { return "broadcast" }
 func (sumOp) name() string       { return "sum" }
 func (permuteOp) name() string   { return "permute" }
@@ -44,7 +46,8 @@ func (o reshapeOp) name() string {
 	return "reshape"
 }
 
-func (fillOp) grad(*Builder, Node, Node, []Node) []Node { return nil }
+func (fillOp) grad(*Builder, Node, Node, []Node) []Node  { return nil }
+func (arrayOp) grad(*Builder, Node, Node, []Node) []Node { return nil }
 
 func (broadcastOp) grad(b *Builder, _, dy Node, in []Node) []Node {
 	return []Node{b.SumTo(dy, in[0].Shape())}
@@ -91,6 +94,17 @@ func (o padOp) grad(b *Builder, _, dy Node, in []Node) []Node {
 // Fill returns an array of one value.
 func (b *Builder) Fill(value float32, shape tensor.Shape) Node {
 	return b.add(fillOp{value: value}, shape)
+}
+
+// Array returns constant values.
+func (b *Builder) Array(values []float32, shape ...int) Node {
+	if err := tensor.Shape(shape).Check(); err != nil {
+		panic(errorf("array: %v", err))
+	}
+	if n := tensor.Shape(shape).Elems(); n != len(values) {
+		panic(errorf("array: %d values for %s", len(values), tensor.Shape(shape)))
+	}
+	return b.add(arrayOp{slices.Clone(values)}, shape)
 }
 
 // BroadcastTo repeats x along missing axes and axes of length 1, as NumPy does.
@@ -324,6 +338,11 @@ func runOf(s tensor.Shape, axis int) (outer, inner int) {
 	return s[:axis].Elems(), s[axis+1:].Elems()
 }
 
+func (o arrayOp) emit(s *site) func(uint64) {
+	y := s.y
+	return func(uint64) { copy(y, o.values) }
+}
+
 func (o concatOp) emit(s *site) func(uint64) {
 	y, xs := s.y, s.x
 	outer, inner := runOf(s.shape, o.axis)
@@ -539,6 +558,8 @@ func (o fillOp) twin(s *site64) {
 		s.y[i] = float64(o.value)
 	}
 }
+
+func (o arrayOp) twin(s *site64) { widen(s.y, o.values) }
 
 func (o concatOp) twin(s *site64) {
 	outer, inner := runOf(s.shape, o.axis)
