@@ -57,7 +57,6 @@ func (c *compiler) join(a, b *item) bool {
 // between reports whether something outside of two runs reads what one makes
 // and is read, directly or not, by either.
 func (c *compiler) between(a, b *item) bool {
-	lowest := min(a.nodes[0], b.nodes[0])
 	seen := map[any]bool{}
 	var reaches func(id int) bool // from an operand outside back to the runs
 	visit := func(nodes []int, outside bool) bool {
@@ -81,13 +80,13 @@ func (c *compiler) between(a, b *item) bool {
 			return false
 		}
 		if it := c.run[id]; it != nil {
-			if seen[it] || it.nodes[len(it.nodes)-1] < lowest {
+			if seen[it] {
 				return false
 			}
 			seen[it] = true
 			return visit(it.nodes, true)
 		}
-		if seen[id] || id < lowest {
+		if seen[id] {
 			return false
 		}
 		seen[id] = true
