@@ -73,7 +73,7 @@ func (b *Builder) BatchNorm(x, gamma, beta Node, epsilon float32, stats *BatchSt
 			b.Assign(v, b.Add(old, b.Mul(b.Const(stats.Momentum), b.Sub(b.Reshape(batch, c), old))))
 		}
 		update(stats.Mean, mean)
-		update(stats.Variance, b.Mul(variance, b.Const(float32(count)/float32(count-1))))
+		update(stats.Variance, b.Div(b.Mul(variance, b.Const(float32(count))), b.Const(float32(count-1))))
 	}
 	return b.affine(b.Reshape(y, s...), gamma, beta)
 }
