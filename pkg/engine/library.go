@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"fmt"
 
 	"neoteny/pkg/engine/component"
 	"neoteny/pkg/engine/graph"
@@ -29,6 +30,94 @@ import (
 // same spec, seed and batches give the same bits as in a [Life]. A learner is
 // for one goroutine.
 func NewLearner(raw map[string]any, info stream.Info, seed uint32) (learner.Learner, error) {
+	s, err := callersSpec(raw, info)
+	if err != nil {
+		return nil, err
+	}
+	l, _, err := newSupervised(s, uint64(seed), graph.NewStore())
+	if err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// Lanes is several learners of one spec in lockstep, which [NewLanes] makes.
+type Lanes struct {
+	lanes         []*supervised
+	train, update *graph.Joint
+}
+
+// NewLanes builds a learner per seed, as [NewLearner] does for one, that step
+// together: an operation is done for all at once where that gives each the
+// bits that it has alone. For small networks that is several times faster. It
+// returns an error that is [ErrNotAlike] where they cannot step together.
+func NewLanes(raw map[string]any, info stream.Info, seeds []uint32) (*Lanes, error) {
+	s, err := callersSpec(raw, info)
+	if err != nil {
+		return nil, err
+	}
+	if len(seeds) == 0 {
+		return nil, errors.New("lanes: no seeds")
+	}
+	l := &Lanes{}
+	for i, store := range graph.NewLanes(len(seeds)) {
+		one, _, err := newSupervised(s, uint64(seeds[i]), store)
+		if err != nil {
+			return nil, err
+		}
+		if one.around {
+			return nil, fmt.Errorf("%w: a method runs steps of its own", ErrNotAlike)
+		}
+		l.lanes = append(l.lanes, one)
+	}
+	l.train, l.update, err = joinPrograms(l.lanes)
+	return l, err
+}
+
+// Learners returns the learners, in the order of their seeds. Evaluate them,
+// look at their state, tell them that a task ends; they step together only.
+func (l *Lanes) Learners() []learner.Learner {
+	all := make([]learner.Learner, len(l.lanes))
+	for i, one := range l.lanes {
+		all[i] = one
+	}
+	return all
+}
+
+// Step makes one update of every learner, each on the batch of its own step;
+// all have the same Index. An error, the first learner's that has one, leaves
+// the others in the middle of a step.
+func (l *Lanes) Step(steps []learner.Step) error {
+	for i, one := range l.lanes {
+		if err := one.begin(&steps[i]); err != nil {
+			return fmt.Errorf("lane %d: %w", i, err)
+		}
+		one.in.fill(steps[i].Batch)
+	}
+	index := uint64(steps[0].Index)
+	l.train.Run(index)
+	for i, one := range l.lanes {
+		err := one.observe()
+		if err == nil && l.update != nil {
+			err = one.editGradients()
+		}
+		if err != nil {
+			return fmt.Errorf("lane %d: %w", i, err)
+		}
+	}
+	if l.update != nil {
+		l.update.Run(index)
+	}
+	for i, one := range l.lanes {
+		if err := one.end(); err != nil {
+			return fmt.Errorf("lane %d: %w", i, err)
+		}
+	}
+	return nil
+}
+
+// callersSpec resolves a learner whose batches are the caller's.
+func callersSpec(raw map[string]any, info stream.Info) (*Spec, error) {
 	info, err := checkCaller(info)
 	if err != nil {
 		return nil, component.At("info", err)
@@ -48,11 +137,7 @@ func NewLearner(raw map[string]any, info stream.Info, seed uint32) (learner.Lear
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
-	l, _, err := newSupervised(s, uint64(seed), graph.NewStore())
-	if err != nil {
-		return nil, err
-	}
-	return l, nil
+	return s, nil
 }
 
 // checkCaller fills in what may be left out of a caller's info.

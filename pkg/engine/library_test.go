@@ -60,6 +60,53 @@ func TestNewLearnerIsTheLearnerOfALife(t *testing.T) {
 	require.Greater(t, compared, 8, "parameters, moments, and the method's counters")
 }
 
+// Learners in lanes have the state that each has alone.
+func TestNewLanesAreLearners(t *testing.T) {
+	info := stream.Info{Input: tensor.Shape{5}, Classes: 3, Batch: 2}
+	batches := make([]*stream.Batch, 3*12)
+	for i := range batches {
+		b := stream.NewBatch(info, info.Batch)
+		rng.New(uint64(i), "pixels").FillUniform(b.X, -1, 1, 0)
+		b.Labels[0], b.Labels[1] = int32(i%3), int32(i%2)
+		batches[i] = b
+	}
+	for name, raw := range map[string]object{
+		"plain":           {"network": object{"kind": "mlp", "hidden": []any{4.0}}, "optimizer": object{"kind": "sgd"}},
+		"whole gradients": tiny().Learner,
+	} {
+		if name != "plain" {
+			raw["methods"] = append(raw["methods"].([]any), object{"kind": "redo", "period": 5.0, "window": 3.0, "threshold": 0.8})
+		}
+		seeds := []uint32{7, 1, 4}
+		lanes, err := engine.NewLanes(raw, info, seeds)
+		require.NoError(t, err)
+		steps := make([]learner.Step, len(seeds))
+		for i := range 12 {
+			for l := range steps {
+				steps[l] = learner.Step{Index: int64(i), TaskStep: int64(i), Batch: batches[3*i+l]}
+			}
+			require.NoError(t, lanes.Step(steps))
+		}
+		for l, seed := range seeds {
+			alone, err := engine.NewLearner(raw, info, seed)
+			require.NoError(t, err)
+			var s learner.Step
+			for i := range 12 {
+				s = learner.Step{Index: int64(i), TaskStep: int64(i), Batch: batches[3*i+l]}
+				require.NoError(t, alone.Step(&s))
+			}
+			require.Equal(t, s.Loss, steps[l].Loss)
+			for i, v := range lanes.Learners()[l].Store().Vars() {
+				require.Equal(t, bytesOf(alone.Store().Vars()[i]), bytesOf(v), "%s, seed %d: %s", name, seed, v.Name)
+			}
+		}
+	}
+	_, err := engine.NewLanes(tiny().Learner, info, nil)
+	require.ErrorContains(t, err, "no seeds")
+	_, err = engine.NewLanes(nil, info, []uint32{1})
+	require.ErrorContains(t, err, "learner: missing")
+}
+
 // bytesOf returns a variable's values, little endian.
 func bytesOf(v *graph.Var) []byte {
 	var b bytes.Buffer

@@ -45,9 +45,17 @@ func NewPack(specs []*Spec, envs []Env) (*Pack, error) {
 		p.lives = append(p.lives, l)
 		p.lanes = append(p.lanes, s)
 	}
+	var err error
+	p.train, p.update, err = joinPrograms(p.lanes)
+	return p, err
+}
+
+// joinPrograms joins the training programs of learners that were built alike;
+// update is nil where theirs is.
+func joinPrograms(lanes []*supervised) (train, update *graph.Joint, err error) {
 	join := func(program func(*supervised) *graph.Program) (*graph.Joint, error) {
-		programs := make([]*graph.Program, len(p.lanes))
-		for i, l := range p.lanes {
+		programs := make([]*graph.Program, len(lanes))
+		for i, l := range lanes {
 			if programs[i] = program(l); programs[i] == nil {
 				return nil, nil
 			}
@@ -58,12 +66,11 @@ func NewPack(specs []*Spec, envs []Env) (*Pack, error) {
 		}
 		return joint, nil
 	}
-	var err error
-	if p.train, err = join(func(l *supervised) *graph.Program { return l.train }); err != nil {
-		return nil, err
+	if train, err = join(func(l *supervised) *graph.Program { return l.train }); err != nil {
+		return nil, nil, err
 	}
-	p.update, err = join(func(l *supervised) *graph.Program { return l.update })
-	return p, err
+	update, err = join(func(l *supervised) *graph.Program { return l.update })
+	return train, update, err
 }
 
 // Lives returns the runs, to be saved, loaded and looked at. They advance
