@@ -1,0 +1,216 @@
+package kernel
+
+import (
+	"unsafe"
+)
+
+// stretch is how much one call of assembly may have to do, in multiply-adds: it
+// cannot be preempted, so calls stay well below 50 µs even if the data come
+// from memory.
+const stretch = 1 << 16
+
+func ptr(x []float32) *float32 { return unsafe.SliceData(x) }
+
+// Dot returns Σ x·y: 64 partial sums, element i adding to sum i%64 with one
+// rounding, which are then folded pairwise. A result of zero is +0.
+func Dot(x, y []float32) float32 {
+	y = y[:len(x)]
+	if len(x) <= stretch {
+		if s, ok := dotASM(ptr(x), ptr(y), len(x)); ok {
+			return s
+		}
+	}
+	return dotGeneric(x, y)
+}
+
+// Sum returns Σ x over 64 partial sums, as [Dot] does.
+func Sum(x []float32) float32 {
+	if len(x) <= stretch {
+		if s, ok := sumASM(ptr(x), len(x)); ok {
+			return s
+		}
+	}
+	return sumGeneric(x)
+}
+
+// SumSquares returns Σ x², the product of x with itself.
+func SumSquares(x []float32) float32 { return Dot(x, x) }
+
+// SumAbs returns Σ |x| over 64 partial sums, as [Dot] does.
+func SumAbs(x []float32) float32 {
+	if len(x) <= stretch {
+		if s, ok := sumAbsASM(ptr(x), len(x)); ok {
+			return s
+		}
+	}
+	return sumAbsGeneric(x)
+}
+
+// Axpy computes y += a·x, with a rounded product.
+func Axpy(y []float32, a float32, x []float32) {
+	x = x[:len(y)]
+	for len(y) > stretch {
+		Axpy(y[:stretch], a, x[:stretch])
+		y, x = y[stretch:], x[stretch:]
+	}
+	if !axpyASM(ptr(y), ptr(x), len(y), a) {
+		axpyGeneric(y, a, x)
+	}
+}
+
+// Scale computes y = a·x.
+func Scale(y []float32, a float32, x []float32) {
+	x = x[:len(y)]
+	for len(y) > stretch {
+		Scale(y[:stretch], a, x[:stretch])
+		y, x = y[stretch:], x[stretch:]
+	}
+	if !scaleASM(ptr(y), ptr(x), len(y), a) {
+		scaleGeneric(y, a, x)
+	}
+}
+
+// gemvColumns is how many outputs one call of gemvTileASM covers.
+var gemvColumns = [...]int{NEON: 64, AVX2: 96, AVX512: 256}
+
+// Gemv computes y = x·W for W [len(x)][len(y)], one chain of fused
+// multiply-adds over the ascending inputs per output. Inputs that are zero are
+// skipped: that is part of its definition, and what makes sparse inputs cheap.
+func Gemv(y, x, w []float32) {
+	n := len(y)
+	if n == 0 {
+		return
+	}
+	w = w[:len(x)*n]
+	if active == Generic {
+		gemvGeneric(y, x, w)
+		return
+	}
+	for j := 0; j < n; j += gemvColumns[active] {
+		gemvColumnTile(y[j:min(n, j+gemvColumns[active])], x, w[j:], n, 0)
+	}
+}
+
+// gemvColumnTile computes some columns of a product.
+func gemvColumnTile(y, x, w []float32, ld, more int) {
+	rows := stretch / len(y)
+	for ; len(x) > rows; more = 1 {
+		gemvTileASM(ptr(y), ptr(x), ptr(w), rows, 4*ld, len(y), more)
+		x, w = x[rows:], w[rows*ld:]
+	}
+	gemvTileASM(ptr(y), ptr(x), ptr(w), len(x), 4*ld, len(y), more)
+}
+
+// GemvT computes dx = W·dy for W [len(dx)][len(dy)]: dx_i is the [Dot] of row i
+// and dy.
+func GemvT(dx, w, dy []float32) {
+	n := len(dy)
+	w = w[:len(dx)*n]
+	if active == Generic || n > stretch {
+		gemvTGeneric(dx, w, dy)
+		return
+	}
+	rows := stretch / max(n, 1)
+	for ; len(dx) > rows; dx, w = dx[rows:], w[rows*n:] {
+		gemvRowsASM(ptr(dx), ptr(w), ptr(dy), rows, n)
+	}
+	if len(dx) > 0 {
+		gemvRowsASM(ptr(dx), ptr(w), ptr(dy), len(dx), n)
+	}
+}
+
+// Outer computes dst = x·dyᵀ for dst [len(x)][len(dy)]. Rows where x is zero
+// are +0: that is part of its definition, as in [Gemv].
+func Outer(dst, x, dy []float32) {
+	n := len(dy)
+	dst = dst[:len(x)*n]
+	if active == Generic || n > stretch {
+		outerGeneric(dst, x, dy)
+		return
+	}
+	rows := stretch / max(n, 1)
+	for ; len(x) > rows; x, dst = x[rows:], dst[rows*n:] {
+		outerRowsASM(ptr(dst), ptr(x), ptr(dy), rows, n)
+	}
+	if len(x) > 0 {
+		outerRowsASM(ptr(dst), ptr(x), ptr(dy), len(x), n)
+	}
+}
+
+// BackwardSGD takes a step of plain gradient descent on W [len(x)][len(dy)] at
+// batch 1, W −= lr·(x·dyᵀ) with every operation rounded, and computes dx = W·dy
+// with the W of before, in one pass. Rows where x is zero stay as they are. A
+// nil dx is not wanted. Gated, dx_i is +0 where x_i is zero: what the gradient
+// behind a ReLU is anyway, and it saves reading the row.
+func BackwardSGD(dx, w, x, dy []float32, lr float32, gated bool) {
+	n := len(dy)
+	w = w[:len(x)*n]
+	if dx != nil {
+		dx = dx[:len(x)]
+	}
+	if active == Generic || n > stretch {
+		backwardSGDGeneric(dx, w, x, dy, lr, gated)
+		return
+	}
+	if dx != nil && gated {
+		clear(dx)
+	}
+	for rows := stretch / max(n, 1); len(x) > 0; {
+		rows = min(rows, len(x))
+		if dx == nil {
+			updateRowsASM(ptr(w), ptr(x), ptr(dy), rows, n, lr)
+		} else {
+			backwardRowsASM(ptr(dx), ptr(w), ptr(x), ptr(dy), rows, n, lr)
+			if !gated {
+				for i, v := range x[:rows] {
+					if v == 0 {
+						dx[i] = Dot(w[i*n:(i+1)*n], dy)
+					}
+				}
+			}
+			dx = dx[rows:]
+		}
+		x, w = x[rows:], w[rows*n:]
+	}
+}
+
+// AddRow computes dst = x + row for every row of x [rows][len(row)].
+func AddRow(dst, x, row []float32, rows int) {
+	n := len(row)
+	for i := range rows {
+		Binary(Add, dst[i*n:(i+1)*n], x[i*n:(i+1)*n], row)
+	}
+}
+
+var ones = func() (x [512]float32) {
+	for i := range x {
+		x[i] = 1
+	}
+	return x
+}()
+
+// ColSum computes the sums of the columns of x [rows][cols], one chain of
+// additions over the ascending rows per column.
+func ColSum(y, x []float32, rows, cols int) {
+	y, x = y[:cols], x[:rows*cols]
+	if active == Generic {
+		colSumGeneric(y, x, rows, cols)
+		return
+	}
+	// acc + 1·x, rounded once, is acc + x.
+	for j := 0; j < cols; j += gemvColumns[active] {
+		tile := y[j:min(cols, j+gemvColumns[active])]
+		more := 0
+		for i := 0; i < rows || i == 0; i += len(ones) {
+			gemvColumnTile(tile, ones[:min(len(ones), rows-i)], x[i*cols+j:], cols, more)
+			more = 1
+		}
+	}
+}
+
+// RowSums computes the [Sum] of each row of x [rows][cols].
+func RowSums(y, x []float32, rows, cols int) {
+	for i := range y[:rows] {
+		y[i] = Sum(x[i*cols : (i+1)*cols])
+	}
+}
