@@ -14,6 +14,8 @@ import (
 	"neoteny/pkg/engine"
 	"neoteny/pkg/engine/data"
 	"neoteny/pkg/engine/safetensors"
+	"neoteny/pkg/engine/stream"
+	"neoteny/pkg/engine/tensor"
 )
 
 // tiny is a spec with state of every kind: optimiser moments, a method's, a
@@ -302,17 +304,15 @@ func TestSchedules(t *testing.T) {
 	require.Equal(t, r.rows["after"][1].bits, r.rows["now_and_then"][3].bits)
 }
 
-// TestTooLargeAnEvaluation: what does not fit into a tensor is the run's error,
-// not the end of the process.
+// TestTooLargeAnEvaluation: what does not fit into a tensor is an error, not the
+// end of the process.
 func TestTooLargeAnEvaluation(t *testing.T) {
-	spec := resolve(t, engine.RawSpec{
-		Stream: object{"kind": "bit-flip-regression", "tasks": 1.0, "examples_per_task": 2.0},
-		Learner: object{
-			"network":   object{"kind": "mlp", "hidden": []any{20000.0}},
-			"optimizer": object{"kind": "sgd"},
-		},
-		Probes: []map[string]any{{"kind": "dead-units", "samples": 65536.0}},
-	})
-	err := newLife(t, spec, 0).Advance(context.Background(), spec.Steps(), newRecord())
+	info := stream.Info{Input: tensor.Shape{1}, Outputs: 1, Batch: 1}
+	l, err := engine.NewLearner(object{
+		"network":   object{"kind": "mlp", "hidden": []any{1048576.0}},
+		"optimizer": object{"kind": "sgd"},
+	}, info, 0)
+	require.NoError(t, err)
+	_, err = l.Evaluate(stream.NewBatch(info, 1025))
 	require.ErrorContains(t, err, "elements")
 }

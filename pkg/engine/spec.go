@@ -14,7 +14,6 @@ import (
 	"neoteny/pkg/engine/probe"
 	"neoteny/pkg/engine/rule"
 	"neoteny/pkg/engine/stream"
-	"neoteny/pkg/engine/tensor"
 )
 
 // RawSpec is what a run is made of, as JSON objects: numbers are float64.
@@ -43,9 +42,6 @@ type probeSpec struct {
 	info     probe.Info
 	schedule schedule
 }
-
-// maxParams bounds a network before anything is allocated (4 GiB of float32).
-const maxParams = tensor.MaxElems
 
 // Resolve decodes and checks a spec. All mistakes are reported together, each
 // a [component.FieldError] with the path of the field from the spec's root.
@@ -176,7 +172,8 @@ func (s *Spec) resolveProbes(raw []map[string]any, note func(error) bool) {
 	}
 }
 
-// checkNeeds holds what each component needs against what the others provide.
+// checkNeeds holds what each component needs against what the others provide,
+// and all of them against [MaxBytes].
 func (s *Spec) checkNeeds() error {
 	have := map[component.Capability]bool{}
 	if s.info.Classes > 0 {
@@ -222,13 +219,7 @@ func (s *Spec) checkNeeds() error {
 	if s.loss == "cross-entropy" && s.info.Classes == 0 {
 		errs = append(errs, component.Fieldf("learner.loss", "cross-entropy needs a stream with class labels; the stream %q has real targets", s.stream.Name))
 	}
-	if sized, ok := s.network.Config.(interface {
-		ParamCount(inputs, outputs int) int64
-	}); ok {
-		if n := sized.ParamCount(s.info.Input.Elems(), s.info.Outputs); n > maxParams {
-			errs = append(errs, component.Fieldf("learner.network", "has %d parameters, at most %d are allowed", n, int64(maxParams)))
-		}
-	}
+	errs = append(errs, s.checkMemory())
 	return errors.Join(errs...)
 }
 

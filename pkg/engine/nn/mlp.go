@@ -67,6 +67,16 @@ func (c mlpConfig) ParamCount(inputs, outputs int) int64 {
 	return n
 }
 
+// ActivationCount returns the number of hidden units and outputs, and how many
+// the widest layer has.
+func (c mlpConfig) ActivationCount(_, outputs int) (all, widest int64) {
+	for _, w := range append(slices.Clone(c.Hidden), outputs) {
+		all += int64(w)
+		widest = max(widest, int64(w))
+	}
+	return all, widest
+}
+
 func newMLP(c mlpConfig, env Env) (Network, error) {
 	bp := &Blueprint{Init: c.Init}
 	for i, n := range c.Hidden {

@@ -51,6 +51,12 @@ func (c adamWConfig) Validate() error {
 	return errors.Join(adamConfig{c.LR, c.Beta1, c.Beta2, c.Epsilon}.Validate(), checkNotNegative("weight_decay", c.WeightDecay))
 }
 
+// StateArrays returns 2: the moments.
+func (adamConfig) StateArrays() int { return 2 }
+
+// StateArrays returns 2: the moments.
+func (adamWConfig) StateArrays() int { return 2 }
+
 type adam struct {
 	cfg   adamConfig
 	decay float64

@@ -24,6 +24,9 @@ func (c momentumConfig) Validate() error {
 	return errors.Join(checkLR(c.LR), checkDecay("momentum", c.Momentum))
 }
 
+// StateArrays returns 1: the velocity.
+func (momentumConfig) StateArrays() int { return 1 }
+
 type momentum struct{ cfg momentumConfig }
 
 // Update returns w − lr·v with v ← µv + g.

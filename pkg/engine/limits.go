@@ -1,0 +1,107 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+
+	"neoteny/pkg/engine/component"
+	"neoteny/pkg/engine/tensor"
+)
+
+// MaxBytes is the most memory that a spec may ask for, by an estimate that is
+// made before anything is allocated. It counts float32 arrays:
+//
+//	parameters · (weight + gradient + the optimiser's states)
+//	batch · (inputs + 2·activations)                 forward and backward
+//	samples · (inputs + activations)                 for each number of samples that probes ask for
+//
+// Datasets, the states of methods and what probes compute with are not in it.
+const MaxBytes = 8 << 30
+
+// sized is what a network's configuration may implement, to be refused when it
+// is too large. Counts above what an int64 holds are not needed: 2^62 will do.
+type sized interface {
+	// ParamCount returns the number of weights and biases.
+	ParamCount(inputs, outputs int) int64
+	// ActivationCount returns the number of features and outputs of one
+	// example, and of the widest layer's.
+	ActivationCount(inputs, outputs int) (all, widest int64)
+}
+
+// stateful is what an optimiser's configuration may implement: how many arrays
+// of the parameters' size it keeps.
+type stateful interface{ StateArrays() int }
+
+// checkMemory refuses specs that need more than MaxBytes, or an array of more
+// than [tensor.MaxElems] elements. It names the field that is to blame: the
+// network where a batch of one would be too much already.
+func (s *Spec) checkMemory() error {
+	network, ok := s.network.Config.(sized)
+	if !ok {
+		return nil
+	}
+	inputs, outputs := s.info.Input.Elems(), s.info.Outputs
+	params := network.ParamCount(inputs, outputs)
+	if params > tensor.MaxElems {
+		return component.Fieldf("learner.network", "has %d parameters, at most %d are allowed", params, int64(tensor.MaxElems))
+	}
+	arrays := 2
+	if o, ok := s.optimizer.Config.(stateful); ok {
+		arrays += o.StateArrays()
+	}
+	// In float64 nothing overflows.
+	all, widest := network.ActivationCount(inputs, outputs)
+	activations := float64(all)
+	widest = max(widest, int64(inputs))
+	fixed := 4 * float64(params) * float64(arrays)
+	each := 4 * (float64(inputs) + 2*activations)
+	if need := fixed + each; need > MaxBytes {
+		return component.Fieldf("learner.network", "with %d parameters takes %s to train with %s, at most %s are allowed",
+			params, gib(need), s.optimizer.Name, gib(MaxBytes))
+	}
+	batch := float64(s.info.Batch)
+	field := "stream.batch"
+	if s.stream.Path == "" { // of a caller of NewLearner
+		field = "info.Batch"
+	}
+	used := fixed + batch*each
+	if err := fits(field, s.info.Batch, widest, used); err != nil {
+		return err
+	}
+	var errs []error
+	known := map[int]bool{}
+	for _, p := range s.probes {
+		n := samples(p.Resolved)
+		if n == 0 || known[n] {
+			continue // probes that ask for the same number share an evaluation
+		}
+		known[n] = true
+		need := used + 4*float64(n)*(float64(inputs)+activations)
+		if err := fits(p.Path+".samples", n, widest, need); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		used = need
+	}
+	return errors.Join(errs...)
+}
+
+// fits reports a field that asks for n examples at once, if that is too much.
+func fits(field string, n int, widest int64, need float64) error {
+	if float64(n)*float64(widest) > tensor.MaxElems {
+		return component.Fieldf(field, "%d examples in a layer of %d units are more than %d elements; ask for fewer", n, widest, int64(tensor.MaxElems))
+	}
+	if need > MaxBytes {
+		return component.Fieldf(field, "with %d examples at once the run takes %s, at most %s are allowed; ask for fewer", n, gib(need), gib(MaxBytes))
+	}
+	return nil
+}
+
+// samples returns how many examples a probe evaluates: its parameter of that
+// name, by convention.
+func samples(p interface{ Canonical() map[string]any }) int {
+	n, _ := p.Canonical()["samples"].(float64)
+	return int(n)
+}
+
+func gib(bytes float64) string { return fmt.Sprintf("%.1f GiB", bytes/(1<<30)) }
