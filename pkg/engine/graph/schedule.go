@@ -108,7 +108,7 @@ func (c *compiler) takeAlong(it *item, taken []bool, plain map[int]bool) {
 			}
 			in := c.operands(u)
 			read, ok := c.b.nodes[in[1]].op.(readOp)
-			if !ok || in[0] != dy || c.elems(in[1]) != it.n || !c.updates(it, read.v) {
+			if !ok || in[0] != dy || c.elems(in[1]) != it.n || !c.updates(it, read.v) || c.feeds(u, it) {
 				continue
 			}
 			it.reader = u
@@ -116,6 +116,11 @@ func (c *compiler) takeAlong(it *item, taken []bool, plain map[int]bool) {
 			return
 		}
 	}
+}
+
+// feeds reports whether an item reads a value itself.
+func (c *compiler) feeds(id int, it *item) bool {
+	return slices.ContainsFunc(c.users[id], func(u int) bool { return c.run[u] == it || slices.Contains(it.made, u) })
 }
 
 // onlyIn reports whether every reader of a value is in a run.
