@@ -122,16 +122,16 @@ var opCases = []opCase{
 	{name: "attention", vars: shapes(tensor.Shape{2, 3, 4}, tensor.Shape{2, 3, 4}, tensor.Shape{2, 3, 2}), lo: -1, hi: 1, f: func(b *Builder, v []Node) Node { return b.Square(b.Attention(v[0], v[1], v[2], b.CausalMask(3))) }},
 
 	{name: "conv", vars: shapes(image, tensor.Shape{3 * 2 * 3, 2}), lo: -1, hi: 1, f: func(b *Builder, v []Node) Node { return b.Square(b.Conv2D(v[0], v[1], Window{Size: [2]int{3, 2}}, 1)) }},
-	{name: "conv stride and padding", vars: shapes(image, tensor.Shape{3 * 3 * 3, 2}), lo: -1, hi: 1, f: func(b *Builder, v []Node) Node { return b.Square(b.Conv2D(v[0], v[1], Square(3, 2, 1), 1)) }},
-	{name: "conv pointwise", vars: shapes(image, tensor.Shape{3, 2}), lo: -1, hi: 1, f: func(b *Builder, v []Node) Node { return b.Square(b.Conv2D(v[0], v[1], Square(1, 1, 0), 1)) }},
-	{name: "conv groups", vars: shapes(tensor.Shape{2, 3, 3, 4}, tensor.Shape{2 * 2 * 2, 6}), lo: -1, hi: 1, f: func(b *Builder, v []Node) Node { return b.Square(b.Conv2D(v[0], v[1], Square(2, 1, 1), 2)) }},
-	{name: "conv depthwise", vars: shapes(image, tensor.Shape{3 * 3, 6}), lo: -1, hi: 1, f: func(b *Builder, v []Node) Node { return b.Square(b.Conv2D(v[0], v[1], Square(3, 1, 1), 3)) }},
-	{name: "max pool", vars: shapes(image), lo: -1, hi: 1, f: func(b *Builder, v []Node) Node { return b.Square(b.MaxPool2D(v[0], Square(2, 2, 0))) }},
-	{name: "max pool overlapping", vars: shapes(image), lo: -1, hi: 1, f: func(b *Builder, v []Node) Node { return b.Square(b.MaxPool2D(v[0], Square(3, 2, 1))) }},
+	{name: "conv stride and padding", vars: shapes(image, tensor.Shape{3 * 3 * 3, 2}), lo: -1, hi: 1, f: func(b *Builder, v []Node) Node { return b.Square(b.Conv2D(v[0], v[1], SquareWindow(3, 2, 1), 1)) }},
+	{name: "conv pointwise", vars: shapes(image, tensor.Shape{3, 2}), lo: -1, hi: 1, f: func(b *Builder, v []Node) Node { return b.Square(b.Conv2D(v[0], v[1], SquareWindow(1, 1, 0), 1)) }},
+	{name: "conv groups", vars: shapes(tensor.Shape{2, 3, 3, 4}, tensor.Shape{2 * 2 * 2, 6}), lo: -1, hi: 1, f: func(b *Builder, v []Node) Node { return b.Square(b.Conv2D(v[0], v[1], SquareWindow(2, 1, 1), 2)) }},
+	{name: "conv depthwise", vars: shapes(image, tensor.Shape{3 * 3, 6}), lo: -1, hi: 1, f: func(b *Builder, v []Node) Node { return b.Square(b.Conv2D(v[0], v[1], SquareWindow(3, 1, 1), 3)) }},
+	{name: "max pool", vars: shapes(image), lo: -1, hi: 1, f: func(b *Builder, v []Node) Node { return b.Square(b.MaxPool2D(v[0], SquareWindow(2, 2, 0))) }},
+	{name: "max pool overlapping", vars: shapes(image), lo: -1, hi: 1, f: func(b *Builder, v []Node) Node { return b.Square(b.MaxPool2D(v[0], SquareWindow(3, 2, 1))) }},
 	{name: "max pool once more", vars: shapes(tensor.Shape{2, 6, 6, 2}), lo: -1, hi: 1, f: func(b *Builder, v []Node) Node {
-		return b.Square(b.MaxPool2D(b.Square(b.MaxPool2D(v[0], Square(2, 1, 0))), Square(2, 2, 0)))
+		return b.Square(b.MaxPool2D(b.Square(b.MaxPool2D(v[0], SquareWindow(2, 1, 0))), SquareWindow(2, 2, 0)))
 	}},
-	{name: "average pool", vars: shapes(image), lo: -1, hi: 1, f: func(b *Builder, v []Node) Node { return b.Square(b.AvgPool2D(v[0], Square(3, 2, 1))) }},
+	{name: "average pool", vars: shapes(image), lo: -1, hi: 1, f: func(b *Builder, v []Node) Node { return b.Square(b.AvgPool2D(v[0], SquareWindow(3, 2, 1))) }},
 	{name: "global average pool", vars: shapes(image), lo: -1, hi: 1, f: func(b *Builder, v []Node) Node { return b.Square(b.GlobalAvgPool(v[0])) }},
 
 	{name: "layer norm", vars: shapes(tensor.Shape{3, 6}, tensor.Shape{6}, tensor.Shape{6}), lo: -1, hi: 1, f: func(b *Builder, v []Node) Node { return b.Square(b.LayerNorm(v[0], v[1], v[2], 1e-5)) }, ulps: 128},

@@ -13,9 +13,9 @@ type Window struct {
 	Padding [2]int // on both sides
 }
 
-// Square returns the window of size×size with one stride and padding for both
-// axes.
-func Square(size, stride, padding int) Window {
+// SquareWindow returns the window of size×size with one stride and padding for
+// both axes.
+func SquareWindow(size, stride, padding int) Window {
 	return Window{Size: [2]int{size, size}, Stride: [2]int{stride, stride}, Padding: [2]int{padding, padding}}
 }
 
@@ -46,10 +46,10 @@ func (b *Builder) windowing(what string, x Node, w Window) windowing {
 	if len(s) != 4 {
 		panic(errorf("%s: %s is not [n h w c]", what, s))
 	}
+	o := w.Of(s[1], s[2])
 	for i := range w.Stride {
 		w.Stride[i] = max(w.Stride[i], 1)
 	}
-	o := w.Of(s[1], s[2])
 	return windowing{w, s[0], s[1], s[2], s[3], o[0], o[1]}
 }
 
