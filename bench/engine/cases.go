@@ -1,0 +1,179 @@
+package main
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// job is what a contestant is asked to do over and over; it travels as JSON.
+type job struct {
+	Kind string `json:"kind"` // train, life, gemm, stream or peak
+
+	// Training.
+	Network   string `json:"network,omitempty"` // mlp or cnn
+	Sizes     []int  `json:"sizes,omitempty"`   // inputs, hidden layers, outputs
+	Classes   int    `json:"classes,omitempty"` // 0 for regression
+	Batch     int    `json:"batch,omitempty"`
+	Optimizer string `json:"optimizer,omitempty"` // sgd, adam, adamw, upgd: each side knows the settings
+	Lanes     int    `json:"lanes,omitempty"`     // parameter sets trained at once; 0 and 1 are one
+	Scale     string `json:"scale,omitempty"`     // unit or symmetric MNIST, or uniform noise
+	Warmup    int    `json:"warmup,omitempty"`    // steps before measuring
+	Examples  int    `json:"examples,omitempty"`  // in the files X and Y
+	X         string `json:"x,omitempty"`
+	Y         string `json:"y,omitempty"`
+	Data      string `json:"data,omitempty"` // data folder, for lives
+
+	// Kernels.
+	Impl    string `json:"impl,omitempty"` // whose: ours or gonum; which stream or peak
+	Form    string `json:"form,omitempty"` // NN, TN, NT or TT
+	M       int    `json:"m,omitempty"`
+	N       int    `json:"n,omitempty"`
+	K       int    `json:"k,omitempty"`
+	Threads int    `json:"-"`
+}
+
+// A benchCase is one line of the results: our job, and whom it is held against.
+type benchCase struct {
+	name   string
+	group  string // heading of its table
+	job    job
+	peer   string   // torch, c, openblas, bare or copy
+	target *float64 // least ratio of the peer's time to ours, nil for none
+	peak   float64  // least fraction of the measured FMA peak, 0 for none
+	also   []string // more contestants, for the tables: gonum
+	bytes  float64  // that one call of a streaming kernel moves
+	note   string   // printed with the result
+}
+
+// Groups, in the order of the report.
+const (
+	groupTrain  = "Training steps"
+	groupC      = "Against C"
+	groupWhole  = "A whole run"
+	groupWidth  = "Width"
+	groupDepth  = "Depth"
+	groupBatch  = "Batch"
+	groupGEMM   = "Matrix products"
+	groupStream = "Streaming kernels"
+)
+
+func atLeast(ratio float64) *float64 { return &ratio }
+
+// sized is a network over MNIST: 784 inputs, hidden layers, 10 classes.
+func sized(batch int, optimizer string, hidden ...int) job {
+	return job{
+		Kind: "train", Network: "mlp", Sizes: append(append([]int{784}, hidden...), 10), Classes: 10,
+		Batch: batch, Optimizer: optimizer, Scale: "unit",
+	}
+}
+
+func allCases() []benchCase {
+	tiny := job{Kind: "train", Network: "mlp", Sizes: []int{20, 5, 1}, Batch: 1, Optimizer: "sgd", Scale: "uniform"}
+	lanes := tiny
+	lanes.Lanes = 64
+	cnn := sized(32, "adam", 100)
+	cnn.Network = "cnn"
+	dense := func(optimizer string) job {
+		j := sized(1, optimizer, 300, 150)
+		j.Scale = "symmetric"
+		return j
+	}
+	cases := []benchCase{
+		{name: "20-5-1 batch 1 sgd", job: tiny, target: atLeast(150)},
+		{name: "20-5-1 batch 1 sgd, 64 lanes, per seed", job: lanes, target: atLeast(1000)},
+		{name: "784-100x3-10 batch 1 sgd", job: sized(1, "sgd", 100, 100, 100), target: atLeast(30)},
+		{name: "784-1000x3-10 batch 1 sgd", job: sized(1, "sgd", 1000, 1000, 1000), target: atLeast(10)},
+		{name: "784-2000x3-10 batch 1 sgd", job: sized(1, "sgd", 2000, 2000, 2000), target: atLeast(10)},
+		{name: "784-100x3-10 batch 1 adam", job: sized(1, "adam", 100, 100, 100), target: atLeast(10)},
+		{name: "784-100x3-10 batch 32 adam", job: sized(32, "adam", 100, 100, 100), target: atLeast(4)},
+		{name: "784-256x2-10 batch 64 adam", job: sized(64, "adam", 256, 256), target: atLeast(2.2)},
+		{name: "784-2000x3-10 batch 256 sgd", job: sized(256, "sgd", 2000, 2000, 2000), target: atLeast(0.8)},
+		{name: "cnn 16c5-pool-16c5-pool-100 batch 32 adam", job: cnn, target: atLeast(1.5)},
+		{name: "dense 784-300-150-10 batch 1 adamw", job: dense("adamw"), target: atLeast(4)},
+		{name: "dense 784-300-150-10 batch 1 upgd", job: dense("upgd"), target: atLeast(4)},
+	}
+	for i := range cases {
+		cases[i].group, cases[i].peer = groupTrain, "torch"
+	}
+	for _, width := range []int{100, 1000, 2000} {
+		cases = append(cases, benchCase{
+			name: fmt.Sprintf("c/784-%dx3-10 batch 1 sgd", width), group: groupC, peer: "c",
+			job: sized(1, "sgd", width, width, width), target: atLeast(1 / 1.5),
+		})
+	}
+	life := sized(1, "sgd", 100, 100, 100)
+	life.Kind = "life"
+	cases = append(cases, benchCase{
+		name: "life/784-100x3-10 batch 1 sgd", group: groupWhole, peer: "bare", job: life,
+		note: "permuted MNIST with loss and accuracy of every step, to a sink that discards them; against bare steps on batches that are ready",
+	})
+	for _, width := range []int{10, 20, 50, 100, 200, 500, 1000, 2000} {
+		cases = append(cases, benchCase{
+			name: fmt.Sprintf("width/%d", width), group: groupWidth, peer: "torch",
+			job: sized(1, "sgd", width, width, width), note: "784-WIDTHx3-10, batch 1, SGD",
+		})
+	}
+	for depth := 1; depth <= 5; depth++ {
+		cases = append(cases, benchCase{
+			name: fmt.Sprintf("depth/%d", depth), group: groupDepth, peer: "torch",
+			job: sized(1, "sgd", slices.Repeat([]int{100}, depth)...), note: "784-100xDEPTH-10, batch 1, SGD",
+		})
+	}
+	for _, optimizer := range []string{"sgd", "adam"} {
+		for batch := 1; batch <= 256; batch *= 2 {
+			cases = append(cases, benchCase{
+				name: fmt.Sprintf("batch/%d %s", batch, optimizer), group: groupBatch, peer: "torch",
+				job: sized(batch, optimizer, 100, 100, 100), note: "784-100x3-10; time of a step, not of an example",
+			})
+		}
+	}
+	for i := range cases {
+		j := &cases[i].job
+		j.Examples = examples
+		// Enough steps to be warm, and few where one takes long.
+		j.Warmup = 64
+		if j.work() > 1e9 {
+			j.Warmup = 4
+		}
+	}
+	return append(cases, kernelCases()...)
+}
+
+// work is about how many multiplications and additions a training step has.
+func (j job) work() float64 {
+	var n float64
+	for i := 1; i < len(j.Sizes); i++ {
+		n += 6 * float64(j.Sizes[i-1]) * float64(j.Sizes[i])
+	}
+	return n * float64(j.Batch)
+}
+
+// params is how many parameters the network has.
+func (j job) params() int {
+	if j.Network == "cnn" {
+		return 16*25 + 16 + 16*16*25 + 16 + 256*100 + 100 + 100*10 + 10
+	}
+	n := 0
+	for i := 1; i < len(j.Sizes); i++ {
+		n += (j.Sizes[i-1] + 1) * j.Sizes[i]
+	}
+	return n
+}
+
+func choose(cases []benchCase, filter *regexp.Regexp) []benchCase {
+	return slices.DeleteFunc(cases, func(c benchCase) bool { return !filter.MatchString(c.name) })
+}
+
+// targetText says what a case must reach, "" where nothing.
+func (c benchCase) targetText() string {
+	var parts []string
+	if c.target != nil {
+		parts = append(parts, fmt.Sprintf("≥ %.3g× %s", *c.target, c.peer))
+	}
+	if c.peak > 0 {
+		parts = append(parts, fmt.Sprintf("≥ %.0f %% of peak", 100*c.peak))
+	}
+	return strings.Join(parts, ", ")
+}

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"fmt"
+
+	"gonum.org/v1/gonum/blas"
+	"gonum.org/v1/gonum/blas/blas32"
+
+	"neoteny/pkg/engine/kernel"
+	"neoteny/pkg/engine/rng"
+	"neoteny/pkg/engine/tensor"
+)
+
+func noise(n int) []float32 {
+	x := tensor.Float32s(n)
+	rng.New(0, "bench").FillUniform(x, 0, 1, 0)
+	return x
+}
+
+var gemms = map[string]func(c, a, b []float32, m, n, k int){
+	"NN": kernel.GemmNN, "TN": kernel.GemmTN, "NT": kernel.GemmNT, "TT": kernel.GemmTT,
+}
+
+// prepareGEMM is C = A·B of M×K and K×N, with A, B or both stored transposed.
+func prepareGEMM(j job) (*task, error) {
+	m, n, k := j.M, j.N, j.K
+	a, b, c := noise(m*k), noise(k*n), tensor.Float32s(m*n)
+	if len(j.Form) != 2 {
+		return nil, fmt.Errorf("unknown form %q", j.Form)
+	}
+	lda, ldb := k, n
+	if j.Form[0] == 'T' {
+		lda = m
+	}
+	if j.Form[1] == 'T' {
+		ldb = k
+	}
+	var step func() error
+	switch j.Impl {
+	case "ours":
+		gemm, ok := gemms[j.Form]
+		if !ok {
+			return nil, fmt.Errorf("unknown form %q", j.Form)
+		}
+		step = func() error {
+			gemm(c, a, b, m, n, k)
+			return nil
+		}
+	case "gonum":
+		trans := func(t byte) blas.Transpose {
+			if t == 'T' {
+				return blas.Trans
+			}
+			return blas.NoTrans
+		}
+		impl, ta, tb := blas32.Implementation(), trans(j.Form[0]), trans(j.Form[1])
+		step = func() error {
+			impl.Sgemm(ta, tb, m, n, k, 1, a, lda, b, ldb, 0, c, n)
+			return nil
+		}
+	default:
+		return nil, fmt.Errorf("unknown implementation %q", j.Impl)
+	}
+	return &task{step: step, units: 1}, nil
+}
+
+// preparePeak is a loop of fused multiply-adds on registers. Its steps are
+// GFLOP.
+func preparePeak() (*task, error) {
+	isas := kernel.Available()
+	best := isas[len(isas)-1] // also where NEOTENY_ISA asks for less
+	loop, flops := peakLoop(best)
+	if loop == nil {
+		return nil, fmt.Errorf("%w: the peak of %s", errNotBuilt, best)
+	}
+	const rounds = 2000 // some 10 µs
+	return &task{step: func() error { loop(rounds); return nil }, units: rounds * flops / 1e9}, nil
+}
+
+// streams are kernels whose limit is memory, with how many arrays they read
+// and write.
+var streams = []struct {
+	name   string
+	arrays int
+	make   func(n int) func()
+}{
+	{"copy", 2, func(n int) func() {
+		y, x := tensor.Float32s(n), noise(n)
+		return func() { copy(y, x) }
+	}},
+	{"dot", 2, func(n int) func() {
+		x, y := noise(n), noise(n)
+		return func() { sink = kernel.Dot(x, y) }
+	}},
+	{"sum", 1, func(n int) func() {
+		x := noise(n)
+		return func() { sink = kernel.Sum(x) }
+	}},
+	{"axpy", 3, func(n int) func() {
+		x, y := noise(n), noise(n)
+		return func() { kernel.Axpy(y, 1e-9, x) }
+	}},
+}
+
+// sink keeps results from being optimised away.
+var sink float32
+
+func prepareStream(j job) (*task, error) {
+	for _, s := range streams {
+		if s.name == j.Impl {
+			f := s.make(j.N)
+			return &task{step: func() error { f(); return nil }, units: 1}, nil
+		}
+	}
+	return nil, fmt.Errorf("unknown kernel %q", j.Impl)
+}

@@ -1,0 +1,337 @@
+package main
+
+import (
+	"bufio"
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"text/template"
+)
+
+//go:embed performance.md.tmpl
+var markdownTemplate string
+
+// reporter takes results as they come and prints them: at once with --json,
+// else as tables at the end.
+type reporter struct {
+	options options
+	out     io.Writer
+	m       *machine
+	results []result
+}
+
+func newReporter(o options, out io.Writer) *reporter { return &reporter{options: o, out: out} }
+
+// line is one line of --json: a result, or the machine.
+type line struct {
+	Machine *machine `json:"machine,omitempty"`
+	result
+}
+
+func (r *reporter) machine(m *machine) error {
+	r.m = m
+	return nil
+}
+
+func (r *reporter) add(x result) error {
+	r.results = append(r.results, x)
+	if r.options.json {
+		return json.NewEncoder(r.out).Encode(x)
+	}
+	return nil
+}
+
+// read takes results from a file that --json has written.
+func (r *reporter) read(path string, filter *regexp.Regexp) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	dec := json.NewDecoder(bufio.NewReader(f))
+	for dec.More() {
+		var l line
+		if err := dec.Decode(&l); err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		switch {
+		case l.Machine != nil:
+			r.m = l.Machine
+		case filter.MatchString(l.Case):
+			if err := r.add(l.result); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (r *reporter) close() error {
+	for _, x := range r.results { // what the first result with it tells of the peer
+		if r.m != nil && r.m.Torch == "" && x.Peer == "torch" {
+			r.m.Torch, r.m.Python, _ = strings.Cut(x.PeerAbout, " in Python ")
+		}
+	}
+	switch {
+	case r.options.json:
+		if r.m == nil {
+			return nil
+		}
+		return json.NewEncoder(r.out).Encode(map[string]*machine{"machine": r.m})
+	case r.options.markdown:
+		return r.markdown()
+	}
+	return r.text()
+}
+
+// groups are the headings in order, each with its columns.
+var groups = []struct {
+	name    string
+	anchor  string // of the template
+	columns []column
+}{
+	{groupTrain, "train", append(slices.Clone(timing("PyTorch")), column{"MiB", memory})},
+	{groupC, "c", timing("C")},
+	{groupWhole, "whole", timing("bare steps")},
+	{groupWidth, "width", timing("PyTorch")},
+	{groupDepth, "depth", timing("PyTorch")},
+	{groupBatch, "batch", timing("PyTorch")},
+	{groupGEMM, "gemm", []column{
+		{"case", func(r result) string { return r.Case }},
+		{"GFLOP/s", func(r result) string { return number(r.GFLOPS) }},
+		{"of peak", func(r result) string { return percent(r.PeakFraction) }},
+		{"OpenBLAS", func(r result) string { return number(r.PeerGFLOPS) }},
+		{"ratio", func(r result) string { return number(r.Ratio) }},
+		{"gonum", func(r result) string { return number(r.GonumGFLOPS) }},
+		{"target", target},
+		{"", verdict},
+	}},
+	{groupStream, "stream", []column{
+		{"case", func(r result) string { return r.Case }},
+		{"GB/s", func(r result) string { return number(r.GBs) }},
+		{"copy GB/s", func(r result) string { return number(r.PeerGBs) }},
+		{"ratio", func(r result) string { return number(r.Ratio) }},
+		{"µs", func(r result) string { return number(r.Ours) }},
+	}},
+}
+
+// column is a heading and what stands below it.
+type column struct {
+	head string
+	cell func(result) string
+}
+
+func timing(peer string) []column {
+	return []column{
+		{"case", func(r result) string { return r.Case }},
+		{"ours µs", func(r result) string { return number(r.Ours) }},
+		{peer + " µs", func(r result) string { return number(r.PeerUS) }},
+		{"ratio", func(r result) string { return number(r.Ratio) }},
+		{"target", target},
+		{"", verdict},
+	}
+}
+
+// number prints three significant digits, or a dash for none.
+func number(v float64) string {
+	switch {
+	case v == 0:
+		return "–"
+	case v >= 100:
+		return fmt.Sprintf("%.0f", v)
+	case v >= 10:
+		return fmt.Sprintf("%.1f", v)
+	case v >= 1:
+		return fmt.Sprintf("%.2f", v)
+	}
+	return fmt.Sprintf("%.3f", v)
+}
+
+func percent(v float64) string {
+	if v == 0 {
+		return "–"
+	}
+	return fmt.Sprintf("%.0f %%", 100*v)
+}
+
+func target(r result) string {
+	var parts []string
+	if r.Target != nil {
+		parts = append(parts, "≥ "+fmt.Sprintf("%.3g", *r.Target))
+	}
+	if r.PeakTarget > 0 {
+		parts = append(parts, "≥ "+percent(r.PeakTarget)+" of peak")
+	}
+	return strings.Join(parts, ", ")
+}
+
+func verdict(r result) string {
+	switch {
+	case r.Met != nil && *r.Met:
+		return "met"
+	case r.Met != nil:
+		return "NOT MET"
+	case r.Target != nil || r.PeakTarget > 0:
+		return "not measured"
+	}
+	return ""
+}
+
+func memory(r result) string {
+	if r.OursMiB == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%.0f / %s", r.OursMiB, number(r.PeerMiB))
+}
+
+// footnotes are what the results of a group have to say beside figures, each
+// once.
+func footnotes(results []result) []string {
+	var notes []string
+	say := func(s string) {
+		if s != "" && !slices.Contains(notes, s) {
+			notes = append(notes, s)
+		}
+	}
+	for _, r := range results {
+		say(r.Note)
+		if r.Missing != "" {
+			say(r.Case + ": " + r.Missing)
+		}
+		for _, w := range r.Warnings {
+			say(r.Case + ": " + w)
+		}
+	}
+	return notes
+}
+
+func (r *reporter) of(group string) []result {
+	return slices.DeleteFunc(slices.Clone(r.results), func(x result) bool { return x.Group != group })
+}
+
+func (r *reporter) text() error {
+	if r.m != nil {
+		for _, l := range r.m.lines() {
+			fmt.Fprintln(r.out, l)
+		}
+	}
+	for _, g := range groups {
+		results := r.of(g.name)
+		if len(results) == 0 {
+			continue
+		}
+		fmt.Fprintf(r.out, "\n%s\n", g.name)
+		w := tabwriter.NewWriter(r.out, 0, 0, 2, ' ', 0)
+		for _, row := range table(g.columns, results) {
+			fmt.Fprintln(w, strings.Join(row, "\t"))
+		}
+		if err := w.Flush(); err != nil {
+			return err
+		}
+		for _, n := range footnotes(results) {
+			fmt.Fprintf(r.out, "  %s\n", n)
+		}
+	}
+	return nil
+}
+
+// table returns a heading and a row per result.
+func table(columns []column, results []result) [][]string {
+	rows := make([][]string, 1, len(results)+1)
+	for _, c := range columns {
+		rows[0] = append(rows[0], c.head)
+	}
+	for _, x := range results {
+		var row []string
+		for _, c := range columns {
+			row = append(row, c.cell(x))
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+func (r *reporter) markdown() error {
+	t, err := template.New("performance.md").Funcs(template.FuncMap{
+		"table": func(anchor string) (string, error) {
+			for _, g := range groups {
+				if g.anchor == anchor {
+					return markdownTable(g.columns, r.of(g.name)), nil
+				}
+			}
+			return "", fmt.Errorf("no group %q", anchor)
+		},
+		"machine": func() string {
+			if r.m == nil {
+				return "(not recorded)"
+			}
+			return "- " + strings.Join(r.m.lines(), "\n- ")
+		},
+		"missed": func() string {
+			var names []string
+			for _, x := range r.results {
+				if x.Met != nil && !*x.Met {
+					names = append(names, fmt.Sprintf("- %s: %s", x.Case, shortfall(x)))
+				}
+				if x.Met == nil && (x.Target != nil || x.PeakTarget > 0) {
+					names = append(names, fmt.Sprintf("- %s: not measured (%s)", x.Case, x.Missing))
+				}
+			}
+			if len(names) == 0 {
+				return "All targets are met."
+			}
+			return "Not met:\n\n" + strings.Join(names, "\n")
+		},
+	}).Parse(markdownTemplate)
+	if err != nil {
+		return err
+	}
+	return t.Execute(r.out, nil)
+}
+
+// shortfall says how far a missed case is from its target.
+func shortfall(r result) string {
+	var parts []string
+	if r.Target != nil && r.Ratio < *r.Target {
+		parts = append(parts, fmt.Sprintf("%s×, target %.3g×", number(r.Ratio), *r.Target))
+	}
+	if r.PeakFraction < r.PeakTarget {
+		parts = append(parts, fmt.Sprintf("%s of peak, target %s", percent(r.PeakFraction), percent(r.PeakTarget)))
+	}
+	return strings.Join(parts, "; ")
+}
+
+func markdownTable(columns []column, results []result) string {
+	if len(results) == 0 {
+		return "(not measured)\n"
+	}
+	var b strings.Builder
+	for i, row := range table(columns, results) {
+		fmt.Fprintf(&b, "| %s |\n", strings.Join(row, " | "))
+		if i == 0 {
+			b.WriteString("|---" + strings.Repeat("|--:", len(row)-1) + "|\n")
+		}
+	}
+	if notes := footnotes(results); len(notes) > 0 {
+		b.WriteString("\n")
+		for _, n := range notes {
+			fmt.Fprintf(&b, "- %s\n", n)
+		}
+	}
+	return b.String()
+}
+
+// listCases prints names and targets.
+func listCases(out io.Writer, cases []benchCase) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	for _, c := range cases {
+		fmt.Fprintf(w, "%s\t%s\n", c.name, c.targetText())
+	}
+	return w.Flush()
+}
