@@ -398,13 +398,21 @@ func (l *supervised) firstNonFinite() string {
 	return "output"
 }
 
-// EndTask implements [learner.Learner]. It is also where weights that the last
-// update left not finite are found: no later loss would tell.
+// EndTask implements [learner.Learner]. It is also where weights and states that
+// are not finite are found if no loss has told: the last update's, those of
+// inputs that are 0, and those that leave units off.
 func (l *supervised) EndTask(s *learner.Step) error {
 	for _, p := range l.network.Params() {
 		for _, v := range p.Var.F32 {
 			if v-v != 0 {
 				return fmt.Errorf("step %d (task %d): the %s of layer %s is not finite; a smaller step size may help", s.Index, s.Task, p.Role, p.Layer)
+			}
+		}
+	}
+	for _, v := range l.store.Vars() {
+		for _, x := range v.F32 {
+			if x-x != 0 && v.Keep == graph.Persistent {
+				return fmt.Errorf("step %d (task %d): the state %s is not finite; a smaller step size may help", s.Index, s.Task, v.Name)
 			}
 		}
 	}

@@ -2,6 +2,8 @@
 package probes
 
 import (
+	"fmt"
+
 	"neoteny/pkg/engine/component"
 	"neoteny/pkg/engine/learner"
 	"neoteny/pkg/engine/linalg"
@@ -104,7 +106,7 @@ func (p *rank) Measure(e *learner.Evaluation, values []float32) error {
 	for layer, h := range e.Features {
 		sigma, err := p.svd.Values(h, e.N, len(h)/e.N)
 		if err != nil {
-			return err
+			return fmt.Errorf("layer %s: %w", p.columns[1+layer].Layer, err)
 		}
 		r := 0.0
 		if sigma[0] > 0 {
