@@ -11,8 +11,8 @@
 // All functions of one Key read the same blocks of bits: give every purpose its own Key rather than mixing,
 // say, FillNormal and Perm with equal indices under one Key.
 //
-// Results are the same bits on every architecture: integers are exact, and the floating-point code uses only
-// correctly rounded operations, none of which Go is allowed to fuse. Changing any output here changes results
+// Results are the same bits on every architecture and instruction set: integers are exact, and the floating-point
+// code (in package kernel) uses only correctly rounded operations in a fixed order. Changing any output here changes results
 // of runs and needs a new numerics version.
 package rng
 
@@ -20,6 +20,8 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"math/bits"
+
+	"neoteny/pkg/engine/kernel"
 )
 
 // Key selects one of 2^64 independent random functions. The zero Key is valid; New is the normal way to get one.
@@ -41,26 +43,9 @@ func New(seed uint64, purpose string) Key {
 	}
 }
 
-// Multipliers and key increments of Philox4x32, as published.
-const (
-	mul0  = 0xD2511F53
-	mul1  = 0xCD9E8D57
-	weyl0 = 0x9E3779B9
-	weyl1 = 0xBB67AE85
-)
-
 // Block returns 128 random bits: Philox4x32-10 of the counter words lo(a), hi(a), lo(b), hi(b).
 func (k Key) Block(a, b uint64) [4]uint32 {
-	c0, c1, c2, c3 := uint32(a), uint32(a>>32), uint32(b), uint32(b>>32)
-	k0, k1 := k.lo, k.hi
-	for range 10 {
-		p0 := mul0 * uint64(c0)
-		p1 := mul1 * uint64(c2)
-		c0, c1, c2, c3 = uint32(p1>>32)^c1^k0, uint32(p1), uint32(p0>>32)^c3^k1, uint32(p0)
-		k0 += weyl0
-		k1 += weyl1
-	}
-	return [4]uint32{c0, c1, c2, c3}
+	return kernel.Philox(k.lo, k.hi, a, b)
 }
 
 // Uint32 returns 32 random bits: word 0 of Block(a, b).

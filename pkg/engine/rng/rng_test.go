@@ -4,12 +4,15 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"hash/crc32"
 	"math"
 	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
+
+	"neoteny/pkg/engine/kernel"
 )
 
 // The philox4x32-10 lines of kat_vectors, published with Random123.
@@ -258,7 +261,8 @@ func TestFillUniformIsItsDefinition(t *testing.T) {
 	dst := make([]float32, 1003)
 	k.FillUniform(dst, -0.25, 0.5, 9)
 	for i, v := range dst {
-		u := float32(k.Block(9, uint64(i)/4)[i%4]>>8) / (1 << 24)
+		group, e := i/64, i%64
+		u := float32(k.Block(9, uint64(group*16+e%16))[e/16]>>8) / (1 << 24)
 		require.Equal(t, -0.25+float32(0.75*u), v)
 	}
 	k.FillUniform(dst, 2, 2, 9)
@@ -290,30 +294,60 @@ func TestFillPrefixStable(t *testing.T) {
 		a := rapid.Uint64().Draw(t, "a")
 		n := rapid.IntRange(0, 300).Draw(t, "n")
 		m := rapid.IntRange(0, n).Draw(t, "m")
-		long, short := make([]float32, n), make([]float32, m)
+		from := rapid.IntRange(0, m/Group).Draw(t, "from") * Group
+		long, short := make([]float32, n), make([]float32, m-from)
 		k.FillNormal(long, a)
-		k.FillNormal(short, a)
-		require.Equal(t, long[:m], short)
+		k.FillNormalAt(short, a, from)
+		require.Equal(t, long[from:m], short)
 		k.FillUniform(long, -1, 1, a)
-		k.FillUniform(short, -1, 1, a)
-		require.Equal(t, long[:m], short)
+		k.FillUniformAt(short, -1, 1, a, from)
+		require.Equal(t, long[from:m], short)
 	})
+	require.Panics(t, func() { Key{}.FillNormalAt(nil, 0, 1) })
+	require.Panics(t, func() { Key{}.FillNormalAt(nil, 0, -Group) })
+	require.Panics(t, func() { Key{}.FillUniformAt(nil, 0, 1, 0, 32) })
 }
+
+// What is drawn is part of the numerics version.
+func TestFillsAreTheSameBitsEverywhere(t *testing.T) {
+	x := make([]float32, 10_007)
+	for _, isa := range kernel.Available() {
+		restore := kernel.ForceISA(isa)
+		New(1, "golden").FillNormal(x, 2)
+		require.Equal(t, uint32(0x37c94c8f), checksum(x), "normal on %s", isa)
+		New(1, "golden").FillUniform(x, -1, 2, 2)
+		require.Equal(t, uint32(0xa59e772b), checksum(x), "uniform on %s", isa)
+		restore()
+	}
+}
+
+func checksum(x []float32) uint32 {
+	var b []byte
+	for _, v := range x {
+		b = binary.LittleEndian.AppendUint32(b, math.Float32bits(v))
+	}
+	return crc32.ChecksumIEEE(b)
+}
+
+var lags = [...]int{1, 2, 15, 16, 32, 48, 64}
 
 func TestNormalDistribution(t *testing.T) {
 	const n = 200_000
 	for _, seed := range []uint64{1, 2, 3} {
 		x := make([]float32, n)
 		New(seed, "normal").FillNormal(x, seed)
-		var m1, m2, m3, m4, lag float64
+		var m1, m2, m3, m4 float64
+		var lag [len(lags)]float64 // of neighbours, of a pair's cosine and sine, of the pairs of a block
 		for i, v := range x {
 			f := float64(v)
 			m1 += f
 			m2 += f * f
 			m3 += f * f * f
 			m4 += f * f * f * f
-			if i > 0 {
-				lag += f * float64(x[i-1]) // sine and cosine of one pair must not be correlated
+			for j, l := range lags {
+				if i >= l {
+					lag[j] += f * float64(x[i-l])
+				}
 			}
 		}
 		// Moments 0, 1, 0, 3; the variances of x, x², x³, x⁴ are 1, 2, 15 and 96.
@@ -321,7 +355,24 @@ func TestNormalDistribution(t *testing.T) {
 		require.InDelta(t, 1, m2/n, sigmas*math.Sqrt(2.0/n))
 		require.InDelta(t, 0, m3/n, sigmas*math.Sqrt(15.0/n))
 		require.InDelta(t, 3, m4/n, sigmas*math.Sqrt(96.0/n))
-		require.InDelta(t, 0, lag/n, sigmas*math.Sqrt(1.0/n))
+		for j, l := range lags {
+			require.InDelta(t, 0, lag[j]/n, sigmas*math.Sqrt(1.0/n), "correlation with the element %d before", l)
+		}
+
+		// The tails: how many lie beyond 3 and 4 standard deviations.
+		for _, bound := range []float32{2, 3, 4} {
+			p := math.Erfc(float64(bound) / math.Sqrt2)
+			var above, below float64
+			for _, v := range x {
+				if v > bound {
+					above++
+				} else if v < -bound {
+					below++
+				}
+			}
+			require.InDelta(t, n*p/2, above, sigmas*math.Sqrt(n*p/2), "above %v", bound)
+			require.InDelta(t, n*p/2, below, sigmas*math.Sqrt(n*p/2), "below −%v", bound)
+		}
 
 		// Kolmogorov–Smirnov against Φ(x) = erfc(-x/√2)/2; 1.95/√n is the 0.1 % point.
 		slices.Sort(x)
@@ -334,33 +385,6 @@ func TestNormalDistribution(t *testing.T) {
 	}
 }
 
-// The hand-written functions against those of package math.
-func TestLogAndSinCos(t *testing.T) {
-	check := func(x uint32) {
-		want := math.Log((float64(x) + 0.5) / (1 << 32))
-		require.InEpsilon(t, want, logUnit(x), 1e-14, "ln of %d", x)
-		require.Negative(t, logUnit(x))
-		wantSin, wantCos := math.Sincos(2 * math.Pi * (float64(x) / (1 << 32)))
-		sin, cos := sinCosTurn(x)
-		require.InDelta(t, wantSin, sin, 3e-15, "sin of %d", x)
-		require.InDelta(t, wantCos, cos, 3e-15, "cos of %d", x)
-	}
-	k := New(1, "points")
-	for i := range uint64(50_000) {
-		check(k.Uint32(0, i))
-	}
-	for bit := range 32 {
-		check(1 << bit)
-		check(1<<bit - 1)
-		check(-(1 << bit))
-		check(1<<29 + 1<<bit)
-	}
-	check(0)
-	check(math.MaxUint32)
-	tail, _ := boxMuller(0, 0)
-	require.InDelta(t, math.Sqrt(2*33*math.Ln2), tail, 1e-6)
-}
-
 func TestNothingAllocates(t *testing.T) {
 	k := New(1, "alloc")
 	f, p := make([]float32, 1001), make([]int32, 1001)
@@ -368,6 +392,7 @@ func TestNothingAllocates(t *testing.T) {
 		k = New(uint64(k.lo), "some/purpose")
 		k.FillNormal(f, 1)
 		k.FillUniform(f, 0, 1, 2)
+		k.FillNormalAt(f, 1, 64)
 		k.Perm(p, 3)
 		p[0] = int32(k.Intn(10, 4, 5))
 	}))
