@@ -123,8 +123,8 @@ func (b *Builder) BroadcastTo(x Node, shape tensor.Shape) Node {
 
 // SumTo sums x down to a shape that broadcasts to x's: the reverse of
 // BroadcastTo. Elements that are next to each other are summed by kernel.Sum,
-// and such sums, or elements that are apart, one after the other in their
-// order in x.
+// rows that are next to each other by kernel.ColSum; such sums are added up in
+// their order in x.
 func (b *Builder) SumTo(x Node, shape tensor.Shape) Node {
 	if x.Shape().Equal(shape) {
 		return x
@@ -419,41 +419,47 @@ func (broadcastOp) emit(s *site) func(uint64) {
 	y, x := s.y, s.x[0]
 	spans := spread(s.shape, s.in[0])
 	row := spans[len(spans)-1]
-	w := newWalk(spans[:len(spans)-1])
 	if row.stride == 0 {
+		w := newWalk(spans[:len(spans)-1])
 		return func(uint64) {
 			for i := 0; i < len(y); i += row.n {
-				v := x[w.at]
-				r := y[i : i+row.n]
-				for k := range r {
-					r[k] = v
-				}
+				fill(y[i:i+row.n], x[w.at])
 				w.next()
 			}
 		}
 	}
+	times := 1 // how often a row comes again at once
+	if len(spans) > 1 {
+		times = spans[len(spans)-2].n
+	}
+	w := newWalk(spans[:max(0, len(spans)-2)])
 	return func(uint64) {
-		for i := 0; i < len(y); i += row.n {
-			copy(y[i:i+row.n], x[w.at:w.at+row.n])
+		for i := 0; i < len(y); i += row.n * times {
+			rows := y[i : i+row.n*times]
+			for n := copy(rows, x[w.at:w.at+row.n]); n < len(rows); {
+				n += copy(rows[n:], rows[:n])
+			}
 			w.next()
 		}
 	}
 }
 
-// The instruction sums x down to y, a row at a time.
+func fill(y []float32, v float32) {
+	for i := range y {
+		y[i] = v
+	}
+}
+
+// The instruction sums x down to y, a row or a block of rows at a time.
 func (sumOp) emit(s *site) func(uint64) {
 	y, x := s.y, s.x[0]
 	spans := spread(s.in[0], s.shape)
 	row := spans[len(spans)-1]
-	w := newWalk(spans[:len(spans)-1])
-	switch {
-	case row.stride == 0 && len(spans) <= 2 && len(y)*row.n == len(x): // one row for each sum
-		return func(uint64) {
-			for i := range y {
-				y[i] = kernel.Sum(x[i*row.n : (i+1)*row.n])
-			}
+	if row.stride == 0 {
+		if len(y)*row.n == len(x) { // one row for each sum
+			return func(uint64) { kernel.RowSums(y, x, len(y), row.n) }
 		}
-	case row.stride == 0:
+		w := newWalk(spans[:len(spans)-1])
 		return func(uint64) {
 			clear(y)
 			for i := 0; i < len(x); i += row.n {
@@ -462,10 +468,26 @@ func (sumOp) emit(s *site) func(uint64) {
 			}
 		}
 	}
+	rows := 1 // that are added up
+	if len(spans) > 1 {
+		rows = spans[len(spans)-2].n
+	}
+	block := row.n * rows
+	w := newWalk(spans[:max(0, len(spans)-2)])
+	if len(y)*rows == len(x) { // one block for each row of sums
+		return func(uint64) {
+			for i := 0; i < len(x); i += block {
+				kernel.ColSum(y[w.at:w.at+row.n], x[i:i+block], rows, row.n)
+				w.next()
+			}
+		}
+	}
+	scratch := tensor.Float32s(row.n)
 	return func(uint64) {
 		clear(y)
-		for i := 0; i < len(x); i += row.n {
-			kernel.Axpy(y[w.at:w.at+row.n], 1, x[i:i+row.n])
+		for i := 0; i < len(x); i += block {
+			kernel.ColSum(scratch, x[i:i+block], rows, row.n)
+			kernel.Axpy(y[w.at:w.at+row.n], 1, scratch)
 			w.next()
 		}
 	}

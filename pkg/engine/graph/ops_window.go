@@ -3,6 +3,7 @@ package graph
 import (
 	"math"
 
+	"neoteny/pkg/engine/kernel"
 	"neoteny/pkg/engine/tensor"
 )
 
@@ -61,32 +62,50 @@ func (g *windowing) columns() tensor.Shape {
 	return tensor.Shape{g.n * g.oh * g.ow, g.Size[0] * g.Size[1] * g.c}
 }
 
-// span returns the part [lo, hi) of a window of size k at place o of an axis of
-// length n that lies inside of it, counted from the window's start, and where
-// that start lies.
-func (g *windowing) span(axis, o, n int) (lo, hi, start int) {
-	start = o*g.Stride[axis] - g.Padding[axis]
-	lo, hi = max(0, -start), min(g.Size[axis], n-start)
-	return lo, max(lo, hi), start
+// runs is a row of windows next to each other, cut where they lie inside the
+// image, as far as one row of each window is concerned: n pieces of length
+// elements, at place win of the windows and at image in the image.
+type runs struct {
+	n      int
+	win    int // number of the first window
+	at     int // first element of a piece within its window
+	image  int // first element of the first piece
+	length int
 }
 
-// each calls f for every row of every window that lies inside an image: the
-// number of the window, the number of the row's first element within the
-// window, and the image's elements [from, to) there.
-func (g *windowing) each(f func(window, at, from, to int)) {
-	win := 0
+// each calls f for all that every window sees of an image. The pieces of a
+// window come in the order of its rows; windows that see the same element come
+// in their own order.
+func (g *windowing) each(f func(r runs)) {
+	k, s, p := g.Size[1], g.Stride[1], g.Padding[1]
+	// Windows [first, past) lie inside the image as far as columns go.
+	first := min((p+s-1)/s, g.ow)
+	past := max(first, min((g.w+p-k)/s+1, g.ow))
+	if g.w+p < k {
+		past = first
+	}
 	for n := range g.n {
 		for oy := range g.oh {
-			ylo, yhi, y0 := g.span(0, oy, g.h)
-			for ox := range g.ow {
-				xlo, xhi, x0 := g.span(1, ox, g.w)
-				if xlo < xhi {
-					for ky := ylo; ky < yhi; ky++ {
-						row := ((n*g.h+y0+ky)*g.w + x0) * g.c
-						f(win, (ky*g.Size[1]+xlo)*g.c, row+xlo*g.c, row+xhi*g.c)
+			y0 := oy*g.Stride[0] - g.Padding[0]
+			win := (n*g.oh + oy) * g.ow
+			for ky := max(0, -y0); ky < min(g.Size[0], g.h-y0); ky++ {
+				row := (n*g.h + y0 + ky) * g.w
+				edge := func(ox int) {
+					x0 := ox*s - p
+					lo, hi := max(0, -x0), min(k, g.w-x0)
+					if lo < hi {
+						f(runs{1, win + ox, (ky*k + lo) * g.c, (row + x0 + lo) * g.c, (hi - lo) * g.c})
 					}
 				}
-				win++
+				for ox := range first {
+					edge(ox)
+				}
+				if first < past {
+					f(runs{past - first, win + first, ky * k * g.c, (row + first*s - p) * g.c, k * g.c})
+				}
+				for ox := past; ox < g.ow; ox++ {
+					edge(ox)
+				}
 			}
 		}
 	}
@@ -218,122 +237,141 @@ func (b *Builder) Conv2D(x, w Node, win Window, groups int) Node {
 func (o im2colOp) emit(s *site) func(uint64) {
 	y, x, g, k := s.y, s.x[0], o.windowing, s.shape[1]
 	padded := g.Padding != [2]int{}
-	row := func(win, at, from, to int) { copy(y[win*k+at:], x[from:to]) }
+	step := g.Stride[1] * g.c
+	pieces := func(r runs) {
+		dst, src := r.win*k+r.at, r.image
+		for range r.n {
+			if r.length < 16 {
+				to, from := y[dst:dst+r.length], x[src:src+r.length]
+				for i := range to {
+					to[i] = from[i]
+				}
+			} else {
+				copy(y[dst:dst+r.length], x[src:src+r.length])
+			}
+			dst += k
+			src += step
+		}
+	}
 	return func(uint64) {
 		if padded {
 			clear(y)
 		}
-		g.each(row)
+		g.each(pieces)
 	}
 }
 
-// The instruction adds the rows of the windows in order.
+// The instruction adds to every element of the image what windows have there,
+// in their order.
 func (o col2imOp) emit(s *site) func(uint64) {
 	y, x, g, k := s.y, s.x[0], o.windowing, s.in[0][1]
-	row := func(win, at, from, to int) {
-		dst := y[from:to]
-		src := x[win*k+at:][:len(dst)]
-		for i, v := range src {
-			dst[i] += v
+	step := g.Stride[1] * g.c
+	pieces := func(r runs) {
+		src, dst := r.win*k+r.at, r.image
+		for range r.n {
+			if r.length < 16 {
+				to, from := y[dst:dst+r.length], x[src:src+r.length]
+				for i := range to {
+					to[i] += from[i]
+				}
+			} else {
+				kernel.Axpy(y[dst:dst+r.length], 1, x[src:src+r.length])
+			}
+			src += k
+			dst += step
 		}
 	}
 	return func(uint64) {
 		clear(y)
-		g.each(row)
+		g.each(pieces)
 	}
+}
+
+// pixels calls f for each pixel of each piece: the first element of its
+// window's channels in the pooled value, and its first element in the image.
+func (g *windowing) pixels(f func(pooled, image int)) func() {
+	c := g.c
+	pieces := func(r runs) {
+		for i := range r.n {
+			at := r.image + i*g.Stride[1]*c
+			for p := at; p < at+r.length; p += c {
+				f((r.win+i)*c, p)
+			}
+		}
+	}
+	return func() { g.each(pieces) }
 }
 
 // The instruction adds the pixels of a window in order, then multiplies by the
 // inverse of their number.
 func (o avgPoolOp) emit(s *site) func(uint64) {
 	y, x, g := s.y, s.x[0], o.windowing
-	c := g.c
 	scale := 1 / float32(g.Size[0]*g.Size[1])
-	row := func(win, _, from, to int) {
-		dst := y[win*c : (win+1)*c]
-		for ; from < to; from += c {
-			for i, v := range x[from : from+c] {
-				dst[i] += v
-			}
+	add := g.pixels(func(pooled, image int) {
+		dst := y[pooled : pooled+g.c]
+		for i, v := range x[image : image+g.c] {
+			dst[i] += v
 		}
-	}
+	})
 	return func(uint64) {
 		clear(y)
-		g.each(row)
-		for i := range y {
-			y[i] *= scale
-		}
+		add()
+		kernel.Scale(y, scale, y)
 	}
 }
 
 func (o avgSpreadOp) emit(s *site) func(uint64) {
 	y, dy, g := s.y, s.x[0], o.windowing
-	c := g.c
 	scale := 1 / float32(g.Size[0]*g.Size[1])
-	row := func(win, _, from, to int) {
-		src := dy[win*c : (win+1)*c]
-		for ; from < to; from += c {
-			dst := y[from : from+c]
-			for i, v := range src {
-				dst[i] += v
-			}
+	add := g.pixels(func(pooled, image int) {
+		dst := y[image : image+g.c]
+		for i, v := range dy[pooled : pooled+g.c] {
+			dst[i] += v
 		}
-	}
+	})
 	return func(uint64) {
 		clear(y)
-		g.each(row)
-		for i := range y {
-			y[i] *= scale
-		}
+		add()
+		kernel.Scale(y, scale, y)
 	}
 }
 
 func (o maxPoolOp) emit(s *site) func(uint64) {
 	y, x, g := s.y, s.x[0], o.windowing
-	c := g.c
 	lowest := float32(math.Inf(-1))
-	row := func(win, _, from, to int) {
-		dst := y[win*c : (win+1)*c]
-		for ; from < to; from += c {
-			for i, v := range x[from : from+c] {
-				if v > dst[i] || v != v {
-					dst[i] = v
-				}
+	find := g.pixels(func(pooled, image int) {
+		dst := y[pooled : pooled+g.c]
+		for i, v := range x[image : image+g.c] {
+			if v > dst[i] || v != v {
+				dst[i] = v
 			}
 		}
-	}
+	})
 	return func(uint64) {
-		for i := range y {
-			y[i] = lowest
-		}
-		g.each(row)
+		fill(y, lowest)
+		find()
 	}
 }
 
 // places returns an instruction that finds, for every window and channel, which
 // element of the image is its first maximum.
-func (g windowing) places(x []float32, place []int32) func() {
-	c := g.c
-	last := -1
-	row := func(win, _, from, to int) {
-		dst := place[win*c : (win+1)*c]
-		if win != last {
-			last = win
-			for i := range dst {
-				dst[i] = int32(from + i)
+func (g *windowing) places(x []float32, place []int32) func() {
+	find := g.pixels(func(pooled, image int) {
+		for i := range g.c {
+			at := &place[pooled+i]
+			v := x[image+i]
+			if *at < 0 {
+				*at = int32(image + i)
+			} else if best := x[*at]; v > best || v != v && best == best {
+				*at = int32(image + i)
 			}
 		}
-		for ; from < to; from += c {
-			for i, v := range x[from : from+c] {
-				if best := x[dst[i]]; v > best || v != v && best == best {
-					dst[i] = int32(from + i)
-				}
-			}
-		}
-	}
+	})
 	return func() {
-		last = -1
-		g.each(row)
+		for i := range place {
+			place[i] = -1
+		}
+		find()
 	}
 }
 
