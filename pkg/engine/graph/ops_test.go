@@ -214,9 +214,10 @@ type traced struct {
 	weights []float32
 }
 
-func (c *opCase) trace(order int) *traced {
-	s := NewStore()
-	tr := &traced{b: NewBuilder()}
+func (c *opCase) trace(order int) *traced { return c.traceIn(NewStore(), 7, order) }
+
+func (c *opCase) traceIn(s *Store, seed uint64, order int) *traced {
+	tr := &traced{b: s.Builder()}
 	var nodes []Node
 	lo, hi := c.lo, c.hi
 	if lo == hi {
@@ -224,7 +225,7 @@ func (c *opCase) trace(order int) *traced {
 	}
 	for i, shape := range c.vars {
 		v := s.New(fmt.Sprint("v", i), F32, Persistent, shape...)
-		rng.New(7, c.name).FillUniform(v.F32, lo, hi, uint64(i))
+		rng.New(seed, c.name).FillUniform(v.F32, lo, hi, uint64(i))
 		tr.vars = append(tr.vars, v)
 		nodes = append(nodes, tr.b.Read(v))
 	}
@@ -329,6 +330,34 @@ func TestProgramsAgainstTwins(t *testing.T) {
 			}
 		}
 		require.Zero(t, testing.AllocsPerRun(2, func() { p.Run(3) }))
+	})
+}
+
+// Lanes compute what each computes alone, bit for bit.
+func TestLanesAgainstSinglePrograms(t *testing.T) {
+	eachCase(t, func(t *testing.T, c *opCase, order int) {
+		const n = 3
+		compile := func(s *Store, lane int) *Program {
+			tr := c.traceIn(s, uint64(lane), order)
+			p := tr.b.Compile()
+			copy(p.Input("weights"), tr.weights)
+			copy(p.Labels("labels"), c.labels)
+			return p
+		}
+		var lanes []*Program
+		for lane, s := range NewLanes(n) {
+			lanes = append(lanes, compile(s, lane))
+		}
+		joint, err := Join(lanes)
+		require.NoError(t, err)
+		joint.Run(3)
+		for lane, p := range lanes {
+			alone := compile(NewStore(), lane)
+			alone.Run(3)
+			for name, want := range alone.outputs {
+				require.Equal(t, want, p.Output(name), "lane %d: %s", lane, name)
+			}
+		}
 	})
 }
 
