@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"fmt"
 	"math"
 	"regexp"
 
@@ -125,15 +124,4 @@ func (s schedule) canonical() map[string]any {
 		m["as"] = s.as
 	}
 	return m
-}
-
-// String formats the schedule for messages.
-func (s schedule) String() string {
-	switch s.every {
-	case 0:
-		return "at the " + s.at + " of every task"
-	case 1:
-		return "every step"
-	}
-	return fmt.Sprintf("every %d steps", s.every)
 }

@@ -129,3 +129,84 @@ func TestAtKeepsTheCause(t *testing.T) {
 	require.ErrorIs(t, At("run", err), cause)
 	require.EqualError(t, At("run", err), "run.stream: load: disk on fire")
 }
+
+// odd has a parameter of every sort that messages and schemas describe.
+type odd struct {
+	Flag    bool           `json:"flag" doc:"a switch"`
+	Name    string         `json:"name" doc:"a name"`
+	Count   int            `json:"count" doc:"a number"`
+	List    []string       `json:"list" doc:"names"`
+	Map     map[string]int `json:"map" doc:"numbers by name"`
+	Pointer *int           `json:"pointer" doc:"a number or none"`
+	hidden  int
+	Ignored int `json:"-"`
+}
+
+func (odd) Validate() error { return nil }
+
+func TestValuesOfTheWrongTypeAreDescribed(t *testing.T) {
+	r := &Registry[int, string]{kind: "thing", entries: map[string]*entry[int, string]{}}
+	one := 1
+	Add(r, Info{Name: "odd", Summary: "odd"}, odd{Map: map[string]int{}, List: []string{}, Pointer: &one}, nil, func(odd, int) (string, error) { return "", nil })
+	for field, c := range map[string]struct {
+		value any
+		want  string
+	}{
+		"flag":    {"yes", "x.flag: must be true or false, is string"},
+		"name":    {1.0, "x.name: must be a string, is number"},
+		"count":   {"1", "x.count: must be a whole number in range, is string"},
+		"list":    {map[string]any{}, "x.list: must be a list, is object"},
+		"map":     {1.0, "x.map: must be an object, is number"},
+		"pointer": {"1", "x.pointer: must be a whole number in range, is string"},
+		"hidden":  {1.0, "x.hidden: odd has no such parameter"},
+		"Ignored": {1.0, "x.Ignored: odd has no such parameter"},
+	} {
+		_, err := r.Resolve("x", map[string]any{"kind": "odd", field: c.value})
+		require.ErrorContains(t, err, c.want)
+	}
+	_, err := r.Resolve("x", map[string]any{"kind": "odd", "count": func() {}})
+	require.ErrorContains(t, err, "x.count: not a value that JSON can hold")
+	_, err = r.Resolve("x", map[string]any{"kind": "odd", "preset": 3.0})
+	require.ErrorContains(t, err, "x.preset: must be a name, is 3")
+	require.Empty(t, DidYouMean(string(make([]byte, 200)), []string{"odd"}), "no typo is that long")
+}
+
+type unnamed struct{ A int }
+type camel struct {
+	A int `json:"camelCase" doc:"a"`
+}
+type undocumented struct {
+	A int `json:"a"`
+}
+type invalid struct {
+	A int `json:"a" doc:"a"`
+}
+type number int
+
+func (unnamed) Validate() error      { return nil }
+func (camel) Validate() error        { return nil }
+func (undocumented) Validate() error { return nil }
+func (invalid) Validate() error      { return Fieldf("a", "is never right") }
+func (number) Validate() error       { return nil }
+
+func register[C Config](c C) func() {
+	return func() {
+		r := &Registry[int, string]{kind: "thing", entries: map[string]*entry[int, string]{}}
+		Add(r, Info{Name: "thing", Summary: "s"}, c, nil, func(C, int) (string, error) { return "", nil })
+	}
+}
+
+func TestBadConfigurationsPanic(t *testing.T) {
+	for want, f := range map[string]func(){
+		"has no json tag":   register(unnamed{}),
+		"is not snake_case": register(camel{}),
+		"has no doc tag":    register(undocumented{}),
+		"is never right":    register(invalid{}),
+		"is not a struct":   register(number(0)),
+	} {
+		func() {
+			defer func() { require.Contains(t, fmt.Sprint(recover()), want) }()
+			f()
+		}()
+	}
+}
