@@ -284,6 +284,30 @@ func TestWhatCannotBeFactored(t *testing.T) {
 	require.ErrorIs(t, err, ErrNotFinite)
 }
 
+// TestRotationsOfAnySize: squares may leave the range of float64.
+func TestRotationsOfAnySize(t *testing.T) {
+	for _, size := range []float64{1, 1e-300, 1e300, 0x1p-1074} {
+		for _, p := range [][2]float64{{3, 4}, {-3, 4}, {3, -4}, {-4, -3}, {0, 2}, {2, 0}, {0, 0}} {
+			f, g := p[0]*size, p[1]*size
+			c, s, r := rotation(f, g)
+			require.InDelta(t, 1, c*c+s*s, 1e-15)
+			require.InDelta(t, r/size, c*f/size+s*g/size, 4e-15, "%v", p)
+			require.InDelta(t, 0, c*g/size-s*f/size, 4e-15)
+		}
+	}
+}
+
+// TestSmallerOf2x2 compares with the formula σ₁σ₂ = f·h, σ₁² + σ₂² = f² + g² + h².
+func TestSmallerOf2x2(t *testing.T) {
+	for _, x := range [][3]float64{{1, 0, 1}, {1, 1, 1}, {2, 1, 3}, {3, 10, 0.5}, {0, 2, 1}, {1e-3, 5, 1e-2}} {
+		f, g, h := x[0], x[1], x[2]
+		sum, product := f*f+g*g+h*h, f*h
+		large := math.Sqrt((sum + math.Sqrt((sum-2*product)*(sum+2*product))) / 2)
+		require.InDelta(t, product/large, smaller(f, g, h), 1e-15*large, "%v", x)
+	}
+	require.Zero(t, smaller(1e-300, 1e300, 1e-300), "below the range")
+}
+
 // TestBits pins every bit of what the package computes, on whatever machine it
 // runs. A change of the digest is a change of [engine.NumericsVersion].
 func TestBits(t *testing.T) {
