@@ -9,6 +9,9 @@ import (
 	"neoteny/pkg/engine/tensor"
 )
 
+// lowest is −Inf.
+var lowest = math.Float32frombits(0xff800000)
+
 type batchMatmulOp struct{ ta, tb bool }
 type gatherOp struct{}
 type scatterOp struct{}
@@ -207,7 +210,7 @@ func (rowMaxOp) emit(s *site) func(uint64) {
 	y, x, m := s.y, s.x[0], s.in[0][len(s.in[0])-1]
 	return func(uint64) {
 		for i := range y {
-			best := float32(math.Inf(-1))
+			best := lowest
 			for _, v := range x[i*m : (i+1)*m] {
 				if v > best {
 					best = v
@@ -221,7 +224,6 @@ func (rowMaxOp) emit(s *site) func(uint64) {
 func (o topKOp) emit(s *site) func(uint64) {
 	y, x, k, m := s.y, s.x[0], o.k, s.shape[len(s.shape)-1]
 	scratch := make([]float32, m)
-	lowest := float32(math.Inf(-1))
 	return func(uint64) {
 		clear(y)
 		for i := 0; i < len(y); i += m {

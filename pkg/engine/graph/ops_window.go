@@ -1,8 +1,6 @@
 package graph
 
 import (
-	"math"
-
 	"neoteny/pkg/engine/kernel"
 	"neoteny/pkg/engine/tensor"
 )
@@ -338,7 +336,6 @@ func (o avgSpreadOp) emit(s *site) func(uint64) {
 
 func (o maxPoolOp) emit(s *site) func(uint64) {
 	y, x, g := s.y, s.x[0], o.windowing
-	lowest := float32(math.Inf(-1))
 	find := g.pixels(func(pooled, image int) {
 		dst := y[pooled : pooled+g.c]
 		for i, v := range x[image : image+g.c] {
