@@ -83,6 +83,9 @@ type unreachable struct {
 }
 
 func (e *unreachable) Error() string {
+	if why, ok := strings.CutPrefix(status.Convert(e.err).Message(), notReady); ok {
+		return fmt.Sprintf("%s at %s is not ready: %s", e.role, e.addr, why) // it was reached
+	}
 	return fmt.Sprintf("cannot reach %s at %s: %s", e.role, e.addr, reason(status.Convert(e.err).Message()))
 }
 func (e *unreachable) Unwrap() error              { return e.err }
