@@ -41,6 +41,7 @@ const retries = `{"methodConfig": [{
 var roles = map[string]string{
 	"neoteny.v1.ExperimentService": "coordinator",
 	"neoteny.v1.MetricsService":    "metrics service",
+	"grpc.health.v1.Health":        "service",
 }
 
 // Dial makes a connection to a server of the project at addr, host:port or any
