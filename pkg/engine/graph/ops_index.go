@@ -163,28 +163,22 @@ func (o batchMatmulOp) emit(s *site) func(uint64) {
 	if o.ta {
 		k = s.in[0][d]
 	}
-	multiply := gemm(o.ta, o.tb, n, m, k)
+	form, lda, ldb := kernel.NN, s.in[0][d+1], s.in[1][d+1]
+	switch {
+	case o.ta && o.tb:
+		form = kernel.TT
+	case o.ta:
+		form = kernel.TN
+	case o.tb:
+		form = kernel.NT
+	}
+	scratch := tensor.Float32s(kernel.MatMulScratch(form, n, m, k))
 	items := len(y) / (n * m)
 	return func(uint64) {
 		for i := range items {
-			multiply(y[i*n*m:(i+1)*n*m], x[i*n*k:(i+1)*n*k], w[i*k*m:(i+1)*k*m])
+			kernel.MatMul(form, n, m, k, x[i*n*k:(i+1)*n*k], lda, w[i*k*m:(i+1)*k*m], ldb, y[i*n*m:(i+1)*n*m], m, scratch)
 		}
 	}
-}
-
-// gemm returns a function that computes y [n][m] from x [n][k] and w [k][m],
-// either of which may be stored transposed.
-func gemm(ta, tb bool, n, m, k int) func(y, x, w []float32) {
-	form := kernel.GemmNN
-	switch {
-	case ta && tb:
-		form = kernel.GemmTT
-	case ta:
-		form = kernel.GemmTN
-	case tb:
-		form = kernel.GemmNT
-	}
-	return func(y, x, w []float32) { form(y, x, w, n, m, k) }
 }
 
 func (gatherOp) emit(s *site) func(uint64) {

@@ -392,6 +392,15 @@ func (o permuteOp) emit(s *site) func(uint64) {
 	y, x := s.y, s.x[0]
 	spans := permuted(s.in[0], o.axes)
 	row := spans[len(spans)-1]
+	if k := len(spans) - 2; k >= 0 && spans[k].stride == 1 { // matrices to be transposed
+		w, cols := newWalk(spans[:k]), spans[k].n
+		return func(uint64) {
+			for i := 0; i < len(y); i += row.n * cols {
+				kernel.Transpose(y[i:i+row.n*cols], row.n, x[w.at:], row.stride, row.n, cols)
+				w.next()
+			}
+		}
+	}
 	w := newWalk(spans[:len(spans)-1])
 	if row.stride == 1 {
 		return func(uint64) {
