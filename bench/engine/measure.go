@@ -73,7 +73,6 @@ func measureAll(ctx context.Context, cases []benchCase, o measureOptions, rep *r
 		return err
 	}
 	s := &starter{options: o, inputs: in, dir: dir, self: self, built: map[string]error{}}
-	defer s.close()
 	m, err := describeMachine(ctx, s)
 	if err != nil {
 		return err
@@ -184,7 +183,7 @@ func (s *starter) measure(ctx context.Context, c benchCase) (result, error) {
 		r.PeerMiB, r.PeerLoss, r.PeerAbout = peer.memory(), peer.loss, peer.about.Version
 		r.PeerShare, _ = peer.share()
 	}
-	r.derive(c, others, clock)
+	r.derive(c, others)
 	r.warn(c, ours, peer)
 	return r, nil
 }
@@ -196,8 +195,6 @@ func (c benchCase) peerJob() job {
 	case "copy":
 		j.Impl = "copy"
 	case "bare":
-		j.Kind, j.Metrics = "bare", ""
-	case "ready":
 		j.Kind = "train"
 	case "torch":
 		j.Lanes = 0
@@ -206,7 +203,7 @@ func (c benchCase) peerJob() job {
 }
 
 // derive computes rates and whether the case met its targets.
-func (r *result) derive(c benchCase, others map[string]*contestant, clock string) {
+func (r *result) derive(c benchCase, others map[string]*contestant) {
 	j := c.job
 	switch j.Kind {
 	case "gemm":
@@ -216,11 +213,11 @@ func (r *result) derive(c benchCase, others map[string]*contestant, clock string
 			r.PeerGFLOPS = flop / r.PeerUS
 		}
 		if o := others["gonum"]; o != nil {
-			r.GonumGFLOPS = flop / median(o.micros(clock))
+			r.GonumGFLOPS = flop / median(o.micros("wall"))
 		}
 		if o := others["peak"]; o != nil {
 			// Its steps are GFLOP.
-			r.PeakGFLOPS = 1e6 / median(o.micros(clock))
+			r.PeakGFLOPS = 1e6 / median(o.micros("wall"))
 			r.PeakFraction = r.GFLOPS / r.PeakGFLOPS
 		}
 	case "stream":

@@ -24,11 +24,14 @@ import (
 //     parameter's layer or the state.
 
 // exploding is a run that does not stay finite.
-func exploding(t *testing.T, activation, optimizer string, lr float64, batch, examples int) *engine.Spec {
+func exploding(t *testing.T, activation, optimizer string, lr float64, batch, examples int, hidden ...any) *engine.Spec {
+	if hidden == nil {
+		hidden = []any{20.0, 20.0}
+	}
 	return resolve(t, engine.RawSpec{
 		Stream: object{"kind": "bit-flip-regression", "tasks": 2.0, "examples_per_task": float64(examples), "batch": float64(batch)},
 		Learner: object{
-			"network":   object{"kind": "mlp", "hidden": []any{20.0, 20.0}, "activation": activation},
+			"network":   object{"kind": "mlp", "hidden": hidden, "activation": activation},
 			"optimizer": object{"kind": optimizer, "lr": lr},
 		},
 		Probes: []map[string]any{{"kind": "loss"}},
@@ -87,19 +90,20 @@ func TestAdamDoesNotExplode(t *testing.T) {
 // TestTheLastUpdateOfATask looks for runs that die of the update of a step whose
 // loss was finite, and lets a task end with that step.
 func TestTheLastUpdateOfATask(t *testing.T) {
+	deep := []any{20.0, 20.0, 20.0, 20.0, 20.0} // the first layer's gradient is a product of all others
 	found := 0
 	for _, batch := range []int{1, 8} {
-		for lr := 1.0; lr < 10; lr += 0.25 {
-			step, hidden, err := explode(t, exploding(t, "relu", "sgd", lr, batch, 800))
+		for lr := 0.5; lr < 10; lr *= 1.1 {
+			step, hidden, err := explode(t, exploding(t, "relu", "sgd", lr, batch, 800, deep...))
 			if err == nil || !hidden {
 				continue
 			}
 			found++
-			spec := exploding(t, "relu", "sgd", lr, batch, int(step)*batch)
+			spec := exploding(t, "relu", "sgd", lr, batch, int(step)*batch, deep...)
 			l, r := newLife(t, spec, 1), newRecord()
 			err = l.Advance(context.Background(), spec.Steps(), r)
 			require.Error(t, err)
-			require.Regexp(t, fmt.Sprintf(`^end of task 0: step %d \(task 0\): the (weight|bias) of layer (hidden1|hidden2|output) is not finite; a smaller step size may help$`, step-1), err.Error())
+			require.Regexp(t, fmt.Sprintf(`^end of task 0: step %d \(task 0\): the (weight|bias) of layer (hidden[1-5]|output) is not finite; a smaller step size may help$`, step-1), err.Error())
 			require.Empty(t, r.boundaries, "the task has no end")
 		}
 	}

@@ -84,6 +84,9 @@ var torchOptimizers = map[string]struct {
 	"momentum": {map[string]any{"kind": "momentum", "lr": 0.01, "momentum": 0.9}, 0},
 	"adam":     {map[string]any{"kind": "adam", "lr": 0.002}, 0},
 	"adam-wd":  {map[string]any{"kind": "adam", "lr": 0.002}, 0.01},
+	"amsgrad":  {map[string]any{"kind": "amsgrad", "lr": 0.002}, 0},
+	"rmsprop":  {map[string]any{"kind": "rmsprop", "lr": 0.001}, 0},
+	"adagrad":  {map[string]any{"kind": "adagrad", "lr": 0.01}, 0},
 	"adamw":    {map[string]any{"kind": "adamw", "lr": 0.002, "beta1": 0.8, "beta2": 0.99, "weight_decay": 0.05}, 0},
 }
 
@@ -184,7 +187,7 @@ const (
 func TestTrainingAgainstPyTorch(t *testing.T) {
 	g := readGoldens(t)
 	cases := g.cases()
-	require.Len(t, cases, 48)
+	require.Len(t, cases, 60)
 	var worst [3]float64
 	for _, name := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -220,7 +223,7 @@ func TestPyTorchComparisonCanFail(t *testing.T) {
 			spec["methods"].([]any)[0].(map[string]any)["penalty"] = "squared-norm"
 		}},
 		{"leaky-relu_mse_8_sgd", "slope 0.011", func(spec map[string]any) {
-			spec["network"].(map[string]any)["activation"] = map[string]any{"kind": "leaky-relu", "slope": 0.011}
+			spec["network"].(map[string]any)["negative_slope"] = 0.011
 		}},
 		{"sigmoid_mse_1_sgd", "another activation", func(spec map[string]any) {
 			spec["network"].(map[string]any)["activation"] = "tanh"

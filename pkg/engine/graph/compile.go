@@ -161,13 +161,15 @@ func primitive(o op) kernel.Op {
 		return o.f
 	case binaryOp:
 		return o.f
+	case ternaryOp:
+		return o.f
 	}
 	panic(errorf("%s is not element-wise", o.name()))
 }
 
 func elementwise(o op) bool {
 	switch o.(type) {
-	case unaryOp, binaryOp:
+	case unaryOp, binaryOp, ternaryOp:
 		return true
 	}
 	return false

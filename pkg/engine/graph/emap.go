@@ -67,6 +67,8 @@ func (m *emap) Run(n int, arrays [][]float32, scalars []float32, outs [][]float3
 					a = y
 				}
 				kernel.Binary(o.Op, y, a, b)
+			case 3:
+				kernel.Ternary(o.Op, y, m.vals[o.A], m.vals[o.B], m.vals[o.C])
 			}
 		}
 		for i, o := range s.Outputs {

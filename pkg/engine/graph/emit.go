@@ -67,6 +67,9 @@ func (c *compiler) emitRun(it *item) instruction {
 	if len(it.made) == 0 && it.reader < 0 {
 		return r
 	}
+	if d := c.descent(it, e, r); d != nil {
+		return d
+	}
 	return c.emitStretched(it, e, r)
 }
 

@@ -1,6 +1,7 @@
 package graph
 
 import (
+	"math"
 	"slices"
 
 	"neoteny/pkg/engine/kernel"
@@ -25,10 +26,10 @@ func (o unaryOp) grad(b *Builder, y, dy Node, in []Node) []Node {
 		g = b.Neg(dy)
 	case kernel.Abs:
 		g = b.Mul(dy, b.Sign(x))
-	case kernel.Sign, kernel.Step:
+	case kernel.Sign, kernel.Step, kernel.Floor:
 		return []Node{{}}
 	case kernel.ReLU:
-		g = b.Mul(dy, b.Step(x))
+		g = b.Select(b.Step(y), dy, b.Const(0))
 	case kernel.Square:
 		g = b.Mul(dy, b.Mul(b.Const(2), x))
 	case kernel.Sqrt:
@@ -47,6 +48,12 @@ func (o unaryOp) grad(b *Builder, y, dy Node, in []Node) []Node {
 		g = b.Mul(dy, b.Cos(x))
 	case kernel.Cos:
 		g = b.Neg(b.Mul(dy, b.Sin(x)))
+	case kernel.Erf:
+		g = b.Mul(dy, b.Scale(2/math.SqrtPi, b.Exp(b.Neg(b.Square(x)))))
+	case kernel.Log1p:
+		g = b.Div(dy, b.Add(x, one()))
+	case kernel.Expm1:
+		g = b.Mul(dy, b.Add(y, one()))
 	}
 	return []Node{g}
 }
@@ -100,6 +107,18 @@ func (b *Builder) Sin(x Node) Node { return b.unary(kernel.Sin, x) }
 // Cos returns cos x.
 func (b *Builder) Cos(x Node) Node { return b.unary(kernel.Cos, x) }
 
+// Erf returns the error function of x.
+func (b *Builder) Erf(x Node) Node { return b.unary(kernel.Erf, x) }
+
+// Floor returns the largest integer ≤ x; its derivative is 0.
+func (b *Builder) Floor(x Node) Node { return b.unary(kernel.Floor, x) }
+
+// Log1p returns ln(1+x).
+func (b *Builder) Log1p(x Node) Node { return b.unary(kernel.Log1p, x) }
+
+// Expm1 returns eˣ−1.
+func (b *Builder) Expm1(x Node) Node { return b.unary(kernel.Expm1, x) }
+
 // LeakyReLU returns x where x > 0, else slope·x, for a slope in [0, 1).
 func (b *Builder) LeakyReLU(x Node, slope float32) Node {
 	return b.Max(x, b.Mul(b.Const(slope), x))
@@ -131,7 +150,7 @@ func (o binaryOp) grad(b *Builder, y, dy Node, in []Node) []Node {
 	case kernel.Min:
 		first := b.Sub(b.Const(1), b.Greater(x, z))
 		gx, gz = b.Mul(dy, first), b.Mul(dy, b.Greater(x, z))
-	case kernel.Greater:
+	case kernel.Greater, kernel.GreaterEqual, kernel.Equal:
 		return []Node{{}, {}}
 	}
 	return []Node{b.SumTo(gx, x.Shape()), b.SumTo(gz, z.Shape())}
@@ -177,8 +196,56 @@ func (b *Builder) Min(x, z Node) Node { return b.binary(kernel.Min, x, z) }
 // Greater returns 1 where x > z, else 0, broadcasting; its derivative is 0.
 func (b *Builder) Greater(x, z Node) Node { return b.binary(kernel.Greater, x, z) }
 
+// GreaterEqual returns 1 where x ≥ z, else 0, broadcasting; its derivative is 0.
+func (b *Builder) GreaterEqual(x, z Node) Node { return b.binary(kernel.GreaterEqual, x, z) }
+
+// Equal returns 1 where x = z, else 0, broadcasting; its derivative is 0.
+func (b *Builder) Equal(x, z Node) Node { return b.binary(kernel.Equal, x, z) }
+
 // Scale returns c · x.
 func (b *Builder) Scale(c float32, x Node) Node { return b.Mul(b.Const(c), x) }
+
+type ternaryOp struct {
+	noInstruction
+	f kernel.TernaryOp
+}
+
+func (o ternaryOp) name() string { return o.f.String() }
+
+func (o ternaryOp) grad(b *Builder, _, dy Node, in []Node) []Node {
+	x, y, z := in[0], in[1], in[2]
+	switch o.f {
+	case kernel.Fma:
+		return []Node{b.SumTo(b.Mul(dy, y), x.Shape()), b.SumTo(b.Mul(dy, x), y.Shape()), b.SumTo(dy, z.Shape())}
+	default: // Select
+		zero := b.Const(0)
+		return []Node{{}, b.SumTo(b.Select(x, dy, zero), y.Shape()), b.SumTo(b.Select(x, zero, dy), z.Shape())}
+	}
+}
+
+func (b *Builder) ternary(f kernel.TernaryOp, x, y, z Node) Node {
+	shape, ok := broadcast(x.Shape(), y.Shape())
+	if ok {
+		shape, ok = broadcast(shape, z.Shape())
+	}
+	if !ok {
+		panic(errorf("%s: shapes %s, %s and %s do not broadcast", f, x.Shape(), y.Shape(), z.Shape()))
+	}
+	spread := func(n Node) Node {
+		if n.Shape().Equal(shape) || n.Shape().Elems() == 1 {
+			return n
+		}
+		return b.BroadcastTo(n, shape)
+	}
+	return b.add(ternaryOp{f: f}, shape, spread(x), spread(y), spread(z))
+}
+
+// Fma returns x·y + z with one rounding, broadcasting.
+func (b *Builder) Fma(x, y, z Node) Node { return b.ternary(kernel.Fma, x, y, z) }
+
+// Select returns x where mask is not 0, else z, broadcasting; mask has no
+// derivative. What is not selected may be anything, even not finite.
+func (b *Builder) Select(mask, x, z Node) Node { return b.ternary(kernel.Select, mask, x, z) }
 
 // broadcast returns the common shape of two shapes, aligned at the last axis.
 func broadcast(x, z tensor.Shape) (tensor.Shape, bool) {

@@ -139,37 +139,48 @@ func (o matmulOp) emit(s *site) func(uint64) {
 	switch {
 	case !o.ta && !o.tb && n == 1:
 		return func(uint64) { kernel.Gemv(y, x, w) }
-	case !o.ta && !o.tb:
-		return func(uint64) { kernel.GemmNN(y, x, w, n, m, k) }
-	case o.ta && !o.tb:
-		return func(uint64) { kernel.GemmTN(y, x, w, n, m, k) }
-	case !o.ta && o.tb:
-		return func(uint64) { kernel.GemmNT(y, x, w, n, m, k) }
+	case !o.ta && o.tb && n == 1:
+		return func(uint64) { kernel.GemvT(y, w, x) }
+	case o.outer(s.in[0]):
+		return func(uint64) { kernel.Outer(y, x, w) }
 	}
-	return func(uint64) { kernel.GemmTT(y, x, w, n, m, k) }
+	form := o.form()
+	scratch := tensor.Float32s(kernel.MatMulScratch(form, n, m, k))
+	lda, ldb := s.in[0][1], s.in[1][1]
+	return func(uint64) { kernel.MatMul(form, n, m, k, x, lda, w, ldb, y, m, scratch) }
+}
+
+func (o matmulOp) form() kernel.Form {
+	switch {
+	case o.ta && o.tb:
+		return kernel.TT
+	case o.ta:
+		return kernel.TN
+	case o.tb:
+		return kernel.NT
+	}
+	return kernel.NN
 }
 
 // width implements [ranger]: xᵀ·w, the gradient of a weight matrix, can be
 // computed by rows.
 func (matmulOp) width(shape tensor.Shape) int { return shape[1] }
 
+// outer reports whether the op is the outer product of one example: its first
+// operand, of the given shape, has one row.
+func (o matmulOp) outer(x tensor.Shape) bool { return o.ta && !o.tb && x[0] == 1 }
+
 func (o matmulOp) stretches() bool { return o.ta && !o.tb }
 
 // emitRange implements [ranger].
 func (o matmulOp) emitRange(s *site) func(step uint64, dst []float32, lo, hi int) {
 	x, dy, k, rows, m := s.x[0], s.x[1], s.in[0][0], s.in[0][1], s.shape[1]
+	if o.outer(s.in[0]) {
+		return func(_ uint64, dst []float32, lo, hi int) { kernel.Outer(dst, x[lo/m:hi/m], dy) }
+	}
+	scratch := tensor.Float32s(kernel.MatMulScratch(kernel.TN, rows, m, k))
 	return func(_ uint64, dst []float32, lo, hi int) {
-		for i := lo / m; i < hi/m; i++ {
-			ci := dst[i*m-lo : (i+1)*m-lo]
-			if v := x[i]; v == 0 {
-				clear(ci)
-			} else {
-				kernel.Scale(ci, v, dy[:m])
-			}
-			for p := 1; p < k; p++ {
-				kernel.Axpy(ci, x[p*rows+i], dy[p*m:(p+1)*m])
-			}
-		}
+		kernel.MatMulTN((hi-lo)/m, m, k, x[lo/m:], rows, dy, m, dst, m, scratch)
 	}
 }
 
@@ -177,12 +188,15 @@ func (o matmulOp) emitRange(s *site) func(step uint64, dst []float32, lo, hi int
 // those rows of w.
 func (o matmulOp) emitRows(s *site) func(lo, hi int) {
 	dx, dy, w, n, rows, m := s.y, s.x[0], s.x[1], s.shape[0], s.shape[1], s.in[0][1]
+	if n == 1 {
+		return func(lo, hi int) { kernel.GemvT(dx[lo:hi], w[lo*m:hi*m], dy) }
+	}
+	var scratch []float32 // of the stretch that needs most
 	return func(lo, hi int) {
-		for i := range n {
-			for j := lo; j < hi; j++ {
-				dx[i*rows+j] = kernel.Dot(dy[i*m:(i+1)*m], w[j*m:(j+1)*m])
-			}
+		if need := kernel.MatMulScratch(kernel.NT, n, hi-lo, m); need > len(scratch) {
+			scratch = tensor.Float32s(need)
 		}
+		kernel.MatMulNT(n, hi-lo, m, dy, m, w[lo*m:], m, dx[lo:], rows, scratch)
 	}
 }
 

@@ -165,6 +165,14 @@ func (o unaryOp) twin(s *site64) {
 			y = math.Sin(x)
 		case kernel.Cos:
 			y = math.Cos(x)
+		case kernel.Erf:
+			y = math.Erf(x)
+		case kernel.Floor:
+			y = math.Floor(x)
+		case kernel.Log1p:
+			y = math.Log1p(x)
+		case kernel.Expm1:
+			y = math.Expm1(x)
 		default:
 			panic(errorf("%s has no float64 twin", o.f))
 		}
@@ -191,10 +199,28 @@ func (o binaryOp) twin(s *site64) {
 			y = min(a, b)
 		case kernel.Greater:
 			y = truth64(a > b)
+		case kernel.GreaterEqual:
+			y = truth64(a >= b)
+		case kernel.Equal:
+			y = truth64(a == b)
 		default:
 			panic(errorf("%s has no float64 twin", o.f))
 		}
 		s.y[i] = y
+	}
+}
+
+func (o ternaryOp) twin(s *site64) {
+	for i := range s.y {
+		a, b, c := at(s.x[0], i), at(s.x[1], i), at(s.x[2], i)
+		switch {
+		case o.f == kernel.Fma:
+			s.y[i] = math.FMA(a, b, c)
+		case a != 0:
+			s.y[i] = b
+		default:
+			s.y[i] = c
+		}
 	}
 }
 

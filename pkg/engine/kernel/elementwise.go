@@ -3,10 +3,13 @@ package kernel
 import (
 	"fmt"
 	"math"
+
+	"neoteny/pkg/engine/kernel/internal/spec"
 )
 
-// Op is an element-wise function.
-type Op uint8
+// Op is an element-wise function. Its results are the same bits on every
+// instruction set; the sign and payload of a NaN are not defined.
+type Op = spec.Op
 
 // The names that say how many arguments a function takes.
 type (
@@ -15,251 +18,182 @@ type (
 	TernaryOp = Op // three
 )
 
-// The element-wise functions.
+// Functions of one argument, with their largest errors in units of the last
+// place over all float32 arguments.
 const (
-	Copy    Op = iota // x
-	Neg               // −x
-	Abs               // |x|
-	Sign              // −1, 0 or 1
-	Step              // 1 where x > 0, else 0
-	ReLU              // max(x, 0)
-	Square            // x²
-	Sqrt              // √x
-	Recip             // 1/x
-	Exp               // eˣ
-	Log               // ln x
-	Tanh              // tanh x
-	Sigmoid           // 1/(1+e⁻ˣ)
-	Sin               // sin x
-	Cos               // cos x
-
-	Add     // a + b
-	Sub     // a − b
-	Mul     // a · b
-	Div     // a / b
-	Max     // a if a ≥ b, else b; NaN if either is
-	Min     // a if a ≤ b, else b; NaN if either is
-	Greater // 1 where a > b, else 0
+	Copy    = spec.Copy    // x
+	Neg     = spec.Neg     // −x
+	Abs     = spec.Abs     // |x|
+	Sign    = spec.Sign    // −1, 0 (of x's sign) or 1
+	Step    = spec.Step    // 1 where x > 0, else 0
+	ReLU    = spec.ReLU    // x where x > 0, else +0; NaN of NaN
+	Square  = spec.Square  // x²
+	Sqrt    = spec.Sqrt    // √x
+	Recip   = spec.Recip   // 1/x
+	Exp     = spec.Exp     // eˣ; 1.0 ulp
+	Log     = spec.Log     // ln x; 0.8 ulp
+	Tanh    = spec.Tanh    // tanh x; 1.3 ulp
+	Sigmoid = spec.Sigmoid // 1/(1+e⁻ˣ); 2.1 ulp, and 0 below −88.7
+	Sin     = spec.Sin     // sin x; 1.5 ulp, however large x is
+	Cos     = spec.Cos     // cos x; 1.5 ulp, however large x is
+	Erf     = spec.Erf     // erf x; 1.1 ulp
+	Floor   = spec.Floor   // the largest integer ≤ x
+	Log1p   = spec.Log1p   // ln(1+x); 0.9 ulp
+	Expm1   = spec.Expm1   // eˣ−1; 1.3 ulp
 )
 
-var opNames = [...]string{
-	"copy", "neg", "abs", "sign", "step", "relu", "square", "sqrt", "recip", "exp", "log", "tanh", "sigmoid", "sin", "cos",
-	"add", "sub", "mul", "div", "max", "min", "greater",
+// Functions of two arguments.
+const (
+	Add          = spec.Add          // a + b
+	Sub          = spec.Sub          // a − b
+	Mul          = spec.Mul          // a · b
+	Div          = spec.Div          // a / b
+	Max          = spec.Max          // a if a ≥ b, else b; NaN if either is
+	Min          = spec.Min          // a if a ≤ b, else b; NaN if either is
+	Greater      = spec.Greater      // 1 where a > b, else 0
+	GreaterEqual = spec.GreaterEqual // 1 where a ≥ b, else 0
+	Equal        = spec.Equal        // 1 where a = b, else 0
+)
+
+// Functions of three arguments.
+const (
+	Fma    = spec.Fma    // a·b + c, rounded once
+	Select = spec.Select // b where a ≠ 0, else c
+)
+
+// mapStretch is how many elements one call of assembly handles at most: it cannot
+// be preempted, and takes some 50 µs for as many of the slowest function.
+const mapStretch = 1 << 15
+
+// Unary computes y = op(x), element by element. y may be x.
+func Unary(op UnaryOp, y, x []float32) {
+	if len(x) != len(y) {
+		panic(fmt.Sprintf("kernel: %s of %d into %d", op, len(x), len(y)))
+	}
+	for len(y) > mapStretch {
+		unary(op, y[:mapStretch], x[:mapStretch])
+		y, x = y[mapStretch:], x[mapStretch:]
+	}
+	unary(op, y, x)
 }
 
-// String returns the function's name.
-func (op Op) String() string { return opNames[op] }
-
-// Unary computes y = op(x), element by element.
-func Unary(op UnaryOp, y, x []float32) {
-	x = x[:len(y)]
+func unary(op Op, y, x []float32) {
+	if len(y) == 0 {
+		return
+	}
 	switch op {
 	case Copy:
 		copy(y, x)
-	case Neg:
-		for i, v := range x {
-			y[i] = -v
-		}
-	case Abs:
-		for i, v := range x {
-			y[i] = math.Float32frombits(math.Float32bits(v) &^ (1 << 31))
-		}
-	case Sign:
-		for i, v := range x {
-			switch {
-			case v > 0:
-				y[i] = 1
-			case v < 0:
-				y[i] = -1
-			default:
-				y[i] = v // 0 and NaN
-			}
-		}
-	case Step:
-		for i, v := range x {
-			if v > 0 {
-				y[i] = 1
-			} else {
-				y[i] = 0
-			}
-		}
-	case ReLU:
-		for i, v := range x {
-			if v > 0 || v != v {
-				y[i] = v
-			} else {
-				y[i] = 0
-			}
-		}
-	case Square:
-		for i, v := range x {
-			y[i] = v * v
-		}
-	case Sqrt:
-		for i, v := range x {
-			y[i] = float32(math.Sqrt(float64(v)))
-		}
-	case Recip:
-		for i, v := range x {
-			y[i] = 1 / v
-		}
-	case Exp:
-		apply(y, x, math.Exp)
-	case Log:
-		apply(y, x, math.Log)
-	case Tanh:
-		apply(y, x, math.Tanh)
-	case Sigmoid:
-		for i, v := range x {
-			y[i] = float32(1 / (1 + math.Exp(-float64(v))))
-		}
+		return
 	case Sin:
-		apply(y, x, math.Sin)
+		if huge, ok := sinASM(&y[0], &x[0], len(y)); ok {
+			if huge != 0 {
+				trigRest(y, 0)
+			}
+			return
+		}
 	case Cos:
-		apply(y, x, math.Cos)
-	default:
-		panic(fmt.Sprintf("kernel: unary op %d", op))
+		if huge, ok := cosASM(&y[0], &x[0], len(y)); ok {
+			if huge != 0 {
+				trigRest(y, 1)
+			}
+			return
+		}
+	}
+	if !unaryASM(op, &y[0], &x[0], len(y)) {
+		unaryGo(op, y, x)
 	}
 }
 
-func apply(y, x []float32, f func(float64) float64) {
-	for i, v := range x {
-		y[i] = float32(f(float64(v)))
+// trigRest computes the elements that the assembly has left as they were: no
+// sine is above 1.
+func trigRest(y []float32, quarters uint32) {
+	for i, v := range y {
+		if !(abs32(v) <= 1) {
+			y[i] = sinHuge(v, quarters)
+		}
 	}
 }
 
 // Binary computes y = op(a, b), element by element. An operand of length 1
-// stands for every element.
+// stands for every element; y may be a or b.
 func Binary(op BinaryOp, y, a, b []float32) {
-	switch {
-	case len(a) == len(y) && len(b) == len(y):
-		binary(op, y, a, b)
-	case len(b) == 1:
-		binaryRight(op, y, a[:len(y)], b[0])
-	case len(a) == 1:
-		binaryLeft(op, y, a[0], b[:len(y)])
-	default:
-		panic(fmt.Sprintf("kernel: %s of %d and %d into %d", op, len(a), len(b), len(y)))
-	}
-}
-
-func binary(op BinaryOp, y, a, b []float32) {
-	a, b = a[:len(y)], b[:len(y)]
-	if len(y) == 0 || binaryASM(op, &y[0], &a[0], &b[0], len(y)) {
+	single := singles(op, len(y), len(a), len(b), len(y))
+	if len(y) == 0 {
 		return
 	}
-	switch op {
-	case Add:
-		addSlices(y, a, b)
-	case Sub:
-		for i := range y {
-			y[i] = a[i] - b[i]
-		}
-	case Mul:
-		for i := range y {
-			y[i] = a[i] * b[i]
-		}
-	case Div:
-		for i := range y {
-			y[i] = a[i] / b[i]
-		}
-	case Max:
-		for i := range y {
-			y[i] = maxOf(a[i], b[i])
-		}
-	case Min:
-		for i := range y {
-			y[i] = minOf(a[i], b[i])
-		}
-	case Greater:
-		for i := range y {
-			y[i] = greater(a[i], b[i])
-		}
+	if single == 3 {
+		binary(op, 0, y[:1], a, b)
+		fill(y[1:], y[0])
+		return
+	}
+	for len(y) > mapStretch {
+		binary(op, single, y[:mapStretch], a, b)
+		y, a, b = y[mapStretch:], rest(a, single, 0), rest(b, single, 1)
+	}
+	binary(op, single, y, a, b)
+}
+
+func binary(op Op, single int, y, a, b []float32) {
+	if !binaryASM(int(op)<<3+single, &y[0], &a[0], &b[0], len(y)) {
+		binaryGo(op, single, y, a, b)
 	}
 }
 
-func addSlices(y, a, b []float32) {
+// Ternary computes y = op(a, b, c), element by element. An operand of length 1
+// stands for every element; y may be a, b or c.
+func Ternary(op TernaryOp, y, a, b, c []float32) {
+	single := singles(op, len(y), len(a), len(b), len(c))
+	if len(y) == 0 {
+		return
+	}
+	if single == 7 {
+		ternary(op, 0, y[:1], a, b, c)
+		fill(y[1:], y[0])
+		return
+	}
+	for len(y) > mapStretch {
+		ternary(op, single, y[:mapStretch], a, b, c)
+		y, a, b, c = y[mapStretch:], rest(a, single, 0), rest(b, single, 1), rest(c, single, 2)
+	}
+	ternary(op, single, y, a, b, c)
+}
+
+func ternary(op Op, single int, y, a, b, c []float32) {
+	if !ternaryASM(int(op)<<3+single, &y[0], &a[0], &b[0], &c[0], len(y)) {
+		ternaryGo(op, single, y, a, b, c)
+	}
+}
+
+// singles returns which operands are single numbers, the first in bit 0.
+func singles(op Op, y, a, b, c int) int {
+	single := 0
+	if a != y {
+		single |= 1
+	}
+	if b != y {
+		single |= 2
+	}
+	if c != y {
+		single |= 4
+	}
+	if a != y && a != 1 || b != y && b != 1 || c != y && c != 1 {
+		panic(fmt.Sprintf("kernel: %s of %d, %d and %d into %d", op, a, b, c, y))
+	}
+	return single
+}
+
+func rest(x []float32, single, i int) []float32 {
+	if single>>i&1 != 0 {
+		return x
+	}
+	return x[mapStretch:]
+}
+
+func fill(y []float32, v float32) {
 	for i := range y {
-		y[i] = a[i] + b[i]
+		y[i] = v
 	}
-}
-
-func binaryRight(op BinaryOp, y, a []float32, b float32) {
-	a = a[:len(y)]
-	switch op {
-	case Add:
-		for i := range y {
-			y[i] = a[i] + b
-		}
-	case Sub:
-		for i := range y {
-			y[i] = a[i] - b
-		}
-	case Mul:
-		for i := range y {
-			y[i] = a[i] * b
-		}
-	case Div:
-		for i := range y {
-			y[i] = a[i] / b
-		}
-	case Max:
-		for i := range y {
-			y[i] = maxOf(a[i], b)
-		}
-	case Min:
-		for i := range y {
-			y[i] = minOf(a[i], b)
-		}
-	case Greater:
-		for i := range y {
-			y[i] = greater(a[i], b)
-		}
-	}
-}
-
-func binaryLeft(op BinaryOp, y []float32, a float32, b []float32) {
-	switch op {
-	case Add, Mul, Max, Min:
-		binaryRight(op, y, b, a)
-		return
-	}
-	b = b[:len(y)]
-	switch op {
-	case Sub:
-		for i := range y {
-			y[i] = a - b[i]
-		}
-	case Div:
-		for i := range y {
-			y[i] = a / b[i]
-		}
-	case Greater:
-		for i := range y {
-			y[i] = greater(a, b[i])
-		}
-	}
-}
-
-func maxOf(a, b float32) float32 {
-	if a >= b || a != a {
-		return a
-	}
-	return b
-}
-
-func minOf(a, b float32) float32 {
-	if a <= b || a != a {
-		return a
-	}
-	return b
-}
-
-func greater(a, b float32) float32 {
-	if a > b {
-		return 1
-	}
-	return 0
 }
 
 // Softmax computes y = softmax(x) for one row, shifted by its maximum.

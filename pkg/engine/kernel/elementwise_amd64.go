@@ -3,26 +3,658 @@
 package kernel
 
 //go:noescape
-func addAVX512(y, x, z *float32, n int)
+func negAVX512(y, x *float32, n int)
 
 //go:noescape
-func addAVX2(y, x, z *float32, n int)
+func absAVX512(y, x *float32, n int)
 
-// binaryASM calls the assembly of op for the active instruction set, if there is any.
-func binaryASM(op Op, y, x, z *float32, n int) bool {
+//go:noescape
+func signAVX512(y, x *float32, n int)
+
+//go:noescape
+func stepAVX512(y, x *float32, n int)
+
+//go:noescape
+func reluAVX512(y, x *float32, n int)
+
+//go:noescape
+func squareAVX512(y, x *float32, n int)
+
+//go:noescape
+func sqrtAVX512(y, x *float32, n int)
+
+//go:noescape
+func recipAVX512(y, x *float32, n int)
+
+//go:noescape
+func expAVX512(y, x *float32, n int)
+
+//go:noescape
+func logAVX512(y, x *float32, n int)
+
+//go:noescape
+func tanhAVX512(y, x *float32, n int)
+
+//go:noescape
+func sigmoidAVX512(y, x *float32, n int)
+
+//go:noescape
+func erfAVX512(y, x *float32, n int)
+
+//go:noescape
+func floorAVX512(y, x *float32, n int)
+
+//go:noescape
+func log1pAVX512(y, x *float32, n int)
+
+//go:noescape
+func expm1AVX512(y, x *float32, n int)
+
+//go:noescape
+func add0AVX512(y, x, z *float32, n int)
+
+//go:noescape
+func add1AVX512(y, x, z *float32, n int)
+
+//go:noescape
+func add2AVX512(y, x, z *float32, n int)
+
+//go:noescape
+func sub0AVX512(y, x, z *float32, n int)
+
+//go:noescape
+func sub1AVX512(y, x, z *float32, n int)
+
+//go:noescape
+func sub2AVX512(y, x, z *float32, n int)
+
+//go:noescape
+func mul0AVX512(y, x, z *float32, n int)
+
+//go:noescape
+func mul1AVX512(y, x, z *float32, n int)
+
+//go:noescape
+func mul2AVX512(y, x, z *float32, n int)
+
+//go:noescape
+func div0AVX512(y, x, z *float32, n int)
+
+//go:noescape
+func div1AVX512(y, x, z *float32, n int)
+
+//go:noescape
+func div2AVX512(y, x, z *float32, n int)
+
+//go:noescape
+func max0AVX512(y, x, z *float32, n int)
+
+//go:noescape
+func max1AVX512(y, x, z *float32, n int)
+
+//go:noescape
+func max2AVX512(y, x, z *float32, n int)
+
+//go:noescape
+func min0AVX512(y, x, z *float32, n int)
+
+//go:noescape
+func min1AVX512(y, x, z *float32, n int)
+
+//go:noescape
+func min2AVX512(y, x, z *float32, n int)
+
+//go:noescape
+func greater0AVX512(y, x, z *float32, n int)
+
+//go:noescape
+func greater1AVX512(y, x, z *float32, n int)
+
+//go:noescape
+func greater2AVX512(y, x, z *float32, n int)
+
+//go:noescape
+func greaterEqual0AVX512(y, x, z *float32, n int)
+
+//go:noescape
+func greaterEqual1AVX512(y, x, z *float32, n int)
+
+//go:noescape
+func greaterEqual2AVX512(y, x, z *float32, n int)
+
+//go:noescape
+func equal0AVX512(y, x, z *float32, n int)
+
+//go:noescape
+func equal1AVX512(y, x, z *float32, n int)
+
+//go:noescape
+func equal2AVX512(y, x, z *float32, n int)
+
+//go:noescape
+func fma0AVX512(y, x, z, w *float32, n int)
+
+//go:noescape
+func fma1AVX512(y, x, z, w *float32, n int)
+
+//go:noescape
+func fma2AVX512(y, x, z, w *float32, n int)
+
+//go:noescape
+func fma3AVX512(y, x, z, w *float32, n int)
+
+//go:noescape
+func fma4AVX512(y, x, z, w *float32, n int)
+
+//go:noescape
+func fma5AVX512(y, x, z, w *float32, n int)
+
+//go:noescape
+func fma6AVX512(y, x, z, w *float32, n int)
+
+//go:noescape
+func select0AVX512(y, x, z, w *float32, n int)
+
+//go:noescape
+func select1AVX512(y, x, z, w *float32, n int)
+
+//go:noescape
+func select2AVX512(y, x, z, w *float32, n int)
+
+//go:noescape
+func select3AVX512(y, x, z, w *float32, n int)
+
+//go:noescape
+func select4AVX512(y, x, z, w *float32, n int)
+
+//go:noescape
+func select5AVX512(y, x, z, w *float32, n int)
+
+//go:noescape
+func select6AVX512(y, x, z, w *float32, n int)
+
+//go:noescape
+func sinAVX512(y, x *float32, n int) (ret int)
+
+//go:noescape
+func cosAVX512(y, x *float32, n int) (ret int)
+
+//go:noescape
+func negAVX2(y, x *float32, n int)
+
+//go:noescape
+func absAVX2(y, x *float32, n int)
+
+//go:noescape
+func signAVX2(y, x *float32, n int)
+
+//go:noescape
+func stepAVX2(y, x *float32, n int)
+
+//go:noescape
+func reluAVX2(y, x *float32, n int)
+
+//go:noescape
+func squareAVX2(y, x *float32, n int)
+
+//go:noescape
+func sqrtAVX2(y, x *float32, n int)
+
+//go:noescape
+func recipAVX2(y, x *float32, n int)
+
+//go:noescape
+func expAVX2(y, x *float32, n int)
+
+//go:noescape
+func logAVX2(y, x *float32, n int)
+
+//go:noescape
+func tanhAVX2(y, x *float32, n int)
+
+//go:noescape
+func sigmoidAVX2(y, x *float32, n int)
+
+//go:noescape
+func erfAVX2(y, x *float32, n int)
+
+//go:noescape
+func floorAVX2(y, x *float32, n int)
+
+//go:noescape
+func log1pAVX2(y, x *float32, n int)
+
+//go:noescape
+func expm1AVX2(y, x *float32, n int)
+
+//go:noescape
+func add0AVX2(y, x, z *float32, n int)
+
+//go:noescape
+func add1AVX2(y, x, z *float32, n int)
+
+//go:noescape
+func add2AVX2(y, x, z *float32, n int)
+
+//go:noescape
+func sub0AVX2(y, x, z *float32, n int)
+
+//go:noescape
+func sub1AVX2(y, x, z *float32, n int)
+
+//go:noescape
+func sub2AVX2(y, x, z *float32, n int)
+
+//go:noescape
+func mul0AVX2(y, x, z *float32, n int)
+
+//go:noescape
+func mul1AVX2(y, x, z *float32, n int)
+
+//go:noescape
+func mul2AVX2(y, x, z *float32, n int)
+
+//go:noescape
+func div0AVX2(y, x, z *float32, n int)
+
+//go:noescape
+func div1AVX2(y, x, z *float32, n int)
+
+//go:noescape
+func div2AVX2(y, x, z *float32, n int)
+
+//go:noescape
+func max0AVX2(y, x, z *float32, n int)
+
+//go:noescape
+func max1AVX2(y, x, z *float32, n int)
+
+//go:noescape
+func max2AVX2(y, x, z *float32, n int)
+
+//go:noescape
+func min0AVX2(y, x, z *float32, n int)
+
+//go:noescape
+func min1AVX2(y, x, z *float32, n int)
+
+//go:noescape
+func min2AVX2(y, x, z *float32, n int)
+
+//go:noescape
+func greater0AVX2(y, x, z *float32, n int)
+
+//go:noescape
+func greater1AVX2(y, x, z *float32, n int)
+
+//go:noescape
+func greater2AVX2(y, x, z *float32, n int)
+
+//go:noescape
+func greaterEqual0AVX2(y, x, z *float32, n int)
+
+//go:noescape
+func greaterEqual1AVX2(y, x, z *float32, n int)
+
+//go:noescape
+func greaterEqual2AVX2(y, x, z *float32, n int)
+
+//go:noescape
+func equal0AVX2(y, x, z *float32, n int)
+
+//go:noescape
+func equal1AVX2(y, x, z *float32, n int)
+
+//go:noescape
+func equal2AVX2(y, x, z *float32, n int)
+
+//go:noescape
+func fma0AVX2(y, x, z, w *float32, n int)
+
+//go:noescape
+func fma1AVX2(y, x, z, w *float32, n int)
+
+//go:noescape
+func fma2AVX2(y, x, z, w *float32, n int)
+
+//go:noescape
+func fma3AVX2(y, x, z, w *float32, n int)
+
+//go:noescape
+func fma4AVX2(y, x, z, w *float32, n int)
+
+//go:noescape
+func fma5AVX2(y, x, z, w *float32, n int)
+
+//go:noescape
+func fma6AVX2(y, x, z, w *float32, n int)
+
+//go:noescape
+func select0AVX2(y, x, z, w *float32, n int)
+
+//go:noescape
+func select1AVX2(y, x, z, w *float32, n int)
+
+//go:noescape
+func select2AVX2(y, x, z, w *float32, n int)
+
+//go:noescape
+func select3AVX2(y, x, z, w *float32, n int)
+
+//go:noescape
+func select4AVX2(y, x, z, w *float32, n int)
+
+//go:noescape
+func select5AVX2(y, x, z, w *float32, n int)
+
+//go:noescape
+func select6AVX2(y, x, z, w *float32, n int)
+
+//go:noescape
+func sinAVX2(y, x *float32, n int) (ret int)
+
+//go:noescape
+func cosAVX2(y, x *float32, n int) (ret int)
+
+// sinASM computes the sin of |x| ≤ TrigMax and leaves other numbers as they are; it returns whether there are such.
+func sinASM(y, x *float32, n int) (_ int, ok bool) {
+	switch active {
+	case AVX512:
+		return sinAVX512(y, x, n), true
+	case AVX2:
+		return sinAVX2(y, x, n), true
+	}
+	return 0, false
+}
+
+// cosASM computes the cos of |x| ≤ TrigMax and leaves other numbers as they are; it returns whether there are such.
+func cosASM(y, x *float32, n int) (_ int, ok bool) {
+	switch active {
+	case AVX512:
+		return cosAVX512(y, x, n), true
+	case AVX2:
+		return cosAVX2(y, x, n), true
+	}
+	return 0, false
+}
+
+// unaryASM calls the assembly of op for the active instruction set, if there is any.
+func unaryASM(op Op, y, x *float32, n int) bool {
 	switch active {
 	case AVX512:
 		switch op {
-		case Add:
-			addAVX512(y, x, z, n)
+		case Neg:
+			negAVX512(y, x, n)
+		case Abs:
+			absAVX512(y, x, n)
+		case Sign:
+			signAVX512(y, x, n)
+		case Step:
+			stepAVX512(y, x, n)
+		case ReLU:
+			reluAVX512(y, x, n)
+		case Square:
+			squareAVX512(y, x, n)
+		case Sqrt:
+			sqrtAVX512(y, x, n)
+		case Recip:
+			recipAVX512(y, x, n)
+		case Exp:
+			expAVX512(y, x, n)
+		case Log:
+			logAVX512(y, x, n)
+		case Tanh:
+			tanhAVX512(y, x, n)
+		case Sigmoid:
+			sigmoidAVX512(y, x, n)
+		case Erf:
+			erfAVX512(y, x, n)
+		case Floor:
+			floorAVX512(y, x, n)
+		case Log1p:
+			log1pAVX512(y, x, n)
+		case Expm1:
+			expm1AVX512(y, x, n)
 		default:
 			return false
 		}
 		return true
 	case AVX2:
 		switch op {
-		case Add:
-			addAVX2(y, x, z, n)
+		case Neg:
+			negAVX2(y, x, n)
+		case Abs:
+			absAVX2(y, x, n)
+		case Sign:
+			signAVX2(y, x, n)
+		case Step:
+			stepAVX2(y, x, n)
+		case ReLU:
+			reluAVX2(y, x, n)
+		case Square:
+			squareAVX2(y, x, n)
+		case Sqrt:
+			sqrtAVX2(y, x, n)
+		case Recip:
+			recipAVX2(y, x, n)
+		case Exp:
+			expAVX2(y, x, n)
+		case Log:
+			logAVX2(y, x, n)
+		case Tanh:
+			tanhAVX2(y, x, n)
+		case Sigmoid:
+			sigmoidAVX2(y, x, n)
+		case Erf:
+			erfAVX2(y, x, n)
+		case Floor:
+			floorAVX2(y, x, n)
+		case Log1p:
+			log1pAVX2(y, x, n)
+		case Expm1:
+			expm1AVX2(y, x, n)
+		default:
+			return false
+		}
+		return true
+	}
+	return false
+}
+
+// binaryASM calls the assembly of op for the active instruction set, if there is any.
+func binaryASM(op int, y, x, z *float32, n int) bool {
+	switch active {
+	case AVX512:
+		switch op {
+		case int(Add)<<3 + 0:
+			add0AVX512(y, x, z, n)
+		case int(Add)<<3 + 1:
+			add1AVX512(y, x, z, n)
+		case int(Add)<<3 + 2:
+			add2AVX512(y, x, z, n)
+		case int(Sub)<<3 + 0:
+			sub0AVX512(y, x, z, n)
+		case int(Sub)<<3 + 1:
+			sub1AVX512(y, x, z, n)
+		case int(Sub)<<3 + 2:
+			sub2AVX512(y, x, z, n)
+		case int(Mul)<<3 + 0:
+			mul0AVX512(y, x, z, n)
+		case int(Mul)<<3 + 1:
+			mul1AVX512(y, x, z, n)
+		case int(Mul)<<3 + 2:
+			mul2AVX512(y, x, z, n)
+		case int(Div)<<3 + 0:
+			div0AVX512(y, x, z, n)
+		case int(Div)<<3 + 1:
+			div1AVX512(y, x, z, n)
+		case int(Div)<<3 + 2:
+			div2AVX512(y, x, z, n)
+		case int(Max)<<3 + 0:
+			max0AVX512(y, x, z, n)
+		case int(Max)<<3 + 1:
+			max1AVX512(y, x, z, n)
+		case int(Max)<<3 + 2:
+			max2AVX512(y, x, z, n)
+		case int(Min)<<3 + 0:
+			min0AVX512(y, x, z, n)
+		case int(Min)<<3 + 1:
+			min1AVX512(y, x, z, n)
+		case int(Min)<<3 + 2:
+			min2AVX512(y, x, z, n)
+		case int(Greater)<<3 + 0:
+			greater0AVX512(y, x, z, n)
+		case int(Greater)<<3 + 1:
+			greater1AVX512(y, x, z, n)
+		case int(Greater)<<3 + 2:
+			greater2AVX512(y, x, z, n)
+		case int(GreaterEqual)<<3 + 0:
+			greaterEqual0AVX512(y, x, z, n)
+		case int(GreaterEqual)<<3 + 1:
+			greaterEqual1AVX512(y, x, z, n)
+		case int(GreaterEqual)<<3 + 2:
+			greaterEqual2AVX512(y, x, z, n)
+		case int(Equal)<<3 + 0:
+			equal0AVX512(y, x, z, n)
+		case int(Equal)<<3 + 1:
+			equal1AVX512(y, x, z, n)
+		case int(Equal)<<3 + 2:
+			equal2AVX512(y, x, z, n)
+		default:
+			return false
+		}
+		return true
+	case AVX2:
+		switch op {
+		case int(Add)<<3 + 0:
+			add0AVX2(y, x, z, n)
+		case int(Add)<<3 + 1:
+			add1AVX2(y, x, z, n)
+		case int(Add)<<3 + 2:
+			add2AVX2(y, x, z, n)
+		case int(Sub)<<3 + 0:
+			sub0AVX2(y, x, z, n)
+		case int(Sub)<<3 + 1:
+			sub1AVX2(y, x, z, n)
+		case int(Sub)<<3 + 2:
+			sub2AVX2(y, x, z, n)
+		case int(Mul)<<3 + 0:
+			mul0AVX2(y, x, z, n)
+		case int(Mul)<<3 + 1:
+			mul1AVX2(y, x, z, n)
+		case int(Mul)<<3 + 2:
+			mul2AVX2(y, x, z, n)
+		case int(Div)<<3 + 0:
+			div0AVX2(y, x, z, n)
+		case int(Div)<<3 + 1:
+			div1AVX2(y, x, z, n)
+		case int(Div)<<3 + 2:
+			div2AVX2(y, x, z, n)
+		case int(Max)<<3 + 0:
+			max0AVX2(y, x, z, n)
+		case int(Max)<<3 + 1:
+			max1AVX2(y, x, z, n)
+		case int(Max)<<3 + 2:
+			max2AVX2(y, x, z, n)
+		case int(Min)<<3 + 0:
+			min0AVX2(y, x, z, n)
+		case int(Min)<<3 + 1:
+			min1AVX2(y, x, z, n)
+		case int(Min)<<3 + 2:
+			min2AVX2(y, x, z, n)
+		case int(Greater)<<3 + 0:
+			greater0AVX2(y, x, z, n)
+		case int(Greater)<<3 + 1:
+			greater1AVX2(y, x, z, n)
+		case int(Greater)<<3 + 2:
+			greater2AVX2(y, x, z, n)
+		case int(GreaterEqual)<<3 + 0:
+			greaterEqual0AVX2(y, x, z, n)
+		case int(GreaterEqual)<<3 + 1:
+			greaterEqual1AVX2(y, x, z, n)
+		case int(GreaterEqual)<<3 + 2:
+			greaterEqual2AVX2(y, x, z, n)
+		case int(Equal)<<3 + 0:
+			equal0AVX2(y, x, z, n)
+		case int(Equal)<<3 + 1:
+			equal1AVX2(y, x, z, n)
+		case int(Equal)<<3 + 2:
+			equal2AVX2(y, x, z, n)
+		default:
+			return false
+		}
+		return true
+	}
+	return false
+}
+
+// ternaryASM calls the assembly of op for the active instruction set, if there is any.
+func ternaryASM(op int, y, x, z, w *float32, n int) bool {
+	switch active {
+	case AVX512:
+		switch op {
+		case int(Fma)<<3 + 0:
+			fma0AVX512(y, x, z, w, n)
+		case int(Fma)<<3 + 1:
+			fma1AVX512(y, x, z, w, n)
+		case int(Fma)<<3 + 2:
+			fma2AVX512(y, x, z, w, n)
+		case int(Fma)<<3 + 3:
+			fma3AVX512(y, x, z, w, n)
+		case int(Fma)<<3 + 4:
+			fma4AVX512(y, x, z, w, n)
+		case int(Fma)<<3 + 5:
+			fma5AVX512(y, x, z, w, n)
+		case int(Fma)<<3 + 6:
+			fma6AVX512(y, x, z, w, n)
+		case int(Select)<<3 + 0:
+			select0AVX512(y, x, z, w, n)
+		case int(Select)<<3 + 1:
+			select1AVX512(y, x, z, w, n)
+		case int(Select)<<3 + 2:
+			select2AVX512(y, x, z, w, n)
+		case int(Select)<<3 + 3:
+			select3AVX512(y, x, z, w, n)
+		case int(Select)<<3 + 4:
+			select4AVX512(y, x, z, w, n)
+		case int(Select)<<3 + 5:
+			select5AVX512(y, x, z, w, n)
+		case int(Select)<<3 + 6:
+			select6AVX512(y, x, z, w, n)
+		default:
+			return false
+		}
+		return true
+	case AVX2:
+		switch op {
+		case int(Fma)<<3 + 0:
+			fma0AVX2(y, x, z, w, n)
+		case int(Fma)<<3 + 1:
+			fma1AVX2(y, x, z, w, n)
+		case int(Fma)<<3 + 2:
+			fma2AVX2(y, x, z, w, n)
+		case int(Fma)<<3 + 3:
+			fma3AVX2(y, x, z, w, n)
+		case int(Fma)<<3 + 4:
+			fma4AVX2(y, x, z, w, n)
+		case int(Fma)<<3 + 5:
+			fma5AVX2(y, x, z, w, n)
+		case int(Fma)<<3 + 6:
+			fma6AVX2(y, x, z, w, n)
+		case int(Select)<<3 + 0:
+			select0AVX2(y, x, z, w, n)
+		case int(Select)<<3 + 1:
+			select1AVX2(y, x, z, w, n)
+		case int(Select)<<3 + 2:
+			select2AVX2(y, x, z, w, n)
+		case int(Select)<<3 + 3:
+			select3AVX2(y, x, z, w, n)
+		case int(Select)<<3 + 4:
+			select4AVX2(y, x, z, w, n)
+		case int(Select)<<3 + 5:
+			select5AVX2(y, x, z, w, n)
+		case int(Select)<<3 + 6:
+			select6AVX2(y, x, z, w, n)
 		default:
 			return false
 		}

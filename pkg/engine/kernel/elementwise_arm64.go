@@ -3,15 +3,345 @@
 package kernel
 
 //go:noescape
-func addNEON(y, x, z *float32, n int)
+func negNEON(y, x *float32, n int)
 
-// binaryASM calls the assembly of op for the active instruction set, if there is any.
-func binaryASM(op Op, y, x, z *float32, n int) bool {
+//go:noescape
+func absNEON(y, x *float32, n int)
+
+//go:noescape
+func signNEON(y, x *float32, n int)
+
+//go:noescape
+func stepNEON(y, x *float32, n int)
+
+//go:noescape
+func reluNEON(y, x *float32, n int)
+
+//go:noescape
+func squareNEON(y, x *float32, n int)
+
+//go:noescape
+func sqrtNEON(y, x *float32, n int)
+
+//go:noescape
+func recipNEON(y, x *float32, n int)
+
+//go:noescape
+func expNEON(y, x *float32, n int)
+
+//go:noescape
+func logNEON(y, x *float32, n int)
+
+//go:noescape
+func tanhNEON(y, x *float32, n int)
+
+//go:noescape
+func sigmoidNEON(y, x *float32, n int)
+
+//go:noescape
+func erfNEON(y, x *float32, n int)
+
+//go:noescape
+func floorNEON(y, x *float32, n int)
+
+//go:noescape
+func log1pNEON(y, x *float32, n int)
+
+//go:noescape
+func expm1NEON(y, x *float32, n int)
+
+//go:noescape
+func add0NEON(y, x, z *float32, n int)
+
+//go:noescape
+func add1NEON(y, x, z *float32, n int)
+
+//go:noescape
+func add2NEON(y, x, z *float32, n int)
+
+//go:noescape
+func sub0NEON(y, x, z *float32, n int)
+
+//go:noescape
+func sub1NEON(y, x, z *float32, n int)
+
+//go:noescape
+func sub2NEON(y, x, z *float32, n int)
+
+//go:noescape
+func mul0NEON(y, x, z *float32, n int)
+
+//go:noescape
+func mul1NEON(y, x, z *float32, n int)
+
+//go:noescape
+func mul2NEON(y, x, z *float32, n int)
+
+//go:noescape
+func div0NEON(y, x, z *float32, n int)
+
+//go:noescape
+func div1NEON(y, x, z *float32, n int)
+
+//go:noescape
+func div2NEON(y, x, z *float32, n int)
+
+//go:noescape
+func max0NEON(y, x, z *float32, n int)
+
+//go:noescape
+func max1NEON(y, x, z *float32, n int)
+
+//go:noescape
+func max2NEON(y, x, z *float32, n int)
+
+//go:noescape
+func min0NEON(y, x, z *float32, n int)
+
+//go:noescape
+func min1NEON(y, x, z *float32, n int)
+
+//go:noescape
+func min2NEON(y, x, z *float32, n int)
+
+//go:noescape
+func greater0NEON(y, x, z *float32, n int)
+
+//go:noescape
+func greater1NEON(y, x, z *float32, n int)
+
+//go:noescape
+func greater2NEON(y, x, z *float32, n int)
+
+//go:noescape
+func greaterEqual0NEON(y, x, z *float32, n int)
+
+//go:noescape
+func greaterEqual1NEON(y, x, z *float32, n int)
+
+//go:noescape
+func greaterEqual2NEON(y, x, z *float32, n int)
+
+//go:noescape
+func equal0NEON(y, x, z *float32, n int)
+
+//go:noescape
+func equal1NEON(y, x, z *float32, n int)
+
+//go:noescape
+func equal2NEON(y, x, z *float32, n int)
+
+//go:noescape
+func fma0NEON(y, x, z, w *float32, n int)
+
+//go:noescape
+func fma1NEON(y, x, z, w *float32, n int)
+
+//go:noescape
+func fma2NEON(y, x, z, w *float32, n int)
+
+//go:noescape
+func fma3NEON(y, x, z, w *float32, n int)
+
+//go:noescape
+func fma4NEON(y, x, z, w *float32, n int)
+
+//go:noescape
+func fma5NEON(y, x, z, w *float32, n int)
+
+//go:noescape
+func fma6NEON(y, x, z, w *float32, n int)
+
+//go:noescape
+func select0NEON(y, x, z, w *float32, n int)
+
+//go:noescape
+func select1NEON(y, x, z, w *float32, n int)
+
+//go:noescape
+func select2NEON(y, x, z, w *float32, n int)
+
+//go:noescape
+func select3NEON(y, x, z, w *float32, n int)
+
+//go:noescape
+func select4NEON(y, x, z, w *float32, n int)
+
+//go:noescape
+func select5NEON(y, x, z, w *float32, n int)
+
+//go:noescape
+func select6NEON(y, x, z, w *float32, n int)
+
+//go:noescape
+func sinNEON(y, x *float32, n int) (ret int)
+
+//go:noescape
+func cosNEON(y, x *float32, n int) (ret int)
+
+// sinASM computes the sin of |x| ≤ TrigMax and leaves other numbers as they are; it returns whether there are such.
+func sinASM(y, x *float32, n int) (_ int, ok bool) {
+	switch active {
+	case NEON:
+		return sinNEON(y, x, n), true
+	}
+	return 0, false
+}
+
+// cosASM computes the cos of |x| ≤ TrigMax and leaves other numbers as they are; it returns whether there are such.
+func cosASM(y, x *float32, n int) (_ int, ok bool) {
+	switch active {
+	case NEON:
+		return cosNEON(y, x, n), true
+	}
+	return 0, false
+}
+
+// unaryASM calls the assembly of op for the active instruction set, if there is any.
+func unaryASM(op Op, y, x *float32, n int) bool {
 	switch active {
 	case NEON:
 		switch op {
-		case Add:
-			addNEON(y, x, z, n)
+		case Neg:
+			negNEON(y, x, n)
+		case Abs:
+			absNEON(y, x, n)
+		case Sign:
+			signNEON(y, x, n)
+		case Step:
+			stepNEON(y, x, n)
+		case ReLU:
+			reluNEON(y, x, n)
+		case Square:
+			squareNEON(y, x, n)
+		case Sqrt:
+			sqrtNEON(y, x, n)
+		case Recip:
+			recipNEON(y, x, n)
+		case Exp:
+			expNEON(y, x, n)
+		case Log:
+			logNEON(y, x, n)
+		case Tanh:
+			tanhNEON(y, x, n)
+		case Sigmoid:
+			sigmoidNEON(y, x, n)
+		case Erf:
+			erfNEON(y, x, n)
+		case Floor:
+			floorNEON(y, x, n)
+		case Log1p:
+			log1pNEON(y, x, n)
+		case Expm1:
+			expm1NEON(y, x, n)
+		default:
+			return false
+		}
+		return true
+	}
+	return false
+}
+
+// binaryASM calls the assembly of op for the active instruction set, if there is any.
+func binaryASM(op int, y, x, z *float32, n int) bool {
+	switch active {
+	case NEON:
+		switch op {
+		case int(Add)<<3 + 0:
+			add0NEON(y, x, z, n)
+		case int(Add)<<3 + 1:
+			add1NEON(y, x, z, n)
+		case int(Add)<<3 + 2:
+			add2NEON(y, x, z, n)
+		case int(Sub)<<3 + 0:
+			sub0NEON(y, x, z, n)
+		case int(Sub)<<3 + 1:
+			sub1NEON(y, x, z, n)
+		case int(Sub)<<3 + 2:
+			sub2NEON(y, x, z, n)
+		case int(Mul)<<3 + 0:
+			mul0NEON(y, x, z, n)
+		case int(Mul)<<3 + 1:
+			mul1NEON(y, x, z, n)
+		case int(Mul)<<3 + 2:
+			mul2NEON(y, x, z, n)
+		case int(Div)<<3 + 0:
+			div0NEON(y, x, z, n)
+		case int(Div)<<3 + 1:
+			div1NEON(y, x, z, n)
+		case int(Div)<<3 + 2:
+			div2NEON(y, x, z, n)
+		case int(Max)<<3 + 0:
+			max0NEON(y, x, z, n)
+		case int(Max)<<3 + 1:
+			max1NEON(y, x, z, n)
+		case int(Max)<<3 + 2:
+			max2NEON(y, x, z, n)
+		case int(Min)<<3 + 0:
+			min0NEON(y, x, z, n)
+		case int(Min)<<3 + 1:
+			min1NEON(y, x, z, n)
+		case int(Min)<<3 + 2:
+			min2NEON(y, x, z, n)
+		case int(Greater)<<3 + 0:
+			greater0NEON(y, x, z, n)
+		case int(Greater)<<3 + 1:
+			greater1NEON(y, x, z, n)
+		case int(Greater)<<3 + 2:
+			greater2NEON(y, x, z, n)
+		case int(GreaterEqual)<<3 + 0:
+			greaterEqual0NEON(y, x, z, n)
+		case int(GreaterEqual)<<3 + 1:
+			greaterEqual1NEON(y, x, z, n)
+		case int(GreaterEqual)<<3 + 2:
+			greaterEqual2NEON(y, x, z, n)
+		case int(Equal)<<3 + 0:
+			equal0NEON(y, x, z, n)
+		case int(Equal)<<3 + 1:
+			equal1NEON(y, x, z, n)
+		case int(Equal)<<3 + 2:
+			equal2NEON(y, x, z, n)
+		default:
+			return false
+		}
+		return true
+	}
+	return false
+}
+
+// ternaryASM calls the assembly of op for the active instruction set, if there is any.
+func ternaryASM(op int, y, x, z, w *float32, n int) bool {
+	switch active {
+	case NEON:
+		switch op {
+		case int(Fma)<<3 + 0:
+			fma0NEON(y, x, z, w, n)
+		case int(Fma)<<3 + 1:
+			fma1NEON(y, x, z, w, n)
+		case int(Fma)<<3 + 2:
+			fma2NEON(y, x, z, w, n)
+		case int(Fma)<<3 + 3:
+			fma3NEON(y, x, z, w, n)
+		case int(Fma)<<3 + 4:
+			fma4NEON(y, x, z, w, n)
+		case int(Fma)<<3 + 5:
+			fma5NEON(y, x, z, w, n)
+		case int(Fma)<<3 + 6:
+			fma6NEON(y, x, z, w, n)
+		case int(Select)<<3 + 0:
+			select0NEON(y, x, z, w, n)
+		case int(Select)<<3 + 1:
+			select1NEON(y, x, z, w, n)
+		case int(Select)<<3 + 2:
+			select2NEON(y, x, z, w, n)
+		case int(Select)<<3 + 3:
+			select3NEON(y, x, z, w, n)
+		case int(Select)<<3 + 4:
+			select4NEON(y, x, z, w, n)
+		case int(Select)<<3 + 5:
+			select5NEON(y, x, z, w, n)
+		case int(Select)<<3 + 6:
+			select6NEON(y, x, z, w, n)
 		default:
 			return false
 		}

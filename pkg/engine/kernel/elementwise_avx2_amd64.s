@@ -2,8 +2,1244 @@
 
 #include "textflag.h"
 
-// func addAVX2(y, x, z *float32, n int)
-TEXT ·addAVX2(SB), NOSPLIT, $0-32
+// func negAVX2(y, x *float32, n int)
+TEXT ·negAVX2(SB), NOSPLIT, $0-24
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ n+16(FP), CX
+	XORL DX, DX
+	CMPQ CX, $32
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(DX*4), Y0
+	VMOVUPS 32(BX)(DX*4), Y1
+	VMOVUPS 64(BX)(DX*4), Y2
+	VMOVUPS 96(BX)(DX*4), Y3
+	VXORPS elementwiseConsts<>+0(SB), Y0, Y0
+	VXORPS elementwiseConsts<>+0(SB), Y1, Y1
+	VXORPS elementwiseConsts<>+0(SB), Y2, Y2
+	VXORPS elementwiseConsts<>+0(SB), Y3, Y3
+	VMOVUPS Y0, (AX)(DX*4)
+	VMOVUPS Y1, 32(AX)(DX*4)
+	VMOVUPS Y2, 64(AX)(DX*4)
+	VMOVUPS Y3, 96(AX)(DX*4)
+	SUBQ $32, CX
+	ADDQ $32, DX
+	CMPQ CX, $32
+	JGE loop1
+
+end2:
+	CMPQ CX, $8
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(DX*4), Y0
+	VXORPS elementwiseConsts<>+0(SB), Y0, Y0
+	VMOVUPS Y0, (AX)(DX*4)
+	SUBQ $8, CX
+	ADDQ $8, DX
+	CMPQ CX, $8
+	JGE loop3
+
+end4:
+	CMPQ CX, $0
+	JEQ end5
+	LEAQ elementwiseMasks<>+32(SB), SI
+	MOVQ CX, DI
+	NEGQ DI
+	VMOVUPS (SI)(DI*4), Y0
+	VMASKMOVPS (BX)(DX*4), Y0, Y1
+	VXORPS elementwiseConsts<>+0(SB), Y1, Y1
+	VMASKMOVPS Y1, Y0, (AX)(DX*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func absAVX2(y, x *float32, n int)
+TEXT ·absAVX2(SB), NOSPLIT, $0-24
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ n+16(FP), CX
+	XORL DX, DX
+	CMPQ CX, $32
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(DX*4), Y0
+	VMOVUPS 32(BX)(DX*4), Y1
+	VMOVUPS 64(BX)(DX*4), Y2
+	VMOVUPS 96(BX)(DX*4), Y3
+	VANDPS elementwiseConsts<>+32(SB), Y0, Y0
+	VANDPS elementwiseConsts<>+32(SB), Y1, Y1
+	VANDPS elementwiseConsts<>+32(SB), Y2, Y2
+	VANDPS elementwiseConsts<>+32(SB), Y3, Y3
+	VMOVUPS Y0, (AX)(DX*4)
+	VMOVUPS Y1, 32(AX)(DX*4)
+	VMOVUPS Y2, 64(AX)(DX*4)
+	VMOVUPS Y3, 96(AX)(DX*4)
+	SUBQ $32, CX
+	ADDQ $32, DX
+	CMPQ CX, $32
+	JGE loop1
+
+end2:
+	CMPQ CX, $8
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(DX*4), Y0
+	VANDPS elementwiseConsts<>+32(SB), Y0, Y0
+	VMOVUPS Y0, (AX)(DX*4)
+	SUBQ $8, CX
+	ADDQ $8, DX
+	CMPQ CX, $8
+	JGE loop3
+
+end4:
+	CMPQ CX, $0
+	JEQ end5
+	LEAQ elementwiseMasks<>+32(SB), SI
+	MOVQ CX, DI
+	NEGQ DI
+	VMOVUPS (SI)(DI*4), Y0
+	VMASKMOVPS (BX)(DX*4), Y0, Y1
+	VANDPS elementwiseConsts<>+32(SB), Y1, Y1
+	VMASKMOVPS Y1, Y0, (AX)(DX*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func signAVX2(y, x *float32, n int)
+TEXT ·signAVX2(SB), NOSPLIT, $0-24
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ n+16(FP), CX
+	XORL DX, DX
+	CMPQ CX, $32
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(DX*4), Y0
+	VMOVUPS 32(BX)(DX*4), Y1
+	VMOVUPS 64(BX)(DX*4), Y2
+	VMOVUPS 96(BX)(DX*4), Y3
+	VCMPPS $30, elementwiseConsts<>+64(SB), Y0, Y4
+	VCMPPS $17, elementwiseConsts<>+64(SB), Y0, Y5
+	VBLENDVPS Y4, elementwiseConsts<>+96(SB), Y0, Y0
+	VBLENDVPS Y5, elementwiseConsts<>+128(SB), Y0, Y0
+	VCMPPS $30, elementwiseConsts<>+64(SB), Y1, Y4
+	VCMPPS $17, elementwiseConsts<>+64(SB), Y1, Y5
+	VBLENDVPS Y4, elementwiseConsts<>+96(SB), Y1, Y1
+	VBLENDVPS Y5, elementwiseConsts<>+128(SB), Y1, Y1
+	VCMPPS $30, elementwiseConsts<>+64(SB), Y2, Y4
+	VCMPPS $17, elementwiseConsts<>+64(SB), Y2, Y5
+	VBLENDVPS Y4, elementwiseConsts<>+96(SB), Y2, Y2
+	VBLENDVPS Y5, elementwiseConsts<>+128(SB), Y2, Y2
+	VCMPPS $30, elementwiseConsts<>+64(SB), Y3, Y4
+	VCMPPS $17, elementwiseConsts<>+64(SB), Y3, Y5
+	VBLENDVPS Y4, elementwiseConsts<>+96(SB), Y3, Y3
+	VBLENDVPS Y5, elementwiseConsts<>+128(SB), Y3, Y3
+	VMOVUPS Y0, (AX)(DX*4)
+	VMOVUPS Y1, 32(AX)(DX*4)
+	VMOVUPS Y2, 64(AX)(DX*4)
+	VMOVUPS Y3, 96(AX)(DX*4)
+	SUBQ $32, CX
+	ADDQ $32, DX
+	CMPQ CX, $32
+	JGE loop1
+
+end2:
+	CMPQ CX, $8
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(DX*4), Y0
+	VCMPPS $30, elementwiseConsts<>+64(SB), Y0, Y1
+	VCMPPS $17, elementwiseConsts<>+64(SB), Y0, Y2
+	VBLENDVPS Y1, elementwiseConsts<>+96(SB), Y0, Y0
+	VBLENDVPS Y2, elementwiseConsts<>+128(SB), Y0, Y0
+	VMOVUPS Y0, (AX)(DX*4)
+	SUBQ $8, CX
+	ADDQ $8, DX
+	CMPQ CX, $8
+	JGE loop3
+
+end4:
+	CMPQ CX, $0
+	JEQ end5
+	LEAQ elementwiseMasks<>+32(SB), SI
+	MOVQ CX, DI
+	NEGQ DI
+	VMOVUPS (SI)(DI*4), Y0
+	VMASKMOVPS (BX)(DX*4), Y0, Y1
+	VCMPPS $30, elementwiseConsts<>+64(SB), Y1, Y2
+	VCMPPS $17, elementwiseConsts<>+64(SB), Y1, Y3
+	VBLENDVPS Y2, elementwiseConsts<>+96(SB), Y1, Y1
+	VBLENDVPS Y3, elementwiseConsts<>+128(SB), Y1, Y1
+	VMASKMOVPS Y1, Y0, (AX)(DX*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func stepAVX2(y, x *float32, n int)
+TEXT ·stepAVX2(SB), NOSPLIT, $0-24
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ n+16(FP), CX
+	XORL DX, DX
+	CMPQ CX, $32
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(DX*4), Y0
+	VMOVUPS 32(BX)(DX*4), Y1
+	VMOVUPS 64(BX)(DX*4), Y2
+	VMOVUPS 96(BX)(DX*4), Y3
+	VCMPPS $30, elementwiseConsts<>+64(SB), Y0, Y4
+	VANDPS elementwiseConsts<>+96(SB), Y4, Y0
+	VCMPPS $30, elementwiseConsts<>+64(SB), Y1, Y4
+	VANDPS elementwiseConsts<>+96(SB), Y4, Y1
+	VCMPPS $30, elementwiseConsts<>+64(SB), Y2, Y4
+	VANDPS elementwiseConsts<>+96(SB), Y4, Y2
+	VCMPPS $30, elementwiseConsts<>+64(SB), Y3, Y4
+	VANDPS elementwiseConsts<>+96(SB), Y4, Y3
+	VMOVUPS Y0, (AX)(DX*4)
+	VMOVUPS Y1, 32(AX)(DX*4)
+	VMOVUPS Y2, 64(AX)(DX*4)
+	VMOVUPS Y3, 96(AX)(DX*4)
+	SUBQ $32, CX
+	ADDQ $32, DX
+	CMPQ CX, $32
+	JGE loop1
+
+end2:
+	CMPQ CX, $8
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(DX*4), Y0
+	VCMPPS $30, elementwiseConsts<>+64(SB), Y0, Y1
+	VANDPS elementwiseConsts<>+96(SB), Y1, Y0
+	VMOVUPS Y0, (AX)(DX*4)
+	SUBQ $8, CX
+	ADDQ $8, DX
+	CMPQ CX, $8
+	JGE loop3
+
+end4:
+	CMPQ CX, $0
+	JEQ end5
+	LEAQ elementwiseMasks<>+32(SB), SI
+	MOVQ CX, DI
+	NEGQ DI
+	VMOVUPS (SI)(DI*4), Y0
+	VMASKMOVPS (BX)(DX*4), Y0, Y1
+	VCMPPS $30, elementwiseConsts<>+64(SB), Y1, Y2
+	VANDPS elementwiseConsts<>+96(SB), Y2, Y1
+	VMASKMOVPS Y1, Y0, (AX)(DX*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func reluAVX2(y, x *float32, n int)
+TEXT ·reluAVX2(SB), NOSPLIT, $0-24
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ n+16(FP), CX
+	XORL DX, DX
+	CMPQ CX, $32
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(DX*4), Y0
+	VMOVUPS 32(BX)(DX*4), Y1
+	VMOVUPS 64(BX)(DX*4), Y2
+	VMOVUPS 96(BX)(DX*4), Y3
+	VCMPPS $18, elementwiseConsts<>+64(SB), Y0, Y4
+	VXORPS Y5, Y5, Y5
+	VBLENDVPS Y4, Y5, Y0, Y0
+	VCMPPS $18, elementwiseConsts<>+64(SB), Y1, Y4
+	VXORPS Y5, Y5, Y5
+	VBLENDVPS Y4, Y5, Y1, Y1
+	VCMPPS $18, elementwiseConsts<>+64(SB), Y2, Y4
+	VXORPS Y5, Y5, Y5
+	VBLENDVPS Y4, Y5, Y2, Y2
+	VCMPPS $18, elementwiseConsts<>+64(SB), Y3, Y4
+	VXORPS Y5, Y5, Y5
+	VBLENDVPS Y4, Y5, Y3, Y3
+	VMOVUPS Y0, (AX)(DX*4)
+	VMOVUPS Y1, 32(AX)(DX*4)
+	VMOVUPS Y2, 64(AX)(DX*4)
+	VMOVUPS Y3, 96(AX)(DX*4)
+	SUBQ $32, CX
+	ADDQ $32, DX
+	CMPQ CX, $32
+	JGE loop1
+
+end2:
+	CMPQ CX, $8
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(DX*4), Y0
+	VCMPPS $18, elementwiseConsts<>+64(SB), Y0, Y1
+	VXORPS Y2, Y2, Y2
+	VBLENDVPS Y1, Y2, Y0, Y0
+	VMOVUPS Y0, (AX)(DX*4)
+	SUBQ $8, CX
+	ADDQ $8, DX
+	CMPQ CX, $8
+	JGE loop3
+
+end4:
+	CMPQ CX, $0
+	JEQ end5
+	LEAQ elementwiseMasks<>+32(SB), SI
+	MOVQ CX, DI
+	NEGQ DI
+	VMOVUPS (SI)(DI*4), Y0
+	VMASKMOVPS (BX)(DX*4), Y0, Y1
+	VCMPPS $18, elementwiseConsts<>+64(SB), Y1, Y2
+	VXORPS Y3, Y3, Y3
+	VBLENDVPS Y2, Y3, Y1, Y1
+	VMASKMOVPS Y1, Y0, (AX)(DX*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func squareAVX2(y, x *float32, n int)
+TEXT ·squareAVX2(SB), NOSPLIT, $0-24
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ n+16(FP), CX
+	XORL DX, DX
+	CMPQ CX, $32
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(DX*4), Y0
+	VMOVUPS 32(BX)(DX*4), Y1
+	VMOVUPS 64(BX)(DX*4), Y2
+	VMOVUPS 96(BX)(DX*4), Y3
+	VMULPS Y0, Y0, Y0
+	VMULPS Y1, Y1, Y1
+	VMULPS Y2, Y2, Y2
+	VMULPS Y3, Y3, Y3
+	VMOVUPS Y0, (AX)(DX*4)
+	VMOVUPS Y1, 32(AX)(DX*4)
+	VMOVUPS Y2, 64(AX)(DX*4)
+	VMOVUPS Y3, 96(AX)(DX*4)
+	SUBQ $32, CX
+	ADDQ $32, DX
+	CMPQ CX, $32
+	JGE loop1
+
+end2:
+	CMPQ CX, $8
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(DX*4), Y0
+	VMULPS Y0, Y0, Y0
+	VMOVUPS Y0, (AX)(DX*4)
+	SUBQ $8, CX
+	ADDQ $8, DX
+	CMPQ CX, $8
+	JGE loop3
+
+end4:
+	CMPQ CX, $0
+	JEQ end5
+	LEAQ elementwiseMasks<>+32(SB), SI
+	MOVQ CX, DI
+	NEGQ DI
+	VMOVUPS (SI)(DI*4), Y0
+	VMASKMOVPS (BX)(DX*4), Y0, Y1
+	VMULPS Y1, Y1, Y1
+	VMASKMOVPS Y1, Y0, (AX)(DX*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func sqrtAVX2(y, x *float32, n int)
+TEXT ·sqrtAVX2(SB), NOSPLIT, $0-24
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ n+16(FP), CX
+	XORL DX, DX
+	CMPQ CX, $32
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(DX*4), Y0
+	VMOVUPS 32(BX)(DX*4), Y1
+	VMOVUPS 64(BX)(DX*4), Y2
+	VMOVUPS 96(BX)(DX*4), Y3
+	VSQRTPS Y0, Y0
+	VSQRTPS Y1, Y1
+	VSQRTPS Y2, Y2
+	VSQRTPS Y3, Y3
+	VMOVUPS Y0, (AX)(DX*4)
+	VMOVUPS Y1, 32(AX)(DX*4)
+	VMOVUPS Y2, 64(AX)(DX*4)
+	VMOVUPS Y3, 96(AX)(DX*4)
+	SUBQ $32, CX
+	ADDQ $32, DX
+	CMPQ CX, $32
+	JGE loop1
+
+end2:
+	CMPQ CX, $8
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(DX*4), Y0
+	VSQRTPS Y0, Y0
+	VMOVUPS Y0, (AX)(DX*4)
+	SUBQ $8, CX
+	ADDQ $8, DX
+	CMPQ CX, $8
+	JGE loop3
+
+end4:
+	CMPQ CX, $0
+	JEQ end5
+	LEAQ elementwiseMasks<>+32(SB), SI
+	MOVQ CX, DI
+	NEGQ DI
+	VMOVUPS (SI)(DI*4), Y0
+	VMASKMOVPS (BX)(DX*4), Y0, Y1
+	VSQRTPS Y1, Y1
+	VMASKMOVPS Y1, Y0, (AX)(DX*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func recipAVX2(y, x *float32, n int)
+TEXT ·recipAVX2(SB), NOSPLIT, $0-24
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ n+16(FP), CX
+	XORL DX, DX
+	CMPQ CX, $32
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(DX*4), Y0
+	VMOVUPS 32(BX)(DX*4), Y1
+	VMOVUPS 64(BX)(DX*4), Y2
+	VMOVUPS 96(BX)(DX*4), Y3
+	VMOVUPS elementwiseConsts<>+96(SB), Y4
+	VDIVPS Y0, Y4, Y0
+	VMOVUPS elementwiseConsts<>+96(SB), Y4
+	VDIVPS Y1, Y4, Y1
+	VMOVUPS elementwiseConsts<>+96(SB), Y4
+	VDIVPS Y2, Y4, Y2
+	VMOVUPS elementwiseConsts<>+96(SB), Y4
+	VDIVPS Y3, Y4, Y3
+	VMOVUPS Y0, (AX)(DX*4)
+	VMOVUPS Y1, 32(AX)(DX*4)
+	VMOVUPS Y2, 64(AX)(DX*4)
+	VMOVUPS Y3, 96(AX)(DX*4)
+	SUBQ $32, CX
+	ADDQ $32, DX
+	CMPQ CX, $32
+	JGE loop1
+
+end2:
+	CMPQ CX, $8
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(DX*4), Y0
+	VMOVUPS elementwiseConsts<>+96(SB), Y1
+	VDIVPS Y0, Y1, Y0
+	VMOVUPS Y0, (AX)(DX*4)
+	SUBQ $8, CX
+	ADDQ $8, DX
+	CMPQ CX, $8
+	JGE loop3
+
+end4:
+	CMPQ CX, $0
+	JEQ end5
+	LEAQ elementwiseMasks<>+32(SB), SI
+	MOVQ CX, DI
+	NEGQ DI
+	VMOVUPS (SI)(DI*4), Y0
+	VMASKMOVPS (BX)(DX*4), Y0, Y1
+	VMOVUPS elementwiseConsts<>+96(SB), Y2
+	VDIVPS Y1, Y2, Y1
+	VMASKMOVPS Y1, Y0, (AX)(DX*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func expAVX2(y, x *float32, n int)
+TEXT ·expAVX2(SB), NOSPLIT, $0-24
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ n+16(FP), CX
+	XORL DX, DX
+	CMPQ CX, $8
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(DX*4), Y0
+	VCMPPS $30, elementwiseConsts<>+160(SB), Y0, Y4
+	VBLENDVPS Y4, elementwiseConsts<>+160(SB), Y0, Y1
+	VCMPPS $17, elementwiseConsts<>+192(SB), Y1, Y4
+	VBLENDVPS Y4, elementwiseConsts<>+192(SB), Y1, Y1
+	VMOVUPS elementwiseConsts<>+224(SB), Y2
+	VFMADD213PS elementwiseConsts<>+256(SB), Y1, Y2
+	VSUBPS elementwiseConsts<>+256(SB), Y2, Y3
+	VFNMADD231PS elementwiseConsts<>+288(SB), Y3, Y1
+	VFNMADD231PS elementwiseConsts<>+320(SB), Y3, Y1
+	VMULPS Y1, Y1, Y5
+	VMOVUPS elementwiseConsts<>+352(SB), Y4
+	VFMADD213PS elementwiseConsts<>+384(SB), Y1, Y4
+	VFMADD213PS elementwiseConsts<>+416(SB), Y1, Y4
+	VFMADD213PS elementwiseConsts<>+448(SB), Y1, Y4
+	VFMADD213PS elementwiseConsts<>+480(SB), Y1, Y4
+	VFMADD213PS Y1, Y5, Y4
+	VADDPS elementwiseConsts<>+96(SB), Y4, Y1
+	VPSUBD elementwiseConsts<>+256(SB), Y2, Y2
+	VPSRAD $1, Y2, Y3
+	VPSUBD Y3, Y2, Y2
+	VPADDD elementwiseConsts<>+512(SB), Y3, Y3
+	VPSLLD $23, Y3, Y3
+	VMULPS Y3, Y1, Y1
+	VPADDD elementwiseConsts<>+512(SB), Y2, Y2
+	VPSLLD $23, Y2, Y2
+	VMULPS Y2, Y1, Y1
+	VMOVAPS Y1, Y0
+	VMOVUPS Y0, (AX)(DX*4)
+	SUBQ $8, CX
+	ADDQ $8, DX
+	CMPQ CX, $8
+	JGE loop1
+
+end2:
+	CMPQ CX, $0
+	JEQ end3
+	LEAQ elementwiseMasks<>+32(SB), SI
+	MOVQ CX, DI
+	NEGQ DI
+	VMOVUPS (SI)(DI*4), Y0
+	VMASKMOVPS (BX)(DX*4), Y0, Y1
+	VCMPPS $30, elementwiseConsts<>+160(SB), Y1, Y5
+	VBLENDVPS Y5, elementwiseConsts<>+160(SB), Y1, Y2
+	VCMPPS $17, elementwiseConsts<>+192(SB), Y2, Y5
+	VBLENDVPS Y5, elementwiseConsts<>+192(SB), Y2, Y2
+	VMOVUPS elementwiseConsts<>+224(SB), Y3
+	VFMADD213PS elementwiseConsts<>+256(SB), Y2, Y3
+	VSUBPS elementwiseConsts<>+256(SB), Y3, Y4
+	VFNMADD231PS elementwiseConsts<>+288(SB), Y4, Y2
+	VFNMADD231PS elementwiseConsts<>+320(SB), Y4, Y2
+	VMULPS Y2, Y2, Y6
+	VMOVUPS elementwiseConsts<>+352(SB), Y5
+	VFMADD213PS elementwiseConsts<>+384(SB), Y2, Y5
+	VFMADD213PS elementwiseConsts<>+416(SB), Y2, Y5
+	VFMADD213PS elementwiseConsts<>+448(SB), Y2, Y5
+	VFMADD213PS elementwiseConsts<>+480(SB), Y2, Y5
+	VFMADD213PS Y2, Y6, Y5
+	VADDPS elementwiseConsts<>+96(SB), Y5, Y2
+	VPSUBD elementwiseConsts<>+256(SB), Y3, Y3
+	VPSRAD $1, Y3, Y4
+	VPSUBD Y4, Y3, Y3
+	VPADDD elementwiseConsts<>+512(SB), Y4, Y4
+	VPSLLD $23, Y4, Y4
+	VMULPS Y4, Y2, Y2
+	VPADDD elementwiseConsts<>+512(SB), Y3, Y3
+	VPSLLD $23, Y3, Y3
+	VMULPS Y3, Y2, Y2
+	VMOVAPS Y2, Y1
+	VMASKMOVPS Y1, Y0, (AX)(DX*4)
+
+end3:
+	VZEROUPPER
+	RET
+
+// func logAVX2(y, x *float32, n int)
+TEXT ·logAVX2(SB), NOSPLIT, $0-24
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ n+16(FP), CX
+	XORL DX, DX
+	CMPQ CX, $8
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(DX*4), Y0
+	VCMPPS $17, elementwiseConsts<>+544(SB), Y0, Y4
+	VMULPS elementwiseConsts<>+576(SB), Y0, Y1
+	VBLENDVPS Y4, Y1, Y0, Y1
+	VANDPS elementwiseConsts<>+608(SB), Y4, Y2
+	VPSUBD elementwiseConsts<>+640(SB), Y1, Y1
+	VPSRAD $23, Y1, Y4
+	VCVTDQ2PS Y4, Y4
+	VADDPS Y2, Y4, Y4
+	VANDPS elementwiseConsts<>+672(SB), Y1, Y1
+	VPADDD elementwiseConsts<>+640(SB), Y1, Y1
+	VSUBPS elementwiseConsts<>+96(SB), Y1, Y1
+	VMULPS Y1, Y1, Y5
+	VMOVUPS elementwiseConsts<>+704(SB), Y3
+	VFMADD213PS elementwiseConsts<>+736(SB), Y1, Y3
+	VFMADD213PS elementwiseConsts<>+768(SB), Y1, Y3
+	VFMADD213PS elementwiseConsts<>+800(SB), Y1, Y3
+	VFMADD213PS elementwiseConsts<>+832(SB), Y1, Y3
+	VFMADD213PS elementwiseConsts<>+864(SB), Y1, Y3
+	VFMADD213PS elementwiseConsts<>+896(SB), Y1, Y3
+	VFMADD213PS elementwiseConsts<>+928(SB), Y1, Y3
+	VFMADD213PS elementwiseConsts<>+960(SB), Y1, Y3
+	VMULPS Y5, Y1, Y6
+	VMULPS Y6, Y3, Y3
+	VFMADD231PS elementwiseConsts<>+320(SB), Y4, Y3
+	VFMADD231PS elementwiseConsts<>+992(SB), Y5, Y3
+	VADDPS Y3, Y1, Y3
+	VFMADD231PS elementwiseConsts<>+288(SB), Y4, Y3
+	VCMPPS $0, elementwiseConsts<>+1024(SB), Y0, Y2
+	VBLENDVPS Y2, Y0, Y3, Y3
+	VCMPPS $0, elementwiseConsts<>+64(SB), Y0, Y2
+	VMOVUPS elementwiseConsts<>+1056(SB), Y1
+	VBLENDVPS Y2, elementwiseConsts<>+1088(SB), Y1, Y1
+	VCMPPS $30, elementwiseConsts<>+64(SB), Y0, Y2
+	VBLENDVPS Y2, Y3, Y1, Y3
+	VMOVAPS Y3, Y0
+	VMOVUPS Y0, (AX)(DX*4)
+	SUBQ $8, CX
+	ADDQ $8, DX
+	CMPQ CX, $8
+	JGE loop1
+
+end2:
+	CMPQ CX, $0
+	JEQ end3
+	LEAQ elementwiseMasks<>+32(SB), SI
+	MOVQ CX, DI
+	NEGQ DI
+	VMOVUPS (SI)(DI*4), Y0
+	VMASKMOVPS (BX)(DX*4), Y0, Y1
+	VCMPPS $17, elementwiseConsts<>+544(SB), Y1, Y5
+	VMULPS elementwiseConsts<>+576(SB), Y1, Y2
+	VBLENDVPS Y5, Y2, Y1, Y2
+	VANDPS elementwiseConsts<>+608(SB), Y5, Y3
+	VPSUBD elementwiseConsts<>+640(SB), Y2, Y2
+	VPSRAD $23, Y2, Y5
+	VCVTDQ2PS Y5, Y5
+	VADDPS Y3, Y5, Y5
+	VANDPS elementwiseConsts<>+672(SB), Y2, Y2
+	VPADDD elementwiseConsts<>+640(SB), Y2, Y2
+	VSUBPS elementwiseConsts<>+96(SB), Y2, Y2
+	VMULPS Y2, Y2, Y6
+	VMOVUPS elementwiseConsts<>+704(SB), Y4
+	VFMADD213PS elementwiseConsts<>+736(SB), Y2, Y4
+	VFMADD213PS elementwiseConsts<>+768(SB), Y2, Y4
+	VFMADD213PS elementwiseConsts<>+800(SB), Y2, Y4
+	VFMADD213PS elementwiseConsts<>+832(SB), Y2, Y4
+	VFMADD213PS elementwiseConsts<>+864(SB), Y2, Y4
+	VFMADD213PS elementwiseConsts<>+896(SB), Y2, Y4
+	VFMADD213PS elementwiseConsts<>+928(SB), Y2, Y4
+	VFMADD213PS elementwiseConsts<>+960(SB), Y2, Y4
+	VMULPS Y6, Y2, Y7
+	VMULPS Y7, Y4, Y4
+	VFMADD231PS elementwiseConsts<>+320(SB), Y5, Y4
+	VFMADD231PS elementwiseConsts<>+992(SB), Y6, Y4
+	VADDPS Y4, Y2, Y4
+	VFMADD231PS elementwiseConsts<>+288(SB), Y5, Y4
+	VCMPPS $0, elementwiseConsts<>+1024(SB), Y1, Y3
+	VBLENDVPS Y3, Y1, Y4, Y4
+	VCMPPS $0, elementwiseConsts<>+64(SB), Y1, Y3
+	VMOVUPS elementwiseConsts<>+1056(SB), Y2
+	VBLENDVPS Y3, elementwiseConsts<>+1088(SB), Y2, Y2
+	VCMPPS $30, elementwiseConsts<>+64(SB), Y1, Y3
+	VBLENDVPS Y3, Y4, Y2, Y4
+	VMOVAPS Y4, Y1
+	VMASKMOVPS Y1, Y0, (AX)(DX*4)
+
+end3:
+	VZEROUPPER
+	RET
+
+// func tanhAVX2(y, x *float32, n int)
+TEXT ·tanhAVX2(SB), NOSPLIT, $0-24
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ n+16(FP), CX
+	XORL DX, DX
+	CMPQ CX, $8
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(DX*4), Y0
+	VANDPS elementwiseConsts<>+32(SB), Y0, Y1
+	VCMPPS $30, elementwiseConsts<>+1120(SB), Y1, Y5
+	VBLENDVPS Y5, elementwiseConsts<>+1120(SB), Y1, Y1
+	VADDPS Y1, Y1, Y2
+	VMOVUPS elementwiseConsts<>+224(SB), Y3
+	VFMADD213PS elementwiseConsts<>+256(SB), Y2, Y3
+	VSUBPS elementwiseConsts<>+256(SB), Y3, Y4
+	VFNMADD231PS elementwiseConsts<>+288(SB), Y4, Y2
+	VFNMADD231PS elementwiseConsts<>+320(SB), Y4, Y2
+	VMULPS Y2, Y2, Y6
+	VMOVUPS elementwiseConsts<>+352(SB), Y5
+	VFMADD213PS elementwiseConsts<>+384(SB), Y2, Y5
+	VFMADD213PS elementwiseConsts<>+416(SB), Y2, Y5
+	VFMADD213PS elementwiseConsts<>+448(SB), Y2, Y5
+	VFMADD213PS elementwiseConsts<>+480(SB), Y2, Y5
+	VFMADD213PS Y2, Y6, Y5
+	VADDPS elementwiseConsts<>+96(SB), Y5, Y2
+	VPADDD elementwiseConsts<>+1152(SB), Y3, Y3
+	VPSLLD $23, Y3, Y3
+	VFMADD213PS elementwiseConsts<>+96(SB), Y3, Y2
+	VMOVUPS elementwiseConsts<>+1184(SB), Y3
+	VDIVPS Y2, Y3, Y2
+	VMOVUPS elementwiseConsts<>+96(SB), Y3
+	VSUBPS Y2, Y3, Y2
+	VMULPS Y1, Y1, Y4
+	VMOVUPS elementwiseConsts<>+1216(SB), Y3
+	VFMADD213PS elementwiseConsts<>+1248(SB), Y4, Y3
+	VFMADD213PS elementwiseConsts<>+1280(SB), Y4, Y3
+	VFMADD213PS elementwiseConsts<>+1312(SB), Y4, Y3
+	VFMADD213PS elementwiseConsts<>+1344(SB), Y4, Y3
+	VMULPS Y4, Y3, Y3
+	VFMADD213PS Y1, Y1, Y3
+	VCMPPS $17, elementwiseConsts<>+1376(SB), Y1, Y5
+	VBLENDVPS Y5, Y3, Y2, Y2
+	VANDPS elementwiseConsts<>+0(SB), Y0, Y3
+	VORPS Y3, Y2, Y2
+	VMOVAPS Y2, Y0
+	VMOVUPS Y0, (AX)(DX*4)
+	SUBQ $8, CX
+	ADDQ $8, DX
+	CMPQ CX, $8
+	JGE loop1
+
+end2:
+	CMPQ CX, $0
+	JEQ end3
+	LEAQ elementwiseMasks<>+32(SB), SI
+	MOVQ CX, DI
+	NEGQ DI
+	VMOVUPS (SI)(DI*4), Y0
+	VMASKMOVPS (BX)(DX*4), Y0, Y1
+	VANDPS elementwiseConsts<>+32(SB), Y1, Y2
+	VCMPPS $30, elementwiseConsts<>+1120(SB), Y2, Y6
+	VBLENDVPS Y6, elementwiseConsts<>+1120(SB), Y2, Y2
+	VADDPS Y2, Y2, Y3
+	VMOVUPS elementwiseConsts<>+224(SB), Y4
+	VFMADD213PS elementwiseConsts<>+256(SB), Y3, Y4
+	VSUBPS elementwiseConsts<>+256(SB), Y4, Y5
+	VFNMADD231PS elementwiseConsts<>+288(SB), Y5, Y3
+	VFNMADD231PS elementwiseConsts<>+320(SB), Y5, Y3
+	VMULPS Y3, Y3, Y7
+	VMOVUPS elementwiseConsts<>+352(SB), Y6
+	VFMADD213PS elementwiseConsts<>+384(SB), Y3, Y6
+	VFMADD213PS elementwiseConsts<>+416(SB), Y3, Y6
+	VFMADD213PS elementwiseConsts<>+448(SB), Y3, Y6
+	VFMADD213PS elementwiseConsts<>+480(SB), Y3, Y6
+	VFMADD213PS Y3, Y7, Y6
+	VADDPS elementwiseConsts<>+96(SB), Y6, Y3
+	VPADDD elementwiseConsts<>+1152(SB), Y4, Y4
+	VPSLLD $23, Y4, Y4
+	VFMADD213PS elementwiseConsts<>+96(SB), Y4, Y3
+	VMOVUPS elementwiseConsts<>+1184(SB), Y4
+	VDIVPS Y3, Y4, Y3
+	VMOVUPS elementwiseConsts<>+96(SB), Y4
+	VSUBPS Y3, Y4, Y3
+	VMULPS Y2, Y2, Y5
+	VMOVUPS elementwiseConsts<>+1216(SB), Y4
+	VFMADD213PS elementwiseConsts<>+1248(SB), Y5, Y4
+	VFMADD213PS elementwiseConsts<>+1280(SB), Y5, Y4
+	VFMADD213PS elementwiseConsts<>+1312(SB), Y5, Y4
+	VFMADD213PS elementwiseConsts<>+1344(SB), Y5, Y4
+	VMULPS Y5, Y4, Y4
+	VFMADD213PS Y2, Y2, Y4
+	VCMPPS $17, elementwiseConsts<>+1376(SB), Y2, Y6
+	VBLENDVPS Y6, Y4, Y3, Y3
+	VANDPS elementwiseConsts<>+0(SB), Y1, Y4
+	VORPS Y4, Y3, Y3
+	VMOVAPS Y3, Y1
+	VMASKMOVPS Y1, Y0, (AX)(DX*4)
+
+end3:
+	VZEROUPPER
+	RET
+
+// func sigmoidAVX2(y, x *float32, n int)
+TEXT ·sigmoidAVX2(SB), NOSPLIT, $0-24
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ n+16(FP), CX
+	XORL DX, DX
+	CMPQ CX, $8
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(DX*4), Y0
+	VXORPS elementwiseConsts<>+0(SB), Y0, Y1
+	VCMPPS $30, elementwiseConsts<>+160(SB), Y1, Y6
+	VBLENDVPS Y6, elementwiseConsts<>+160(SB), Y1, Y3
+	VCMPPS $17, elementwiseConsts<>+192(SB), Y3, Y6
+	VBLENDVPS Y6, elementwiseConsts<>+192(SB), Y3, Y3
+	VMOVUPS elementwiseConsts<>+224(SB), Y4
+	VFMADD213PS elementwiseConsts<>+256(SB), Y3, Y4
+	VSUBPS elementwiseConsts<>+256(SB), Y4, Y5
+	VFNMADD231PS elementwiseConsts<>+288(SB), Y5, Y3
+	VFNMADD231PS elementwiseConsts<>+320(SB), Y5, Y3
+	VMULPS Y3, Y3, Y7
+	VMOVUPS elementwiseConsts<>+352(SB), Y6
+	VFMADD213PS elementwiseConsts<>+384(SB), Y3, Y6
+	VFMADD213PS elementwiseConsts<>+416(SB), Y3, Y6
+	VFMADD213PS elementwiseConsts<>+448(SB), Y3, Y6
+	VFMADD213PS elementwiseConsts<>+480(SB), Y3, Y6
+	VFMADD213PS Y3, Y7, Y6
+	VADDPS elementwiseConsts<>+96(SB), Y6, Y3
+	VPSUBD elementwiseConsts<>+256(SB), Y4, Y4
+	VPSRAD $1, Y4, Y5
+	VPSUBD Y5, Y4, Y4
+	VPADDD elementwiseConsts<>+512(SB), Y5, Y5
+	VPSLLD $23, Y5, Y5
+	VMULPS Y5, Y3, Y3
+	VPADDD elementwiseConsts<>+512(SB), Y4, Y4
+	VPSLLD $23, Y4, Y4
+	VMULPS Y4, Y3, Y3
+	VMOVAPS Y3, Y1
+	VMOVUPS elementwiseConsts<>+96(SB), Y2
+	VADDPS Y1, Y2, Y1
+	VDIVPS Y1, Y2, Y0
+	VMOVUPS Y0, (AX)(DX*4)
+	SUBQ $8, CX
+	ADDQ $8, DX
+	CMPQ CX, $8
+	JGE loop1
+
+end2:
+	CMPQ CX, $0
+	JEQ end3
+	LEAQ elementwiseMasks<>+32(SB), SI
+	MOVQ CX, DI
+	NEGQ DI
+	VMOVUPS (SI)(DI*4), Y0
+	VMASKMOVPS (BX)(DX*4), Y0, Y1
+	VXORPS elementwiseConsts<>+0(SB), Y1, Y2
+	VCMPPS $30, elementwiseConsts<>+160(SB), Y2, Y7
+	VBLENDVPS Y7, elementwiseConsts<>+160(SB), Y2, Y4
+	VCMPPS $17, elementwiseConsts<>+192(SB), Y4, Y7
+	VBLENDVPS Y7, elementwiseConsts<>+192(SB), Y4, Y4
+	VMOVUPS elementwiseConsts<>+224(SB), Y5
+	VFMADD213PS elementwiseConsts<>+256(SB), Y4, Y5
+	VSUBPS elementwiseConsts<>+256(SB), Y5, Y6
+	VFNMADD231PS elementwiseConsts<>+288(SB), Y6, Y4
+	VFNMADD231PS elementwiseConsts<>+320(SB), Y6, Y4
+	VMULPS Y4, Y4, Y8
+	VMOVUPS elementwiseConsts<>+352(SB), Y7
+	VFMADD213PS elementwiseConsts<>+384(SB), Y4, Y7
+	VFMADD213PS elementwiseConsts<>+416(SB), Y4, Y7
+	VFMADD213PS elementwiseConsts<>+448(SB), Y4, Y7
+	VFMADD213PS elementwiseConsts<>+480(SB), Y4, Y7
+	VFMADD213PS Y4, Y8, Y7
+	VADDPS elementwiseConsts<>+96(SB), Y7, Y4
+	VPSUBD elementwiseConsts<>+256(SB), Y5, Y5
+	VPSRAD $1, Y5, Y6
+	VPSUBD Y6, Y5, Y5
+	VPADDD elementwiseConsts<>+512(SB), Y6, Y6
+	VPSLLD $23, Y6, Y6
+	VMULPS Y6, Y4, Y4
+	VPADDD elementwiseConsts<>+512(SB), Y5, Y5
+	VPSLLD $23, Y5, Y5
+	VMULPS Y5, Y4, Y4
+	VMOVAPS Y4, Y2
+	VMOVUPS elementwiseConsts<>+96(SB), Y3
+	VADDPS Y2, Y3, Y2
+	VDIVPS Y2, Y3, Y1
+	VMASKMOVPS Y1, Y0, (AX)(DX*4)
+
+end3:
+	VZEROUPPER
+	RET
+
+// func erfAVX2(y, x *float32, n int)
+TEXT ·erfAVX2(SB), NOSPLIT, $0-24
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ n+16(FP), CX
+	XORL DX, DX
+	CMPQ CX, $8
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(DX*4), Y0
+	VANDPS elementwiseConsts<>+32(SB), Y0, Y1
+	VCMPPS $30, elementwiseConsts<>+1408(SB), Y1, Y6
+	VBLENDVPS Y6, elementwiseConsts<>+1408(SB), Y1, Y2
+	VMOVUPS elementwiseConsts<>+1440(SB), Y3
+	VFMADD213PS elementwiseConsts<>+1472(SB), Y2, Y3
+	VFMADD213PS elementwiseConsts<>+1504(SB), Y2, Y3
+	VFMADD213PS elementwiseConsts<>+1536(SB), Y2, Y3
+	VFMADD213PS elementwiseConsts<>+1568(SB), Y2, Y3
+	VFMADD213PS elementwiseConsts<>+1600(SB), Y2, Y3
+	VFMADD213PS elementwiseConsts<>+1632(SB), Y2, Y3
+	VMOVUPS elementwiseConsts<>+224(SB), Y4
+	VFMADD213PS elementwiseConsts<>+256(SB), Y3, Y4
+	VSUBPS elementwiseConsts<>+256(SB), Y4, Y5
+	VFNMADD231PS elementwiseConsts<>+288(SB), Y5, Y3
+	VFNMADD231PS elementwiseConsts<>+320(SB), Y5, Y3
+	VMULPS Y3, Y3, Y7
+	VMOVUPS elementwiseConsts<>+352(SB), Y6
+	VFMADD213PS elementwiseConsts<>+384(SB), Y3, Y6
+	VFMADD213PS elementwiseConsts<>+416(SB), Y3, Y6
+	VFMADD213PS elementwiseConsts<>+448(SB), Y3, Y6
+	VFMADD213PS elementwiseConsts<>+480(SB), Y3, Y6
+	VFMADD213PS Y3, Y7, Y6
+	VADDPS elementwiseConsts<>+96(SB), Y6, Y3
+	VPADDD elementwiseConsts<>+1152(SB), Y4, Y4
+	VPSLLD $23, Y4, Y4
+	VFNMADD213PS elementwiseConsts<>+96(SB), Y4, Y3
+	VMULPS Y1, Y1, Y5
+	VMOVUPS elementwiseConsts<>+1664(SB), Y4
+	VFMADD213PS elementwiseConsts<>+1696(SB), Y5, Y4
+	VFMADD213PS elementwiseConsts<>+1728(SB), Y5, Y4
+	VFMADD213PS elementwiseConsts<>+1760(SB), Y5, Y4
+	VFMADD213PS elementwiseConsts<>+1792(SB), Y5, Y4
+	VFMADD213PS elementwiseConsts<>+1824(SB), Y5, Y4
+	VFMADD213PS elementwiseConsts<>+1856(SB), Y5, Y4
+	VFMADD213PS Y1, Y1, Y4
+	VCMPPS $17, elementwiseConsts<>+1888(SB), Y1, Y6
+	VBLENDVPS Y6, Y4, Y3, Y3
+	VANDPS elementwiseConsts<>+0(SB), Y0, Y4
+	VORPS Y4, Y3, Y3
+	VMOVAPS Y3, Y0
+	VMOVUPS Y0, (AX)(DX*4)
+	SUBQ $8, CX
+	ADDQ $8, DX
+	CMPQ CX, $8
+	JGE loop1
+
+end2:
+	CMPQ CX, $0
+	JEQ end3
+	LEAQ elementwiseMasks<>+32(SB), SI
+	MOVQ CX, DI
+	NEGQ DI
+	VMOVUPS (SI)(DI*4), Y0
+	VMASKMOVPS (BX)(DX*4), Y0, Y1
+	VANDPS elementwiseConsts<>+32(SB), Y1, Y2
+	VCMPPS $30, elementwiseConsts<>+1408(SB), Y2, Y7
+	VBLENDVPS Y7, elementwiseConsts<>+1408(SB), Y2, Y3
+	VMOVUPS elementwiseConsts<>+1440(SB), Y4
+	VFMADD213PS elementwiseConsts<>+1472(SB), Y3, Y4
+	VFMADD213PS elementwiseConsts<>+1504(SB), Y3, Y4
+	VFMADD213PS elementwiseConsts<>+1536(SB), Y3, Y4
+	VFMADD213PS elementwiseConsts<>+1568(SB), Y3, Y4
+	VFMADD213PS elementwiseConsts<>+1600(SB), Y3, Y4
+	VFMADD213PS elementwiseConsts<>+1632(SB), Y3, Y4
+	VMOVUPS elementwiseConsts<>+224(SB), Y5
+	VFMADD213PS elementwiseConsts<>+256(SB), Y4, Y5
+	VSUBPS elementwiseConsts<>+256(SB), Y5, Y6
+	VFNMADD231PS elementwiseConsts<>+288(SB), Y6, Y4
+	VFNMADD231PS elementwiseConsts<>+320(SB), Y6, Y4
+	VMULPS Y4, Y4, Y8
+	VMOVUPS elementwiseConsts<>+352(SB), Y7
+	VFMADD213PS elementwiseConsts<>+384(SB), Y4, Y7
+	VFMADD213PS elementwiseConsts<>+416(SB), Y4, Y7
+	VFMADD213PS elementwiseConsts<>+448(SB), Y4, Y7
+	VFMADD213PS elementwiseConsts<>+480(SB), Y4, Y7
+	VFMADD213PS Y4, Y8, Y7
+	VADDPS elementwiseConsts<>+96(SB), Y7, Y4
+	VPADDD elementwiseConsts<>+1152(SB), Y5, Y5
+	VPSLLD $23, Y5, Y5
+	VFNMADD213PS elementwiseConsts<>+96(SB), Y5, Y4
+	VMULPS Y2, Y2, Y6
+	VMOVUPS elementwiseConsts<>+1664(SB), Y5
+	VFMADD213PS elementwiseConsts<>+1696(SB), Y6, Y5
+	VFMADD213PS elementwiseConsts<>+1728(SB), Y6, Y5
+	VFMADD213PS elementwiseConsts<>+1760(SB), Y6, Y5
+	VFMADD213PS elementwiseConsts<>+1792(SB), Y6, Y5
+	VFMADD213PS elementwiseConsts<>+1824(SB), Y6, Y5
+	VFMADD213PS elementwiseConsts<>+1856(SB), Y6, Y5
+	VFMADD213PS Y2, Y2, Y5
+	VCMPPS $17, elementwiseConsts<>+1888(SB), Y2, Y7
+	VBLENDVPS Y7, Y5, Y4, Y4
+	VANDPS elementwiseConsts<>+0(SB), Y1, Y5
+	VORPS Y5, Y4, Y4
+	VMOVAPS Y4, Y1
+	VMASKMOVPS Y1, Y0, (AX)(DX*4)
+
+end3:
+	VZEROUPPER
+	RET
+
+// func floorAVX2(y, x *float32, n int)
+TEXT ·floorAVX2(SB), NOSPLIT, $0-24
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ n+16(FP), CX
+	XORL DX, DX
+	CMPQ CX, $32
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(DX*4), Y0
+	VMOVUPS 32(BX)(DX*4), Y1
+	VMOVUPS 64(BX)(DX*4), Y2
+	VMOVUPS 96(BX)(DX*4), Y3
+	VROUNDPS $9, Y0, Y0
+	VROUNDPS $9, Y1, Y1
+	VROUNDPS $9, Y2, Y2
+	VROUNDPS $9, Y3, Y3
+	VMOVUPS Y0, (AX)(DX*4)
+	VMOVUPS Y1, 32(AX)(DX*4)
+	VMOVUPS Y2, 64(AX)(DX*4)
+	VMOVUPS Y3, 96(AX)(DX*4)
+	SUBQ $32, CX
+	ADDQ $32, DX
+	CMPQ CX, $32
+	JGE loop1
+
+end2:
+	CMPQ CX, $8
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(DX*4), Y0
+	VROUNDPS $9, Y0, Y0
+	VMOVUPS Y0, (AX)(DX*4)
+	SUBQ $8, CX
+	ADDQ $8, DX
+	CMPQ CX, $8
+	JGE loop3
+
+end4:
+	CMPQ CX, $0
+	JEQ end5
+	LEAQ elementwiseMasks<>+32(SB), SI
+	MOVQ CX, DI
+	NEGQ DI
+	VMOVUPS (SI)(DI*4), Y0
+	VMASKMOVPS (BX)(DX*4), Y0, Y1
+	VROUNDPS $9, Y1, Y1
+	VMASKMOVPS Y1, Y0, (AX)(DX*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func log1pAVX2(y, x *float32, n int)
+TEXT ·log1pAVX2(SB), NOSPLIT, $0-24
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ n+16(FP), CX
+	XORL DX, DX
+	CMPQ CX, $8
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(DX*4), Y0
+	VADDPS elementwiseConsts<>+96(SB), Y0, Y1
+	VSUBPS elementwiseConsts<>+96(SB), Y1, Y2
+	VSUBPS Y2, Y0, Y2
+	VSUBPS Y0, Y1, Y3
+	VXORPS elementwiseConsts<>+0(SB), Y3, Y3
+	VADDPS elementwiseConsts<>+96(SB), Y3, Y3
+	VCMPPS $30, elementwiseConsts<>+96(SB), Y0, Y4
+	VBLENDVPS Y4, Y3, Y2, Y2
+	VDIVPS Y1, Y2, Y2
+	VMOVAPS Y1, Y4
+	VPSUBD elementwiseConsts<>+640(SB), Y4, Y4
+	VPSRAD $23, Y4, Y5
+	VCVTDQ2PS Y5, Y5
+	VANDPS elementwiseConsts<>+672(SB), Y4, Y4
+	VPADDD elementwiseConsts<>+640(SB), Y4, Y4
+	VSUBPS elementwiseConsts<>+96(SB), Y4, Y4
+	VMULPS Y4, Y4, Y6
+	VMOVUPS elementwiseConsts<>+704(SB), Y3
+	VFMADD213PS elementwiseConsts<>+736(SB), Y4, Y3
+	VFMADD213PS elementwiseConsts<>+768(SB), Y4, Y3
+	VFMADD213PS elementwiseConsts<>+800(SB), Y4, Y3
+	VFMADD213PS elementwiseConsts<>+832(SB), Y4, Y3
+	VFMADD213PS elementwiseConsts<>+864(SB), Y4, Y3
+	VFMADD213PS elementwiseConsts<>+896(SB), Y4, Y3
+	VFMADD213PS elementwiseConsts<>+928(SB), Y4, Y3
+	VFMADD213PS elementwiseConsts<>+960(SB), Y4, Y3
+	VMULPS Y6, Y4, Y7
+	VMULPS Y7, Y3, Y3
+	VFMADD231PS elementwiseConsts<>+320(SB), Y5, Y3
+	VFMADD231PS elementwiseConsts<>+992(SB), Y6, Y3
+	VADDPS Y2, Y3, Y3
+	VADDPS Y3, Y4, Y3
+	VFMADD231PS elementwiseConsts<>+288(SB), Y5, Y3
+	VCMPPS $0, elementwiseConsts<>+1024(SB), Y0, Y4
+	VBLENDVPS Y4, Y0, Y3, Y3
+	VCMPPS $0, elementwiseConsts<>+64(SB), Y1, Y4
+	VMOVUPS elementwiseConsts<>+1056(SB), Y2
+	VBLENDVPS Y4, elementwiseConsts<>+1088(SB), Y2, Y2
+	VCMPPS $30, elementwiseConsts<>+64(SB), Y1, Y4
+	VBLENDVPS Y4, Y3, Y2, Y3
+	VANDPS elementwiseConsts<>+0(SB), Y0, Y1
+	VORPS Y1, Y3, Y3
+	VMOVAPS Y3, Y0
+	VMOVUPS Y0, (AX)(DX*4)
+	SUBQ $8, CX
+	ADDQ $8, DX
+	CMPQ CX, $8
+	JGE loop1
+
+end2:
+	CMPQ CX, $0
+	JEQ end3
+	LEAQ elementwiseMasks<>+32(SB), SI
+	MOVQ CX, DI
+	NEGQ DI
+	VMOVUPS (SI)(DI*4), Y0
+	VMASKMOVPS (BX)(DX*4), Y0, Y1
+	VADDPS elementwiseConsts<>+96(SB), Y1, Y2
+	VSUBPS elementwiseConsts<>+96(SB), Y2, Y3
+	VSUBPS Y3, Y1, Y3
+	VSUBPS Y1, Y2, Y4
+	VXORPS elementwiseConsts<>+0(SB), Y4, Y4
+	VADDPS elementwiseConsts<>+96(SB), Y4, Y4
+	VCMPPS $30, elementwiseConsts<>+96(SB), Y1, Y5
+	VBLENDVPS Y5, Y4, Y3, Y3
+	VDIVPS Y2, Y3, Y3
+	VMOVAPS Y2, Y5
+	VPSUBD elementwiseConsts<>+640(SB), Y5, Y5
+	VPSRAD $23, Y5, Y6
+	VCVTDQ2PS Y6, Y6
+	VANDPS elementwiseConsts<>+672(SB), Y5, Y5
+	VPADDD elementwiseConsts<>+640(SB), Y5, Y5
+	VSUBPS elementwiseConsts<>+96(SB), Y5, Y5
+	VMULPS Y5, Y5, Y7
+	VMOVUPS elementwiseConsts<>+704(SB), Y4
+	VFMADD213PS elementwiseConsts<>+736(SB), Y5, Y4
+	VFMADD213PS elementwiseConsts<>+768(SB), Y5, Y4
+	VFMADD213PS elementwiseConsts<>+800(SB), Y5, Y4
+	VFMADD213PS elementwiseConsts<>+832(SB), Y5, Y4
+	VFMADD213PS elementwiseConsts<>+864(SB), Y5, Y4
+	VFMADD213PS elementwiseConsts<>+896(SB), Y5, Y4
+	VFMADD213PS elementwiseConsts<>+928(SB), Y5, Y4
+	VFMADD213PS elementwiseConsts<>+960(SB), Y5, Y4
+	VMULPS Y7, Y5, Y8
+	VMULPS Y8, Y4, Y4
+	VFMADD231PS elementwiseConsts<>+320(SB), Y6, Y4
+	VFMADD231PS elementwiseConsts<>+992(SB), Y7, Y4
+	VADDPS Y3, Y4, Y4
+	VADDPS Y4, Y5, Y4
+	VFMADD231PS elementwiseConsts<>+288(SB), Y6, Y4
+	VCMPPS $0, elementwiseConsts<>+1024(SB), Y1, Y5
+	VBLENDVPS Y5, Y1, Y4, Y4
+	VCMPPS $0, elementwiseConsts<>+64(SB), Y2, Y5
+	VMOVUPS elementwiseConsts<>+1056(SB), Y3
+	VBLENDVPS Y5, elementwiseConsts<>+1088(SB), Y3, Y3
+	VCMPPS $30, elementwiseConsts<>+64(SB), Y2, Y5
+	VBLENDVPS Y5, Y4, Y3, Y4
+	VANDPS elementwiseConsts<>+0(SB), Y1, Y2
+	VORPS Y2, Y4, Y4
+	VMOVAPS Y4, Y1
+	VMASKMOVPS Y1, Y0, (AX)(DX*4)
+
+end3:
+	VZEROUPPER
+	RET
+
+// func expm1AVX2(y, x *float32, n int)
+TEXT ·expm1AVX2(SB), NOSPLIT, $0-24
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ n+16(FP), CX
+	XORL DX, DX
+	CMPQ CX, $8
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(DX*4), Y0
+	VCMPPS $30, elementwiseConsts<>+160(SB), Y0, Y4
+	VBLENDVPS Y4, elementwiseConsts<>+160(SB), Y0, Y1
+	VCMPPS $17, elementwiseConsts<>+1920(SB), Y1, Y4
+	VBLENDVPS Y4, elementwiseConsts<>+1920(SB), Y1, Y1
+	VMOVUPS elementwiseConsts<>+224(SB), Y2
+	VFMADD213PS elementwiseConsts<>+256(SB), Y1, Y2
+	VSUBPS elementwiseConsts<>+256(SB), Y2, Y3
+	VFNMADD231PS elementwiseConsts<>+288(SB), Y3, Y1
+	VFNMADD231PS elementwiseConsts<>+320(SB), Y3, Y1
+	VMULPS Y1, Y1, Y5
+	VMOVUPS elementwiseConsts<>+1952(SB), Y4
+	VFMADD213PS elementwiseConsts<>+1984(SB), Y1, Y4
+	VFMADD213PS elementwiseConsts<>+2016(SB), Y1, Y4
+	VFMADD213PS elementwiseConsts<>+2048(SB), Y1, Y4
+	VFMADD213PS elementwiseConsts<>+2080(SB), Y1, Y4
+	VFMADD213PS elementwiseConsts<>+2112(SB), Y1, Y4
+	VFMADD213PS Y1, Y5, Y4
+	VPADDD elementwiseConsts<>+2144(SB), Y2, Y2
+	VPSLLD $23, Y2, Y2
+	VSUBPS elementwiseConsts<>+2112(SB), Y2, Y1
+	VMOVAPS Y4, Y5
+	VFMADD213PS Y1, Y2, Y5
+	VADDPS Y5, Y5, Y5
+	VCMPPS $0, elementwiseConsts<>+64(SB), Y3, Y6
+	VBLENDVPS Y6, Y4, Y5, Y5
+	VANDPS elementwiseConsts<>+0(SB), Y0, Y1
+	VORPS Y1, Y5, Y5
+	VMOVAPS Y5, Y0
+	VMOVUPS Y0, (AX)(DX*4)
+	SUBQ $8, CX
+	ADDQ $8, DX
+	CMPQ CX, $8
+	JGE loop1
+
+end2:
+	CMPQ CX, $0
+	JEQ end3
+	LEAQ elementwiseMasks<>+32(SB), SI
+	MOVQ CX, DI
+	NEGQ DI
+	VMOVUPS (SI)(DI*4), Y0
+	VMASKMOVPS (BX)(DX*4), Y0, Y1
+	VCMPPS $30, elementwiseConsts<>+160(SB), Y1, Y5
+	VBLENDVPS Y5, elementwiseConsts<>+160(SB), Y1, Y2
+	VCMPPS $17, elementwiseConsts<>+1920(SB), Y2, Y5
+	VBLENDVPS Y5, elementwiseConsts<>+1920(SB), Y2, Y2
+	VMOVUPS elementwiseConsts<>+224(SB), Y3
+	VFMADD213PS elementwiseConsts<>+256(SB), Y2, Y3
+	VSUBPS elementwiseConsts<>+256(SB), Y3, Y4
+	VFNMADD231PS elementwiseConsts<>+288(SB), Y4, Y2
+	VFNMADD231PS elementwiseConsts<>+320(SB), Y4, Y2
+	VMULPS Y2, Y2, Y6
+	VMOVUPS elementwiseConsts<>+1952(SB), Y5
+	VFMADD213PS elementwiseConsts<>+1984(SB), Y2, Y5
+	VFMADD213PS elementwiseConsts<>+2016(SB), Y2, Y5
+	VFMADD213PS elementwiseConsts<>+2048(SB), Y2, Y5
+	VFMADD213PS elementwiseConsts<>+2080(SB), Y2, Y5
+	VFMADD213PS elementwiseConsts<>+2112(SB), Y2, Y5
+	VFMADD213PS Y2, Y6, Y5
+	VPADDD elementwiseConsts<>+2144(SB), Y3, Y3
+	VPSLLD $23, Y3, Y3
+	VSUBPS elementwiseConsts<>+2112(SB), Y3, Y2
+	VMOVAPS Y5, Y6
+	VFMADD213PS Y2, Y3, Y6
+	VADDPS Y6, Y6, Y6
+	VCMPPS $0, elementwiseConsts<>+64(SB), Y4, Y7
+	VBLENDVPS Y7, Y5, Y6, Y6
+	VANDPS elementwiseConsts<>+0(SB), Y1, Y2
+	VORPS Y2, Y6, Y6
+	VMOVAPS Y6, Y1
+	VMASKMOVPS Y1, Y0, (AX)(DX*4)
+
+end3:
+	VZEROUPPER
+	RET
+
+// func add0AVX2(y, x, z *float32, n int)
+TEXT ·add0AVX2(SB), NOSPLIT, $0-32
 	MOVQ y+0(FP), AX
 	MOVQ x+8(FP), BX
 	MOVQ z+16(FP), CX
@@ -14,12 +1250,12 @@ TEXT ·addAVX2(SB), NOSPLIT, $0-32
 
 loop1:
 	VMOVUPS (BX)(SI*4), Y0
-	VMOVUPS 32(BX)(SI*4), Y1
-	VMOVUPS 64(BX)(SI*4), Y2
-	VMOVUPS 96(BX)(SI*4), Y3
 	VADDPS (CX)(SI*4), Y0, Y0
+	VMOVUPS 32(BX)(SI*4), Y1
 	VADDPS 32(CX)(SI*4), Y1, Y1
+	VMOVUPS 64(BX)(SI*4), Y2
 	VADDPS 64(CX)(SI*4), Y2, Y2
+	VMOVUPS 96(BX)(SI*4), Y3
 	VADDPS 96(CX)(SI*4), Y3, Y3
 	VMOVUPS Y0, (AX)(SI*4)
 	VMOVUPS Y1, 32(AX)(SI*4)
@@ -50,14 +1286,2999 @@ end4:
 	MOVQ DX, R8
 	NEGQ R8
 	VMOVUPS (DI)(R8*4), Y0
-	VMASKMOVPS (BX)(SI*4), Y0, Y1
-	VMASKMOVPS (CX)(SI*4), Y0, Y2
-	VADDPS Y2, Y1, Y1
+	VMASKMOVPS (BX)(SI*4), Y0, Y2
+	VMASKMOVPS (CX)(SI*4), Y0, Y3
+	VADDPS Y3, Y2, Y1
 	VMASKMOVPS Y1, Y0, (AX)(SI*4)
 
 end5:
 	VZEROUPPER
 	RET
+
+// func add1AVX2(y, x, z *float32, n int)
+TEXT ·add1AVX2(SB), NOSPLIT, $0-32
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	VBROADCASTSS (BX), Y0
+	MOVQ z+16(FP), CX
+	MOVQ n+24(FP), DX
+	XORL SI, SI
+	CMPQ DX, $32
+	JLT end2
+
+loop1:
+	VADDPS (CX)(SI*4), Y0, Y1
+	VADDPS 32(CX)(SI*4), Y0, Y2
+	VADDPS 64(CX)(SI*4), Y0, Y3
+	VADDPS 96(CX)(SI*4), Y0, Y4
+	VMOVUPS Y1, (AX)(SI*4)
+	VMOVUPS Y2, 32(AX)(SI*4)
+	VMOVUPS Y3, 64(AX)(SI*4)
+	VMOVUPS Y4, 96(AX)(SI*4)
+	SUBQ $32, DX
+	ADDQ $32, SI
+	CMPQ DX, $32
+	JGE loop1
+
+end2:
+	CMPQ DX, $8
+	JLT end4
+
+loop3:
+	VADDPS (CX)(SI*4), Y0, Y1
+	VMOVUPS Y1, (AX)(SI*4)
+	SUBQ $8, DX
+	ADDQ $8, SI
+	CMPQ DX, $8
+	JGE loop3
+
+end4:
+	CMPQ DX, $0
+	JEQ end5
+	LEAQ elementwiseMasks<>+32(SB), DI
+	MOVQ DX, R8
+	NEGQ R8
+	VMOVUPS (DI)(R8*4), Y1
+	VMASKMOVPS (CX)(SI*4), Y1, Y4
+	VADDPS Y4, Y0, Y2
+	VMASKMOVPS Y2, Y1, (AX)(SI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func add2AVX2(y, x, z *float32, n int)
+TEXT ·add2AVX2(SB), NOSPLIT, $0-32
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ z+16(FP), CX
+	VBROADCASTSS (CX), Y0
+	MOVQ n+24(FP), DX
+	XORL SI, SI
+	CMPQ DX, $32
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(SI*4), Y1
+	VADDPS Y0, Y1, Y1
+	VMOVUPS 32(BX)(SI*4), Y2
+	VADDPS Y0, Y2, Y2
+	VMOVUPS 64(BX)(SI*4), Y3
+	VADDPS Y0, Y3, Y3
+	VMOVUPS 96(BX)(SI*4), Y4
+	VADDPS Y0, Y4, Y4
+	VMOVUPS Y1, (AX)(SI*4)
+	VMOVUPS Y2, 32(AX)(SI*4)
+	VMOVUPS Y3, 64(AX)(SI*4)
+	VMOVUPS Y4, 96(AX)(SI*4)
+	SUBQ $32, DX
+	ADDQ $32, SI
+	CMPQ DX, $32
+	JGE loop1
+
+end2:
+	CMPQ DX, $8
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(SI*4), Y1
+	VADDPS Y0, Y1, Y1
+	VMOVUPS Y1, (AX)(SI*4)
+	SUBQ $8, DX
+	ADDQ $8, SI
+	CMPQ DX, $8
+	JGE loop3
+
+end4:
+	CMPQ DX, $0
+	JEQ end5
+	LEAQ elementwiseMasks<>+32(SB), DI
+	MOVQ DX, R8
+	NEGQ R8
+	VMOVUPS (DI)(R8*4), Y1
+	VMASKMOVPS (BX)(SI*4), Y1, Y3
+	VADDPS Y0, Y3, Y2
+	VMASKMOVPS Y2, Y1, (AX)(SI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func sub0AVX2(y, x, z *float32, n int)
+TEXT ·sub0AVX2(SB), NOSPLIT, $0-32
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ z+16(FP), CX
+	MOVQ n+24(FP), DX
+	XORL SI, SI
+	CMPQ DX, $32
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(SI*4), Y0
+	VSUBPS (CX)(SI*4), Y0, Y0
+	VMOVUPS 32(BX)(SI*4), Y1
+	VSUBPS 32(CX)(SI*4), Y1, Y1
+	VMOVUPS 64(BX)(SI*4), Y2
+	VSUBPS 64(CX)(SI*4), Y2, Y2
+	VMOVUPS 96(BX)(SI*4), Y3
+	VSUBPS 96(CX)(SI*4), Y3, Y3
+	VMOVUPS Y0, (AX)(SI*4)
+	VMOVUPS Y1, 32(AX)(SI*4)
+	VMOVUPS Y2, 64(AX)(SI*4)
+	VMOVUPS Y3, 96(AX)(SI*4)
+	SUBQ $32, DX
+	ADDQ $32, SI
+	CMPQ DX, $32
+	JGE loop1
+
+end2:
+	CMPQ DX, $8
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(SI*4), Y0
+	VSUBPS (CX)(SI*4), Y0, Y0
+	VMOVUPS Y0, (AX)(SI*4)
+	SUBQ $8, DX
+	ADDQ $8, SI
+	CMPQ DX, $8
+	JGE loop3
+
+end4:
+	CMPQ DX, $0
+	JEQ end5
+	LEAQ elementwiseMasks<>+32(SB), DI
+	MOVQ DX, R8
+	NEGQ R8
+	VMOVUPS (DI)(R8*4), Y0
+	VMASKMOVPS (BX)(SI*4), Y0, Y2
+	VMASKMOVPS (CX)(SI*4), Y0, Y3
+	VSUBPS Y3, Y2, Y1
+	VMASKMOVPS Y1, Y0, (AX)(SI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func sub1AVX2(y, x, z *float32, n int)
+TEXT ·sub1AVX2(SB), NOSPLIT, $0-32
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	VBROADCASTSS (BX), Y0
+	MOVQ z+16(FP), CX
+	MOVQ n+24(FP), DX
+	XORL SI, SI
+	CMPQ DX, $32
+	JLT end2
+
+loop1:
+	VSUBPS (CX)(SI*4), Y0, Y1
+	VSUBPS 32(CX)(SI*4), Y0, Y2
+	VSUBPS 64(CX)(SI*4), Y0, Y3
+	VSUBPS 96(CX)(SI*4), Y0, Y4
+	VMOVUPS Y1, (AX)(SI*4)
+	VMOVUPS Y2, 32(AX)(SI*4)
+	VMOVUPS Y3, 64(AX)(SI*4)
+	VMOVUPS Y4, 96(AX)(SI*4)
+	SUBQ $32, DX
+	ADDQ $32, SI
+	CMPQ DX, $32
+	JGE loop1
+
+end2:
+	CMPQ DX, $8
+	JLT end4
+
+loop3:
+	VSUBPS (CX)(SI*4), Y0, Y1
+	VMOVUPS Y1, (AX)(SI*4)
+	SUBQ $8, DX
+	ADDQ $8, SI
+	CMPQ DX, $8
+	JGE loop3
+
+end4:
+	CMPQ DX, $0
+	JEQ end5
+	LEAQ elementwiseMasks<>+32(SB), DI
+	MOVQ DX, R8
+	NEGQ R8
+	VMOVUPS (DI)(R8*4), Y1
+	VMASKMOVPS (CX)(SI*4), Y1, Y4
+	VSUBPS Y4, Y0, Y2
+	VMASKMOVPS Y2, Y1, (AX)(SI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func sub2AVX2(y, x, z *float32, n int)
+TEXT ·sub2AVX2(SB), NOSPLIT, $0-32
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ z+16(FP), CX
+	VBROADCASTSS (CX), Y0
+	MOVQ n+24(FP), DX
+	XORL SI, SI
+	CMPQ DX, $32
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(SI*4), Y1
+	VSUBPS Y0, Y1, Y1
+	VMOVUPS 32(BX)(SI*4), Y2
+	VSUBPS Y0, Y2, Y2
+	VMOVUPS 64(BX)(SI*4), Y3
+	VSUBPS Y0, Y3, Y3
+	VMOVUPS 96(BX)(SI*4), Y4
+	VSUBPS Y0, Y4, Y4
+	VMOVUPS Y1, (AX)(SI*4)
+	VMOVUPS Y2, 32(AX)(SI*4)
+	VMOVUPS Y3, 64(AX)(SI*4)
+	VMOVUPS Y4, 96(AX)(SI*4)
+	SUBQ $32, DX
+	ADDQ $32, SI
+	CMPQ DX, $32
+	JGE loop1
+
+end2:
+	CMPQ DX, $8
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(SI*4), Y1
+	VSUBPS Y0, Y1, Y1
+	VMOVUPS Y1, (AX)(SI*4)
+	SUBQ $8, DX
+	ADDQ $8, SI
+	CMPQ DX, $8
+	JGE loop3
+
+end4:
+	CMPQ DX, $0
+	JEQ end5
+	LEAQ elementwiseMasks<>+32(SB), DI
+	MOVQ DX, R8
+	NEGQ R8
+	VMOVUPS (DI)(R8*4), Y1
+	VMASKMOVPS (BX)(SI*4), Y1, Y3
+	VSUBPS Y0, Y3, Y2
+	VMASKMOVPS Y2, Y1, (AX)(SI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func mul0AVX2(y, x, z *float32, n int)
+TEXT ·mul0AVX2(SB), NOSPLIT, $0-32
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ z+16(FP), CX
+	MOVQ n+24(FP), DX
+	XORL SI, SI
+	CMPQ DX, $32
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(SI*4), Y0
+	VMULPS (CX)(SI*4), Y0, Y0
+	VMOVUPS 32(BX)(SI*4), Y1
+	VMULPS 32(CX)(SI*4), Y1, Y1
+	VMOVUPS 64(BX)(SI*4), Y2
+	VMULPS 64(CX)(SI*4), Y2, Y2
+	VMOVUPS 96(BX)(SI*4), Y3
+	VMULPS 96(CX)(SI*4), Y3, Y3
+	VMOVUPS Y0, (AX)(SI*4)
+	VMOVUPS Y1, 32(AX)(SI*4)
+	VMOVUPS Y2, 64(AX)(SI*4)
+	VMOVUPS Y3, 96(AX)(SI*4)
+	SUBQ $32, DX
+	ADDQ $32, SI
+	CMPQ DX, $32
+	JGE loop1
+
+end2:
+	CMPQ DX, $8
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(SI*4), Y0
+	VMULPS (CX)(SI*4), Y0, Y0
+	VMOVUPS Y0, (AX)(SI*4)
+	SUBQ $8, DX
+	ADDQ $8, SI
+	CMPQ DX, $8
+	JGE loop3
+
+end4:
+	CMPQ DX, $0
+	JEQ end5
+	LEAQ elementwiseMasks<>+32(SB), DI
+	MOVQ DX, R8
+	NEGQ R8
+	VMOVUPS (DI)(R8*4), Y0
+	VMASKMOVPS (BX)(SI*4), Y0, Y2
+	VMASKMOVPS (CX)(SI*4), Y0, Y3
+	VMULPS Y3, Y2, Y1
+	VMASKMOVPS Y1, Y0, (AX)(SI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func mul1AVX2(y, x, z *float32, n int)
+TEXT ·mul1AVX2(SB), NOSPLIT, $0-32
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	VBROADCASTSS (BX), Y0
+	MOVQ z+16(FP), CX
+	MOVQ n+24(FP), DX
+	XORL SI, SI
+	CMPQ DX, $32
+	JLT end2
+
+loop1:
+	VMULPS (CX)(SI*4), Y0, Y1
+	VMULPS 32(CX)(SI*4), Y0, Y2
+	VMULPS 64(CX)(SI*4), Y0, Y3
+	VMULPS 96(CX)(SI*4), Y0, Y4
+	VMOVUPS Y1, (AX)(SI*4)
+	VMOVUPS Y2, 32(AX)(SI*4)
+	VMOVUPS Y3, 64(AX)(SI*4)
+	VMOVUPS Y4, 96(AX)(SI*4)
+	SUBQ $32, DX
+	ADDQ $32, SI
+	CMPQ DX, $32
+	JGE loop1
+
+end2:
+	CMPQ DX, $8
+	JLT end4
+
+loop3:
+	VMULPS (CX)(SI*4), Y0, Y1
+	VMOVUPS Y1, (AX)(SI*4)
+	SUBQ $8, DX
+	ADDQ $8, SI
+	CMPQ DX, $8
+	JGE loop3
+
+end4:
+	CMPQ DX, $0
+	JEQ end5
+	LEAQ elementwiseMasks<>+32(SB), DI
+	MOVQ DX, R8
+	NEGQ R8
+	VMOVUPS (DI)(R8*4), Y1
+	VMASKMOVPS (CX)(SI*4), Y1, Y4
+	VMULPS Y4, Y0, Y2
+	VMASKMOVPS Y2, Y1, (AX)(SI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func mul2AVX2(y, x, z *float32, n int)
+TEXT ·mul2AVX2(SB), NOSPLIT, $0-32
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ z+16(FP), CX
+	VBROADCASTSS (CX), Y0
+	MOVQ n+24(FP), DX
+	XORL SI, SI
+	CMPQ DX, $32
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(SI*4), Y1
+	VMULPS Y0, Y1, Y1
+	VMOVUPS 32(BX)(SI*4), Y2
+	VMULPS Y0, Y2, Y2
+	VMOVUPS 64(BX)(SI*4), Y3
+	VMULPS Y0, Y3, Y3
+	VMOVUPS 96(BX)(SI*4), Y4
+	VMULPS Y0, Y4, Y4
+	VMOVUPS Y1, (AX)(SI*4)
+	VMOVUPS Y2, 32(AX)(SI*4)
+	VMOVUPS Y3, 64(AX)(SI*4)
+	VMOVUPS Y4, 96(AX)(SI*4)
+	SUBQ $32, DX
+	ADDQ $32, SI
+	CMPQ DX, $32
+	JGE loop1
+
+end2:
+	CMPQ DX, $8
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(SI*4), Y1
+	VMULPS Y0, Y1, Y1
+	VMOVUPS Y1, (AX)(SI*4)
+	SUBQ $8, DX
+	ADDQ $8, SI
+	CMPQ DX, $8
+	JGE loop3
+
+end4:
+	CMPQ DX, $0
+	JEQ end5
+	LEAQ elementwiseMasks<>+32(SB), DI
+	MOVQ DX, R8
+	NEGQ R8
+	VMOVUPS (DI)(R8*4), Y1
+	VMASKMOVPS (BX)(SI*4), Y1, Y3
+	VMULPS Y0, Y3, Y2
+	VMASKMOVPS Y2, Y1, (AX)(SI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func div0AVX2(y, x, z *float32, n int)
+TEXT ·div0AVX2(SB), NOSPLIT, $0-32
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ z+16(FP), CX
+	MOVQ n+24(FP), DX
+	XORL SI, SI
+	CMPQ DX, $32
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(SI*4), Y0
+	VDIVPS (CX)(SI*4), Y0, Y0
+	VMOVUPS 32(BX)(SI*4), Y1
+	VDIVPS 32(CX)(SI*4), Y1, Y1
+	VMOVUPS 64(BX)(SI*4), Y2
+	VDIVPS 64(CX)(SI*4), Y2, Y2
+	VMOVUPS 96(BX)(SI*4), Y3
+	VDIVPS 96(CX)(SI*4), Y3, Y3
+	VMOVUPS Y0, (AX)(SI*4)
+	VMOVUPS Y1, 32(AX)(SI*4)
+	VMOVUPS Y2, 64(AX)(SI*4)
+	VMOVUPS Y3, 96(AX)(SI*4)
+	SUBQ $32, DX
+	ADDQ $32, SI
+	CMPQ DX, $32
+	JGE loop1
+
+end2:
+	CMPQ DX, $8
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(SI*4), Y0
+	VDIVPS (CX)(SI*4), Y0, Y0
+	VMOVUPS Y0, (AX)(SI*4)
+	SUBQ $8, DX
+	ADDQ $8, SI
+	CMPQ DX, $8
+	JGE loop3
+
+end4:
+	CMPQ DX, $0
+	JEQ end5
+	LEAQ elementwiseMasks<>+32(SB), DI
+	MOVQ DX, R8
+	NEGQ R8
+	VMOVUPS (DI)(R8*4), Y0
+	VMASKMOVPS (BX)(SI*4), Y0, Y2
+	VMASKMOVPS (CX)(SI*4), Y0, Y3
+	VDIVPS Y3, Y2, Y1
+	VMASKMOVPS Y1, Y0, (AX)(SI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func div1AVX2(y, x, z *float32, n int)
+TEXT ·div1AVX2(SB), NOSPLIT, $0-32
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	VBROADCASTSS (BX), Y0
+	MOVQ z+16(FP), CX
+	MOVQ n+24(FP), DX
+	XORL SI, SI
+	CMPQ DX, $32
+	JLT end2
+
+loop1:
+	VDIVPS (CX)(SI*4), Y0, Y1
+	VDIVPS 32(CX)(SI*4), Y0, Y2
+	VDIVPS 64(CX)(SI*4), Y0, Y3
+	VDIVPS 96(CX)(SI*4), Y0, Y4
+	VMOVUPS Y1, (AX)(SI*4)
+	VMOVUPS Y2, 32(AX)(SI*4)
+	VMOVUPS Y3, 64(AX)(SI*4)
+	VMOVUPS Y4, 96(AX)(SI*4)
+	SUBQ $32, DX
+	ADDQ $32, SI
+	CMPQ DX, $32
+	JGE loop1
+
+end2:
+	CMPQ DX, $8
+	JLT end4
+
+loop3:
+	VDIVPS (CX)(SI*4), Y0, Y1
+	VMOVUPS Y1, (AX)(SI*4)
+	SUBQ $8, DX
+	ADDQ $8, SI
+	CMPQ DX, $8
+	JGE loop3
+
+end4:
+	CMPQ DX, $0
+	JEQ end5
+	LEAQ elementwiseMasks<>+32(SB), DI
+	MOVQ DX, R8
+	NEGQ R8
+	VMOVUPS (DI)(R8*4), Y1
+	VMASKMOVPS (CX)(SI*4), Y1, Y4
+	VDIVPS Y4, Y0, Y2
+	VMASKMOVPS Y2, Y1, (AX)(SI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func div2AVX2(y, x, z *float32, n int)
+TEXT ·div2AVX2(SB), NOSPLIT, $0-32
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ z+16(FP), CX
+	VBROADCASTSS (CX), Y0
+	MOVQ n+24(FP), DX
+	XORL SI, SI
+	CMPQ DX, $32
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(SI*4), Y1
+	VDIVPS Y0, Y1, Y1
+	VMOVUPS 32(BX)(SI*4), Y2
+	VDIVPS Y0, Y2, Y2
+	VMOVUPS 64(BX)(SI*4), Y3
+	VDIVPS Y0, Y3, Y3
+	VMOVUPS 96(BX)(SI*4), Y4
+	VDIVPS Y0, Y4, Y4
+	VMOVUPS Y1, (AX)(SI*4)
+	VMOVUPS Y2, 32(AX)(SI*4)
+	VMOVUPS Y3, 64(AX)(SI*4)
+	VMOVUPS Y4, 96(AX)(SI*4)
+	SUBQ $32, DX
+	ADDQ $32, SI
+	CMPQ DX, $32
+	JGE loop1
+
+end2:
+	CMPQ DX, $8
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(SI*4), Y1
+	VDIVPS Y0, Y1, Y1
+	VMOVUPS Y1, (AX)(SI*4)
+	SUBQ $8, DX
+	ADDQ $8, SI
+	CMPQ DX, $8
+	JGE loop3
+
+end4:
+	CMPQ DX, $0
+	JEQ end5
+	LEAQ elementwiseMasks<>+32(SB), DI
+	MOVQ DX, R8
+	NEGQ R8
+	VMOVUPS (DI)(R8*4), Y1
+	VMASKMOVPS (BX)(SI*4), Y1, Y3
+	VDIVPS Y0, Y3, Y2
+	VMASKMOVPS Y2, Y1, (AX)(SI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func max0AVX2(y, x, z *float32, n int)
+TEXT ·max0AVX2(SB), NOSPLIT, $0-32
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ z+16(FP), CX
+	MOVQ n+24(FP), DX
+	XORL SI, SI
+	CMPQ DX, $32
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(SI*4), Y0
+	VMOVUPS (CX)(SI*4), Y6
+	VCMPPS $29, Y6, Y0, Y7
+	VCMPPS $4, Y0, Y0, Y8
+	VBLENDVPS Y7, Y0, Y6, Y6
+	VBLENDVPS Y8, Y0, Y6, Y0
+	VMOVUPS 32(BX)(SI*4), Y1
+	VMOVUPS 32(CX)(SI*4), Y6
+	VCMPPS $29, Y6, Y1, Y7
+	VCMPPS $4, Y1, Y1, Y8
+	VBLENDVPS Y7, Y1, Y6, Y6
+	VBLENDVPS Y8, Y1, Y6, Y1
+	VMOVUPS 64(BX)(SI*4), Y2
+	VMOVUPS 64(CX)(SI*4), Y6
+	VCMPPS $29, Y6, Y2, Y7
+	VCMPPS $4, Y2, Y2, Y8
+	VBLENDVPS Y7, Y2, Y6, Y6
+	VBLENDVPS Y8, Y2, Y6, Y2
+	VMOVUPS 96(BX)(SI*4), Y3
+	VMOVUPS 96(CX)(SI*4), Y6
+	VCMPPS $29, Y6, Y3, Y7
+	VCMPPS $4, Y3, Y3, Y8
+	VBLENDVPS Y7, Y3, Y6, Y6
+	VBLENDVPS Y8, Y3, Y6, Y3
+	VMOVUPS Y0, (AX)(SI*4)
+	VMOVUPS Y1, 32(AX)(SI*4)
+	VMOVUPS Y2, 64(AX)(SI*4)
+	VMOVUPS Y3, 96(AX)(SI*4)
+	SUBQ $32, DX
+	ADDQ $32, SI
+	CMPQ DX, $32
+	JGE loop1
+
+end2:
+	CMPQ DX, $8
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(SI*4), Y0
+	VMOVUPS (CX)(SI*4), Y3
+	VCMPPS $29, Y3, Y0, Y4
+	VCMPPS $4, Y0, Y0, Y5
+	VBLENDVPS Y4, Y0, Y3, Y3
+	VBLENDVPS Y5, Y0, Y3, Y0
+	VMOVUPS Y0, (AX)(SI*4)
+	SUBQ $8, DX
+	ADDQ $8, SI
+	CMPQ DX, $8
+	JGE loop3
+
+end4:
+	CMPQ DX, $0
+	JEQ end5
+	LEAQ elementwiseMasks<>+32(SB), DI
+	MOVQ DX, R8
+	NEGQ R8
+	VMOVUPS (DI)(R8*4), Y0
+	VMASKMOVPS (BX)(SI*4), Y0, Y2
+	VMASKMOVPS (CX)(SI*4), Y0, Y3
+	VMOVAPS Y3, Y4
+	VCMPPS $29, Y4, Y2, Y5
+	VCMPPS $4, Y2, Y2, Y6
+	VBLENDVPS Y5, Y2, Y4, Y4
+	VBLENDVPS Y6, Y2, Y4, Y1
+	VMASKMOVPS Y1, Y0, (AX)(SI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func max1AVX2(y, x, z *float32, n int)
+TEXT ·max1AVX2(SB), NOSPLIT, $0-32
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	VBROADCASTSS (BX), Y0
+	MOVQ z+16(FP), CX
+	MOVQ n+24(FP), DX
+	XORL SI, SI
+	CMPQ DX, $32
+	JLT end2
+
+loop1:
+	VMOVUPS (CX)(SI*4), Y7
+	VCMPPS $29, Y7, Y0, Y8
+	VCMPPS $4, Y0, Y0, Y9
+	VBLENDVPS Y8, Y0, Y7, Y7
+	VBLENDVPS Y9, Y0, Y7, Y1
+	VMOVUPS 32(CX)(SI*4), Y7
+	VCMPPS $29, Y7, Y0, Y8
+	VCMPPS $4, Y0, Y0, Y9
+	VBLENDVPS Y8, Y0, Y7, Y7
+	VBLENDVPS Y9, Y0, Y7, Y2
+	VMOVUPS 64(CX)(SI*4), Y7
+	VCMPPS $29, Y7, Y0, Y8
+	VCMPPS $4, Y0, Y0, Y9
+	VBLENDVPS Y8, Y0, Y7, Y7
+	VBLENDVPS Y9, Y0, Y7, Y3
+	VMOVUPS 96(CX)(SI*4), Y7
+	VCMPPS $29, Y7, Y0, Y8
+	VCMPPS $4, Y0, Y0, Y9
+	VBLENDVPS Y8, Y0, Y7, Y7
+	VBLENDVPS Y9, Y0, Y7, Y4
+	VMOVUPS Y1, (AX)(SI*4)
+	VMOVUPS Y2, 32(AX)(SI*4)
+	VMOVUPS Y3, 64(AX)(SI*4)
+	VMOVUPS Y4, 96(AX)(SI*4)
+	SUBQ $32, DX
+	ADDQ $32, SI
+	CMPQ DX, $32
+	JGE loop1
+
+end2:
+	CMPQ DX, $8
+	JLT end4
+
+loop3:
+	VMOVUPS (CX)(SI*4), Y4
+	VCMPPS $29, Y4, Y0, Y5
+	VCMPPS $4, Y0, Y0, Y6
+	VBLENDVPS Y5, Y0, Y4, Y4
+	VBLENDVPS Y6, Y0, Y4, Y1
+	VMOVUPS Y1, (AX)(SI*4)
+	SUBQ $8, DX
+	ADDQ $8, SI
+	CMPQ DX, $8
+	JGE loop3
+
+end4:
+	CMPQ DX, $0
+	JEQ end5
+	LEAQ elementwiseMasks<>+32(SB), DI
+	MOVQ DX, R8
+	NEGQ R8
+	VMOVUPS (DI)(R8*4), Y1
+	VMASKMOVPS (CX)(SI*4), Y1, Y4
+	VMOVAPS Y4, Y5
+	VCMPPS $29, Y5, Y0, Y6
+	VCMPPS $4, Y0, Y0, Y7
+	VBLENDVPS Y6, Y0, Y5, Y5
+	VBLENDVPS Y7, Y0, Y5, Y2
+	VMASKMOVPS Y2, Y1, (AX)(SI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func max2AVX2(y, x, z *float32, n int)
+TEXT ·max2AVX2(SB), NOSPLIT, $0-32
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ z+16(FP), CX
+	VBROADCASTSS (CX), Y0
+	MOVQ n+24(FP), DX
+	XORL SI, SI
+	CMPQ DX, $32
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(SI*4), Y1
+	VMOVAPS Y0, Y7
+	VCMPPS $29, Y7, Y1, Y8
+	VCMPPS $4, Y1, Y1, Y9
+	VBLENDVPS Y8, Y1, Y7, Y7
+	VBLENDVPS Y9, Y1, Y7, Y1
+	VMOVUPS 32(BX)(SI*4), Y2
+	VMOVAPS Y0, Y7
+	VCMPPS $29, Y7, Y2, Y8
+	VCMPPS $4, Y2, Y2, Y9
+	VBLENDVPS Y8, Y2, Y7, Y7
+	VBLENDVPS Y9, Y2, Y7, Y2
+	VMOVUPS 64(BX)(SI*4), Y3
+	VMOVAPS Y0, Y7
+	VCMPPS $29, Y7, Y3, Y8
+	VCMPPS $4, Y3, Y3, Y9
+	VBLENDVPS Y8, Y3, Y7, Y7
+	VBLENDVPS Y9, Y3, Y7, Y3
+	VMOVUPS 96(BX)(SI*4), Y4
+	VMOVAPS Y0, Y7
+	VCMPPS $29, Y7, Y4, Y8
+	VCMPPS $4, Y4, Y4, Y9
+	VBLENDVPS Y8, Y4, Y7, Y7
+	VBLENDVPS Y9, Y4, Y7, Y4
+	VMOVUPS Y1, (AX)(SI*4)
+	VMOVUPS Y2, 32(AX)(SI*4)
+	VMOVUPS Y3, 64(AX)(SI*4)
+	VMOVUPS Y4, 96(AX)(SI*4)
+	SUBQ $32, DX
+	ADDQ $32, SI
+	CMPQ DX, $32
+	JGE loop1
+
+end2:
+	CMPQ DX, $8
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(SI*4), Y1
+	VMOVAPS Y0, Y4
+	VCMPPS $29, Y4, Y1, Y5
+	VCMPPS $4, Y1, Y1, Y6
+	VBLENDVPS Y5, Y1, Y4, Y4
+	VBLENDVPS Y6, Y1, Y4, Y1
+	VMOVUPS Y1, (AX)(SI*4)
+	SUBQ $8, DX
+	ADDQ $8, SI
+	CMPQ DX, $8
+	JGE loop3
+
+end4:
+	CMPQ DX, $0
+	JEQ end5
+	LEAQ elementwiseMasks<>+32(SB), DI
+	MOVQ DX, R8
+	NEGQ R8
+	VMOVUPS (DI)(R8*4), Y1
+	VMASKMOVPS (BX)(SI*4), Y1, Y3
+	VMOVAPS Y0, Y5
+	VCMPPS $29, Y5, Y3, Y6
+	VCMPPS $4, Y3, Y3, Y7
+	VBLENDVPS Y6, Y3, Y5, Y5
+	VBLENDVPS Y7, Y3, Y5, Y2
+	VMASKMOVPS Y2, Y1, (AX)(SI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func min0AVX2(y, x, z *float32, n int)
+TEXT ·min0AVX2(SB), NOSPLIT, $0-32
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ z+16(FP), CX
+	MOVQ n+24(FP), DX
+	XORL SI, SI
+	CMPQ DX, $32
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(SI*4), Y0
+	VMOVUPS (CX)(SI*4), Y6
+	VCMPPS $18, Y6, Y0, Y7
+	VCMPPS $4, Y0, Y0, Y8
+	VBLENDVPS Y7, Y0, Y6, Y6
+	VBLENDVPS Y8, Y0, Y6, Y0
+	VMOVUPS 32(BX)(SI*4), Y1
+	VMOVUPS 32(CX)(SI*4), Y6
+	VCMPPS $18, Y6, Y1, Y7
+	VCMPPS $4, Y1, Y1, Y8
+	VBLENDVPS Y7, Y1, Y6, Y6
+	VBLENDVPS Y8, Y1, Y6, Y1
+	VMOVUPS 64(BX)(SI*4), Y2
+	VMOVUPS 64(CX)(SI*4), Y6
+	VCMPPS $18, Y6, Y2, Y7
+	VCMPPS $4, Y2, Y2, Y8
+	VBLENDVPS Y7, Y2, Y6, Y6
+	VBLENDVPS Y8, Y2, Y6, Y2
+	VMOVUPS 96(BX)(SI*4), Y3
+	VMOVUPS 96(CX)(SI*4), Y6
+	VCMPPS $18, Y6, Y3, Y7
+	VCMPPS $4, Y3, Y3, Y8
+	VBLENDVPS Y7, Y3, Y6, Y6
+	VBLENDVPS Y8, Y3, Y6, Y3
+	VMOVUPS Y0, (AX)(SI*4)
+	VMOVUPS Y1, 32(AX)(SI*4)
+	VMOVUPS Y2, 64(AX)(SI*4)
+	VMOVUPS Y3, 96(AX)(SI*4)
+	SUBQ $32, DX
+	ADDQ $32, SI
+	CMPQ DX, $32
+	JGE loop1
+
+end2:
+	CMPQ DX, $8
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(SI*4), Y0
+	VMOVUPS (CX)(SI*4), Y3
+	VCMPPS $18, Y3, Y0, Y4
+	VCMPPS $4, Y0, Y0, Y5
+	VBLENDVPS Y4, Y0, Y3, Y3
+	VBLENDVPS Y5, Y0, Y3, Y0
+	VMOVUPS Y0, (AX)(SI*4)
+	SUBQ $8, DX
+	ADDQ $8, SI
+	CMPQ DX, $8
+	JGE loop3
+
+end4:
+	CMPQ DX, $0
+	JEQ end5
+	LEAQ elementwiseMasks<>+32(SB), DI
+	MOVQ DX, R8
+	NEGQ R8
+	VMOVUPS (DI)(R8*4), Y0
+	VMASKMOVPS (BX)(SI*4), Y0, Y2
+	VMASKMOVPS (CX)(SI*4), Y0, Y3
+	VMOVAPS Y3, Y4
+	VCMPPS $18, Y4, Y2, Y5
+	VCMPPS $4, Y2, Y2, Y6
+	VBLENDVPS Y5, Y2, Y4, Y4
+	VBLENDVPS Y6, Y2, Y4, Y1
+	VMASKMOVPS Y1, Y0, (AX)(SI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func min1AVX2(y, x, z *float32, n int)
+TEXT ·min1AVX2(SB), NOSPLIT, $0-32
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	VBROADCASTSS (BX), Y0
+	MOVQ z+16(FP), CX
+	MOVQ n+24(FP), DX
+	XORL SI, SI
+	CMPQ DX, $32
+	JLT end2
+
+loop1:
+	VMOVUPS (CX)(SI*4), Y7
+	VCMPPS $18, Y7, Y0, Y8
+	VCMPPS $4, Y0, Y0, Y9
+	VBLENDVPS Y8, Y0, Y7, Y7
+	VBLENDVPS Y9, Y0, Y7, Y1
+	VMOVUPS 32(CX)(SI*4), Y7
+	VCMPPS $18, Y7, Y0, Y8
+	VCMPPS $4, Y0, Y0, Y9
+	VBLENDVPS Y8, Y0, Y7, Y7
+	VBLENDVPS Y9, Y0, Y7, Y2
+	VMOVUPS 64(CX)(SI*4), Y7
+	VCMPPS $18, Y7, Y0, Y8
+	VCMPPS $4, Y0, Y0, Y9
+	VBLENDVPS Y8, Y0, Y7, Y7
+	VBLENDVPS Y9, Y0, Y7, Y3
+	VMOVUPS 96(CX)(SI*4), Y7
+	VCMPPS $18, Y7, Y0, Y8
+	VCMPPS $4, Y0, Y0, Y9
+	VBLENDVPS Y8, Y0, Y7, Y7
+	VBLENDVPS Y9, Y0, Y7, Y4
+	VMOVUPS Y1, (AX)(SI*4)
+	VMOVUPS Y2, 32(AX)(SI*4)
+	VMOVUPS Y3, 64(AX)(SI*4)
+	VMOVUPS Y4, 96(AX)(SI*4)
+	SUBQ $32, DX
+	ADDQ $32, SI
+	CMPQ DX, $32
+	JGE loop1
+
+end2:
+	CMPQ DX, $8
+	JLT end4
+
+loop3:
+	VMOVUPS (CX)(SI*4), Y4
+	VCMPPS $18, Y4, Y0, Y5
+	VCMPPS $4, Y0, Y0, Y6
+	VBLENDVPS Y5, Y0, Y4, Y4
+	VBLENDVPS Y6, Y0, Y4, Y1
+	VMOVUPS Y1, (AX)(SI*4)
+	SUBQ $8, DX
+	ADDQ $8, SI
+	CMPQ DX, $8
+	JGE loop3
+
+end4:
+	CMPQ DX, $0
+	JEQ end5
+	LEAQ elementwiseMasks<>+32(SB), DI
+	MOVQ DX, R8
+	NEGQ R8
+	VMOVUPS (DI)(R8*4), Y1
+	VMASKMOVPS (CX)(SI*4), Y1, Y4
+	VMOVAPS Y4, Y5
+	VCMPPS $18, Y5, Y0, Y6
+	VCMPPS $4, Y0, Y0, Y7
+	VBLENDVPS Y6, Y0, Y5, Y5
+	VBLENDVPS Y7, Y0, Y5, Y2
+	VMASKMOVPS Y2, Y1, (AX)(SI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func min2AVX2(y, x, z *float32, n int)
+TEXT ·min2AVX2(SB), NOSPLIT, $0-32
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ z+16(FP), CX
+	VBROADCASTSS (CX), Y0
+	MOVQ n+24(FP), DX
+	XORL SI, SI
+	CMPQ DX, $32
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(SI*4), Y1
+	VMOVAPS Y0, Y7
+	VCMPPS $18, Y7, Y1, Y8
+	VCMPPS $4, Y1, Y1, Y9
+	VBLENDVPS Y8, Y1, Y7, Y7
+	VBLENDVPS Y9, Y1, Y7, Y1
+	VMOVUPS 32(BX)(SI*4), Y2
+	VMOVAPS Y0, Y7
+	VCMPPS $18, Y7, Y2, Y8
+	VCMPPS $4, Y2, Y2, Y9
+	VBLENDVPS Y8, Y2, Y7, Y7
+	VBLENDVPS Y9, Y2, Y7, Y2
+	VMOVUPS 64(BX)(SI*4), Y3
+	VMOVAPS Y0, Y7
+	VCMPPS $18, Y7, Y3, Y8
+	VCMPPS $4, Y3, Y3, Y9
+	VBLENDVPS Y8, Y3, Y7, Y7
+	VBLENDVPS Y9, Y3, Y7, Y3
+	VMOVUPS 96(BX)(SI*4), Y4
+	VMOVAPS Y0, Y7
+	VCMPPS $18, Y7, Y4, Y8
+	VCMPPS $4, Y4, Y4, Y9
+	VBLENDVPS Y8, Y4, Y7, Y7
+	VBLENDVPS Y9, Y4, Y7, Y4
+	VMOVUPS Y1, (AX)(SI*4)
+	VMOVUPS Y2, 32(AX)(SI*4)
+	VMOVUPS Y3, 64(AX)(SI*4)
+	VMOVUPS Y4, 96(AX)(SI*4)
+	SUBQ $32, DX
+	ADDQ $32, SI
+	CMPQ DX, $32
+	JGE loop1
+
+end2:
+	CMPQ DX, $8
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(SI*4), Y1
+	VMOVAPS Y0, Y4
+	VCMPPS $18, Y4, Y1, Y5
+	VCMPPS $4, Y1, Y1, Y6
+	VBLENDVPS Y5, Y1, Y4, Y4
+	VBLENDVPS Y6, Y1, Y4, Y1
+	VMOVUPS Y1, (AX)(SI*4)
+	SUBQ $8, DX
+	ADDQ $8, SI
+	CMPQ DX, $8
+	JGE loop3
+
+end4:
+	CMPQ DX, $0
+	JEQ end5
+	LEAQ elementwiseMasks<>+32(SB), DI
+	MOVQ DX, R8
+	NEGQ R8
+	VMOVUPS (DI)(R8*4), Y1
+	VMASKMOVPS (BX)(SI*4), Y1, Y3
+	VMOVAPS Y0, Y5
+	VCMPPS $18, Y5, Y3, Y6
+	VCMPPS $4, Y3, Y3, Y7
+	VBLENDVPS Y6, Y3, Y5, Y5
+	VBLENDVPS Y7, Y3, Y5, Y2
+	VMASKMOVPS Y2, Y1, (AX)(SI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func greater0AVX2(y, x, z *float32, n int)
+TEXT ·greater0AVX2(SB), NOSPLIT, $0-32
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ z+16(FP), CX
+	MOVQ n+24(FP), DX
+	XORL SI, SI
+	CMPQ DX, $32
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(SI*4), Y0
+	VCMPPS $30, (CX)(SI*4), Y0, Y6
+	VANDPS elementwiseConsts<>+96(SB), Y6, Y0
+	VMOVUPS 32(BX)(SI*4), Y1
+	VCMPPS $30, 32(CX)(SI*4), Y1, Y6
+	VANDPS elementwiseConsts<>+96(SB), Y6, Y1
+	VMOVUPS 64(BX)(SI*4), Y2
+	VCMPPS $30, 64(CX)(SI*4), Y2, Y6
+	VANDPS elementwiseConsts<>+96(SB), Y6, Y2
+	VMOVUPS 96(BX)(SI*4), Y3
+	VCMPPS $30, 96(CX)(SI*4), Y3, Y6
+	VANDPS elementwiseConsts<>+96(SB), Y6, Y3
+	VMOVUPS Y0, (AX)(SI*4)
+	VMOVUPS Y1, 32(AX)(SI*4)
+	VMOVUPS Y2, 64(AX)(SI*4)
+	VMOVUPS Y3, 96(AX)(SI*4)
+	SUBQ $32, DX
+	ADDQ $32, SI
+	CMPQ DX, $32
+	JGE loop1
+
+end2:
+	CMPQ DX, $8
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(SI*4), Y0
+	VCMPPS $30, (CX)(SI*4), Y0, Y3
+	VANDPS elementwiseConsts<>+96(SB), Y3, Y0
+	VMOVUPS Y0, (AX)(SI*4)
+	SUBQ $8, DX
+	ADDQ $8, SI
+	CMPQ DX, $8
+	JGE loop3
+
+end4:
+	CMPQ DX, $0
+	JEQ end5
+	LEAQ elementwiseMasks<>+32(SB), DI
+	MOVQ DX, R8
+	NEGQ R8
+	VMOVUPS (DI)(R8*4), Y0
+	VMASKMOVPS (BX)(SI*4), Y0, Y2
+	VMASKMOVPS (CX)(SI*4), Y0, Y3
+	VCMPPS $30, Y3, Y2, Y4
+	VANDPS elementwiseConsts<>+96(SB), Y4, Y1
+	VMASKMOVPS Y1, Y0, (AX)(SI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func greater1AVX2(y, x, z *float32, n int)
+TEXT ·greater1AVX2(SB), NOSPLIT, $0-32
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	VBROADCASTSS (BX), Y0
+	MOVQ z+16(FP), CX
+	MOVQ n+24(FP), DX
+	XORL SI, SI
+	CMPQ DX, $32
+	JLT end2
+
+loop1:
+	VCMPPS $30, (CX)(SI*4), Y0, Y7
+	VANDPS elementwiseConsts<>+96(SB), Y7, Y1
+	VCMPPS $30, 32(CX)(SI*4), Y0, Y7
+	VANDPS elementwiseConsts<>+96(SB), Y7, Y2
+	VCMPPS $30, 64(CX)(SI*4), Y0, Y7
+	VANDPS elementwiseConsts<>+96(SB), Y7, Y3
+	VCMPPS $30, 96(CX)(SI*4), Y0, Y7
+	VANDPS elementwiseConsts<>+96(SB), Y7, Y4
+	VMOVUPS Y1, (AX)(SI*4)
+	VMOVUPS Y2, 32(AX)(SI*4)
+	VMOVUPS Y3, 64(AX)(SI*4)
+	VMOVUPS Y4, 96(AX)(SI*4)
+	SUBQ $32, DX
+	ADDQ $32, SI
+	CMPQ DX, $32
+	JGE loop1
+
+end2:
+	CMPQ DX, $8
+	JLT end4
+
+loop3:
+	VCMPPS $30, (CX)(SI*4), Y0, Y4
+	VANDPS elementwiseConsts<>+96(SB), Y4, Y1
+	VMOVUPS Y1, (AX)(SI*4)
+	SUBQ $8, DX
+	ADDQ $8, SI
+	CMPQ DX, $8
+	JGE loop3
+
+end4:
+	CMPQ DX, $0
+	JEQ end5
+	LEAQ elementwiseMasks<>+32(SB), DI
+	MOVQ DX, R8
+	NEGQ R8
+	VMOVUPS (DI)(R8*4), Y1
+	VMASKMOVPS (CX)(SI*4), Y1, Y4
+	VCMPPS $30, Y4, Y0, Y5
+	VANDPS elementwiseConsts<>+96(SB), Y5, Y2
+	VMASKMOVPS Y2, Y1, (AX)(SI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func greater2AVX2(y, x, z *float32, n int)
+TEXT ·greater2AVX2(SB), NOSPLIT, $0-32
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ z+16(FP), CX
+	VBROADCASTSS (CX), Y0
+	MOVQ n+24(FP), DX
+	XORL SI, SI
+	CMPQ DX, $32
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(SI*4), Y1
+	VCMPPS $30, Y0, Y1, Y7
+	VANDPS elementwiseConsts<>+96(SB), Y7, Y1
+	VMOVUPS 32(BX)(SI*4), Y2
+	VCMPPS $30, Y0, Y2, Y7
+	VANDPS elementwiseConsts<>+96(SB), Y7, Y2
+	VMOVUPS 64(BX)(SI*4), Y3
+	VCMPPS $30, Y0, Y3, Y7
+	VANDPS elementwiseConsts<>+96(SB), Y7, Y3
+	VMOVUPS 96(BX)(SI*4), Y4
+	VCMPPS $30, Y0, Y4, Y7
+	VANDPS elementwiseConsts<>+96(SB), Y7, Y4
+	VMOVUPS Y1, (AX)(SI*4)
+	VMOVUPS Y2, 32(AX)(SI*4)
+	VMOVUPS Y3, 64(AX)(SI*4)
+	VMOVUPS Y4, 96(AX)(SI*4)
+	SUBQ $32, DX
+	ADDQ $32, SI
+	CMPQ DX, $32
+	JGE loop1
+
+end2:
+	CMPQ DX, $8
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(SI*4), Y1
+	VCMPPS $30, Y0, Y1, Y4
+	VANDPS elementwiseConsts<>+96(SB), Y4, Y1
+	VMOVUPS Y1, (AX)(SI*4)
+	SUBQ $8, DX
+	ADDQ $8, SI
+	CMPQ DX, $8
+	JGE loop3
+
+end4:
+	CMPQ DX, $0
+	JEQ end5
+	LEAQ elementwiseMasks<>+32(SB), DI
+	MOVQ DX, R8
+	NEGQ R8
+	VMOVUPS (DI)(R8*4), Y1
+	VMASKMOVPS (BX)(SI*4), Y1, Y3
+	VCMPPS $30, Y0, Y3, Y5
+	VANDPS elementwiseConsts<>+96(SB), Y5, Y2
+	VMASKMOVPS Y2, Y1, (AX)(SI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func greaterEqual0AVX2(y, x, z *float32, n int)
+TEXT ·greaterEqual0AVX2(SB), NOSPLIT, $0-32
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ z+16(FP), CX
+	MOVQ n+24(FP), DX
+	XORL SI, SI
+	CMPQ DX, $32
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(SI*4), Y0
+	VCMPPS $29, (CX)(SI*4), Y0, Y6
+	VANDPS elementwiseConsts<>+96(SB), Y6, Y0
+	VMOVUPS 32(BX)(SI*4), Y1
+	VCMPPS $29, 32(CX)(SI*4), Y1, Y6
+	VANDPS elementwiseConsts<>+96(SB), Y6, Y1
+	VMOVUPS 64(BX)(SI*4), Y2
+	VCMPPS $29, 64(CX)(SI*4), Y2, Y6
+	VANDPS elementwiseConsts<>+96(SB), Y6, Y2
+	VMOVUPS 96(BX)(SI*4), Y3
+	VCMPPS $29, 96(CX)(SI*4), Y3, Y6
+	VANDPS elementwiseConsts<>+96(SB), Y6, Y3
+	VMOVUPS Y0, (AX)(SI*4)
+	VMOVUPS Y1, 32(AX)(SI*4)
+	VMOVUPS Y2, 64(AX)(SI*4)
+	VMOVUPS Y3, 96(AX)(SI*4)
+	SUBQ $32, DX
+	ADDQ $32, SI
+	CMPQ DX, $32
+	JGE loop1
+
+end2:
+	CMPQ DX, $8
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(SI*4), Y0
+	VCMPPS $29, (CX)(SI*4), Y0, Y3
+	VANDPS elementwiseConsts<>+96(SB), Y3, Y0
+	VMOVUPS Y0, (AX)(SI*4)
+	SUBQ $8, DX
+	ADDQ $8, SI
+	CMPQ DX, $8
+	JGE loop3
+
+end4:
+	CMPQ DX, $0
+	JEQ end5
+	LEAQ elementwiseMasks<>+32(SB), DI
+	MOVQ DX, R8
+	NEGQ R8
+	VMOVUPS (DI)(R8*4), Y0
+	VMASKMOVPS (BX)(SI*4), Y0, Y2
+	VMASKMOVPS (CX)(SI*4), Y0, Y3
+	VCMPPS $29, Y3, Y2, Y4
+	VANDPS elementwiseConsts<>+96(SB), Y4, Y1
+	VMASKMOVPS Y1, Y0, (AX)(SI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func greaterEqual1AVX2(y, x, z *float32, n int)
+TEXT ·greaterEqual1AVX2(SB), NOSPLIT, $0-32
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	VBROADCASTSS (BX), Y0
+	MOVQ z+16(FP), CX
+	MOVQ n+24(FP), DX
+	XORL SI, SI
+	CMPQ DX, $32
+	JLT end2
+
+loop1:
+	VCMPPS $29, (CX)(SI*4), Y0, Y7
+	VANDPS elementwiseConsts<>+96(SB), Y7, Y1
+	VCMPPS $29, 32(CX)(SI*4), Y0, Y7
+	VANDPS elementwiseConsts<>+96(SB), Y7, Y2
+	VCMPPS $29, 64(CX)(SI*4), Y0, Y7
+	VANDPS elementwiseConsts<>+96(SB), Y7, Y3
+	VCMPPS $29, 96(CX)(SI*4), Y0, Y7
+	VANDPS elementwiseConsts<>+96(SB), Y7, Y4
+	VMOVUPS Y1, (AX)(SI*4)
+	VMOVUPS Y2, 32(AX)(SI*4)
+	VMOVUPS Y3, 64(AX)(SI*4)
+	VMOVUPS Y4, 96(AX)(SI*4)
+	SUBQ $32, DX
+	ADDQ $32, SI
+	CMPQ DX, $32
+	JGE loop1
+
+end2:
+	CMPQ DX, $8
+	JLT end4
+
+loop3:
+	VCMPPS $29, (CX)(SI*4), Y0, Y4
+	VANDPS elementwiseConsts<>+96(SB), Y4, Y1
+	VMOVUPS Y1, (AX)(SI*4)
+	SUBQ $8, DX
+	ADDQ $8, SI
+	CMPQ DX, $8
+	JGE loop3
+
+end4:
+	CMPQ DX, $0
+	JEQ end5
+	LEAQ elementwiseMasks<>+32(SB), DI
+	MOVQ DX, R8
+	NEGQ R8
+	VMOVUPS (DI)(R8*4), Y1
+	VMASKMOVPS (CX)(SI*4), Y1, Y4
+	VCMPPS $29, Y4, Y0, Y5
+	VANDPS elementwiseConsts<>+96(SB), Y5, Y2
+	VMASKMOVPS Y2, Y1, (AX)(SI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func greaterEqual2AVX2(y, x, z *float32, n int)
+TEXT ·greaterEqual2AVX2(SB), NOSPLIT, $0-32
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ z+16(FP), CX
+	VBROADCASTSS (CX), Y0
+	MOVQ n+24(FP), DX
+	XORL SI, SI
+	CMPQ DX, $32
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(SI*4), Y1
+	VCMPPS $29, Y0, Y1, Y7
+	VANDPS elementwiseConsts<>+96(SB), Y7, Y1
+	VMOVUPS 32(BX)(SI*4), Y2
+	VCMPPS $29, Y0, Y2, Y7
+	VANDPS elementwiseConsts<>+96(SB), Y7, Y2
+	VMOVUPS 64(BX)(SI*4), Y3
+	VCMPPS $29, Y0, Y3, Y7
+	VANDPS elementwiseConsts<>+96(SB), Y7, Y3
+	VMOVUPS 96(BX)(SI*4), Y4
+	VCMPPS $29, Y0, Y4, Y7
+	VANDPS elementwiseConsts<>+96(SB), Y7, Y4
+	VMOVUPS Y1, (AX)(SI*4)
+	VMOVUPS Y2, 32(AX)(SI*4)
+	VMOVUPS Y3, 64(AX)(SI*4)
+	VMOVUPS Y4, 96(AX)(SI*4)
+	SUBQ $32, DX
+	ADDQ $32, SI
+	CMPQ DX, $32
+	JGE loop1
+
+end2:
+	CMPQ DX, $8
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(SI*4), Y1
+	VCMPPS $29, Y0, Y1, Y4
+	VANDPS elementwiseConsts<>+96(SB), Y4, Y1
+	VMOVUPS Y1, (AX)(SI*4)
+	SUBQ $8, DX
+	ADDQ $8, SI
+	CMPQ DX, $8
+	JGE loop3
+
+end4:
+	CMPQ DX, $0
+	JEQ end5
+	LEAQ elementwiseMasks<>+32(SB), DI
+	MOVQ DX, R8
+	NEGQ R8
+	VMOVUPS (DI)(R8*4), Y1
+	VMASKMOVPS (BX)(SI*4), Y1, Y3
+	VCMPPS $29, Y0, Y3, Y5
+	VANDPS elementwiseConsts<>+96(SB), Y5, Y2
+	VMASKMOVPS Y2, Y1, (AX)(SI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func equal0AVX2(y, x, z *float32, n int)
+TEXT ·equal0AVX2(SB), NOSPLIT, $0-32
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ z+16(FP), CX
+	MOVQ n+24(FP), DX
+	XORL SI, SI
+	CMPQ DX, $32
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(SI*4), Y0
+	VCMPPS $0, (CX)(SI*4), Y0, Y6
+	VANDPS elementwiseConsts<>+96(SB), Y6, Y0
+	VMOVUPS 32(BX)(SI*4), Y1
+	VCMPPS $0, 32(CX)(SI*4), Y1, Y6
+	VANDPS elementwiseConsts<>+96(SB), Y6, Y1
+	VMOVUPS 64(BX)(SI*4), Y2
+	VCMPPS $0, 64(CX)(SI*4), Y2, Y6
+	VANDPS elementwiseConsts<>+96(SB), Y6, Y2
+	VMOVUPS 96(BX)(SI*4), Y3
+	VCMPPS $0, 96(CX)(SI*4), Y3, Y6
+	VANDPS elementwiseConsts<>+96(SB), Y6, Y3
+	VMOVUPS Y0, (AX)(SI*4)
+	VMOVUPS Y1, 32(AX)(SI*4)
+	VMOVUPS Y2, 64(AX)(SI*4)
+	VMOVUPS Y3, 96(AX)(SI*4)
+	SUBQ $32, DX
+	ADDQ $32, SI
+	CMPQ DX, $32
+	JGE loop1
+
+end2:
+	CMPQ DX, $8
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(SI*4), Y0
+	VCMPPS $0, (CX)(SI*4), Y0, Y3
+	VANDPS elementwiseConsts<>+96(SB), Y3, Y0
+	VMOVUPS Y0, (AX)(SI*4)
+	SUBQ $8, DX
+	ADDQ $8, SI
+	CMPQ DX, $8
+	JGE loop3
+
+end4:
+	CMPQ DX, $0
+	JEQ end5
+	LEAQ elementwiseMasks<>+32(SB), DI
+	MOVQ DX, R8
+	NEGQ R8
+	VMOVUPS (DI)(R8*4), Y0
+	VMASKMOVPS (BX)(SI*4), Y0, Y2
+	VMASKMOVPS (CX)(SI*4), Y0, Y3
+	VCMPPS $0, Y3, Y2, Y4
+	VANDPS elementwiseConsts<>+96(SB), Y4, Y1
+	VMASKMOVPS Y1, Y0, (AX)(SI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func equal1AVX2(y, x, z *float32, n int)
+TEXT ·equal1AVX2(SB), NOSPLIT, $0-32
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	VBROADCASTSS (BX), Y0
+	MOVQ z+16(FP), CX
+	MOVQ n+24(FP), DX
+	XORL SI, SI
+	CMPQ DX, $32
+	JLT end2
+
+loop1:
+	VCMPPS $0, (CX)(SI*4), Y0, Y7
+	VANDPS elementwiseConsts<>+96(SB), Y7, Y1
+	VCMPPS $0, 32(CX)(SI*4), Y0, Y7
+	VANDPS elementwiseConsts<>+96(SB), Y7, Y2
+	VCMPPS $0, 64(CX)(SI*4), Y0, Y7
+	VANDPS elementwiseConsts<>+96(SB), Y7, Y3
+	VCMPPS $0, 96(CX)(SI*4), Y0, Y7
+	VANDPS elementwiseConsts<>+96(SB), Y7, Y4
+	VMOVUPS Y1, (AX)(SI*4)
+	VMOVUPS Y2, 32(AX)(SI*4)
+	VMOVUPS Y3, 64(AX)(SI*4)
+	VMOVUPS Y4, 96(AX)(SI*4)
+	SUBQ $32, DX
+	ADDQ $32, SI
+	CMPQ DX, $32
+	JGE loop1
+
+end2:
+	CMPQ DX, $8
+	JLT end4
+
+loop3:
+	VCMPPS $0, (CX)(SI*4), Y0, Y4
+	VANDPS elementwiseConsts<>+96(SB), Y4, Y1
+	VMOVUPS Y1, (AX)(SI*4)
+	SUBQ $8, DX
+	ADDQ $8, SI
+	CMPQ DX, $8
+	JGE loop3
+
+end4:
+	CMPQ DX, $0
+	JEQ end5
+	LEAQ elementwiseMasks<>+32(SB), DI
+	MOVQ DX, R8
+	NEGQ R8
+	VMOVUPS (DI)(R8*4), Y1
+	VMASKMOVPS (CX)(SI*4), Y1, Y4
+	VCMPPS $0, Y4, Y0, Y5
+	VANDPS elementwiseConsts<>+96(SB), Y5, Y2
+	VMASKMOVPS Y2, Y1, (AX)(SI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func equal2AVX2(y, x, z *float32, n int)
+TEXT ·equal2AVX2(SB), NOSPLIT, $0-32
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ z+16(FP), CX
+	VBROADCASTSS (CX), Y0
+	MOVQ n+24(FP), DX
+	XORL SI, SI
+	CMPQ DX, $32
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(SI*4), Y1
+	VCMPPS $0, Y0, Y1, Y7
+	VANDPS elementwiseConsts<>+96(SB), Y7, Y1
+	VMOVUPS 32(BX)(SI*4), Y2
+	VCMPPS $0, Y0, Y2, Y7
+	VANDPS elementwiseConsts<>+96(SB), Y7, Y2
+	VMOVUPS 64(BX)(SI*4), Y3
+	VCMPPS $0, Y0, Y3, Y7
+	VANDPS elementwiseConsts<>+96(SB), Y7, Y3
+	VMOVUPS 96(BX)(SI*4), Y4
+	VCMPPS $0, Y0, Y4, Y7
+	VANDPS elementwiseConsts<>+96(SB), Y7, Y4
+	VMOVUPS Y1, (AX)(SI*4)
+	VMOVUPS Y2, 32(AX)(SI*4)
+	VMOVUPS Y3, 64(AX)(SI*4)
+	VMOVUPS Y4, 96(AX)(SI*4)
+	SUBQ $32, DX
+	ADDQ $32, SI
+	CMPQ DX, $32
+	JGE loop1
+
+end2:
+	CMPQ DX, $8
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(SI*4), Y1
+	VCMPPS $0, Y0, Y1, Y4
+	VANDPS elementwiseConsts<>+96(SB), Y4, Y1
+	VMOVUPS Y1, (AX)(SI*4)
+	SUBQ $8, DX
+	ADDQ $8, SI
+	CMPQ DX, $8
+	JGE loop3
+
+end4:
+	CMPQ DX, $0
+	JEQ end5
+	LEAQ elementwiseMasks<>+32(SB), DI
+	MOVQ DX, R8
+	NEGQ R8
+	VMOVUPS (DI)(R8*4), Y1
+	VMASKMOVPS (BX)(SI*4), Y1, Y3
+	VCMPPS $0, Y0, Y3, Y5
+	VANDPS elementwiseConsts<>+96(SB), Y5, Y2
+	VMASKMOVPS Y2, Y1, (AX)(SI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func fma0AVX2(y, x, z, w *float32, n int)
+TEXT ·fma0AVX2(SB), NOSPLIT, $0-40
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ z+16(FP), CX
+	MOVQ w+24(FP), DX
+	MOVQ n+32(FP), SI
+	XORL DI, DI
+	CMPQ SI, $16
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(DI*4), Y5
+	VMOVUPS (CX)(DI*4), Y6
+	VMOVUPS (DX)(DI*4), Y7
+	VMOVAPS Y7, Y0
+	VFMADD231PS Y6, Y5, Y0
+	VMOVUPS 32(BX)(DI*4), Y5
+	VMOVUPS 32(CX)(DI*4), Y6
+	VMOVUPS 32(DX)(DI*4), Y7
+	VMOVAPS Y7, Y1
+	VFMADD231PS Y6, Y5, Y1
+	VMOVUPS Y0, (AX)(DI*4)
+	VMOVUPS Y1, 32(AX)(DI*4)
+	SUBQ $16, SI
+	ADDQ $16, DI
+	CMPQ SI, $16
+	JGE loop1
+
+end2:
+	CMPQ SI, $8
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(DI*4), Y4
+	VMOVUPS (CX)(DI*4), Y5
+	VMOVUPS (DX)(DI*4), Y6
+	VMOVAPS Y6, Y0
+	VFMADD231PS Y5, Y4, Y0
+	VMOVUPS Y0, (AX)(DI*4)
+	SUBQ $8, SI
+	ADDQ $8, DI
+	CMPQ SI, $8
+	JGE loop3
+
+end4:
+	CMPQ SI, $0
+	JEQ end5
+	LEAQ elementwiseMasks<>+32(SB), R8
+	MOVQ SI, R9
+	NEGQ R9
+	VMOVUPS (R8)(R9*4), Y0
+	VMASKMOVPS (BX)(DI*4), Y0, Y2
+	VMASKMOVPS (CX)(DI*4), Y0, Y3
+	VMASKMOVPS (DX)(DI*4), Y0, Y4
+	VMOVAPS Y4, Y1
+	VFMADD231PS Y3, Y2, Y1
+	VMASKMOVPS Y1, Y0, (AX)(DI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func fma1AVX2(y, x, z, w *float32, n int)
+TEXT ·fma1AVX2(SB), NOSPLIT, $0-40
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	VBROADCASTSS (BX), Y0
+	MOVQ z+16(FP), CX
+	MOVQ w+24(FP), DX
+	MOVQ n+32(FP), SI
+	XORL DI, DI
+	CMPQ SI, $16
+	JLT end2
+
+loop1:
+	VMOVUPS (CX)(DI*4), Y6
+	VMOVUPS (DX)(DI*4), Y7
+	VMOVAPS Y7, Y1
+	VFMADD231PS Y6, Y0, Y1
+	VMOVUPS 32(CX)(DI*4), Y6
+	VMOVUPS 32(DX)(DI*4), Y7
+	VMOVAPS Y7, Y2
+	VFMADD231PS Y6, Y0, Y2
+	VMOVUPS Y1, (AX)(DI*4)
+	VMOVUPS Y2, 32(AX)(DI*4)
+	SUBQ $16, SI
+	ADDQ $16, DI
+	CMPQ SI, $16
+	JGE loop1
+
+end2:
+	CMPQ SI, $8
+	JLT end4
+
+loop3:
+	VMOVUPS (CX)(DI*4), Y5
+	VMOVUPS (DX)(DI*4), Y6
+	VMOVAPS Y6, Y1
+	VFMADD231PS Y5, Y0, Y1
+	VMOVUPS Y1, (AX)(DI*4)
+	SUBQ $8, SI
+	ADDQ $8, DI
+	CMPQ SI, $8
+	JGE loop3
+
+end4:
+	CMPQ SI, $0
+	JEQ end5
+	LEAQ elementwiseMasks<>+32(SB), R8
+	MOVQ SI, R9
+	NEGQ R9
+	VMOVUPS (R8)(R9*4), Y1
+	VMASKMOVPS (CX)(DI*4), Y1, Y4
+	VMASKMOVPS (DX)(DI*4), Y1, Y5
+	VMOVAPS Y5, Y2
+	VFMADD231PS Y4, Y0, Y2
+	VMASKMOVPS Y2, Y1, (AX)(DI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func fma2AVX2(y, x, z, w *float32, n int)
+TEXT ·fma2AVX2(SB), NOSPLIT, $0-40
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ z+16(FP), CX
+	VBROADCASTSS (CX), Y0
+	MOVQ w+24(FP), DX
+	MOVQ n+32(FP), SI
+	XORL DI, DI
+	CMPQ SI, $16
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(DI*4), Y6
+	VMOVUPS (DX)(DI*4), Y7
+	VMOVAPS Y7, Y1
+	VFMADD231PS Y0, Y6, Y1
+	VMOVUPS 32(BX)(DI*4), Y6
+	VMOVUPS 32(DX)(DI*4), Y7
+	VMOVAPS Y7, Y2
+	VFMADD231PS Y0, Y6, Y2
+	VMOVUPS Y1, (AX)(DI*4)
+	VMOVUPS Y2, 32(AX)(DI*4)
+	SUBQ $16, SI
+	ADDQ $16, DI
+	CMPQ SI, $16
+	JGE loop1
+
+end2:
+	CMPQ SI, $8
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(DI*4), Y5
+	VMOVUPS (DX)(DI*4), Y6
+	VMOVAPS Y6, Y1
+	VFMADD231PS Y0, Y5, Y1
+	VMOVUPS Y1, (AX)(DI*4)
+	SUBQ $8, SI
+	ADDQ $8, DI
+	CMPQ SI, $8
+	JGE loop3
+
+end4:
+	CMPQ SI, $0
+	JEQ end5
+	LEAQ elementwiseMasks<>+32(SB), R8
+	MOVQ SI, R9
+	NEGQ R9
+	VMOVUPS (R8)(R9*4), Y1
+	VMASKMOVPS (BX)(DI*4), Y1, Y3
+	VMASKMOVPS (DX)(DI*4), Y1, Y5
+	VMOVAPS Y5, Y2
+	VFMADD231PS Y0, Y3, Y2
+	VMASKMOVPS Y2, Y1, (AX)(DI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func fma3AVX2(y, x, z, w *float32, n int)
+TEXT ·fma3AVX2(SB), NOSPLIT, $0-40
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	VBROADCASTSS (BX), Y0
+	MOVQ z+16(FP), CX
+	VBROADCASTSS (CX), Y1
+	MOVQ w+24(FP), DX
+	MOVQ n+32(FP), SI
+	XORL DI, DI
+	CMPQ SI, $16
+	JLT end2
+
+loop1:
+	VMOVUPS (DX)(DI*4), Y7
+	VMOVAPS Y7, Y2
+	VFMADD231PS Y1, Y0, Y2
+	VMOVUPS 32(DX)(DI*4), Y7
+	VMOVAPS Y7, Y3
+	VFMADD231PS Y1, Y0, Y3
+	VMOVUPS Y2, (AX)(DI*4)
+	VMOVUPS Y3, 32(AX)(DI*4)
+	SUBQ $16, SI
+	ADDQ $16, DI
+	CMPQ SI, $16
+	JGE loop1
+
+end2:
+	CMPQ SI, $8
+	JLT end4
+
+loop3:
+	VMOVUPS (DX)(DI*4), Y6
+	VMOVAPS Y6, Y2
+	VFMADD231PS Y1, Y0, Y2
+	VMOVUPS Y2, (AX)(DI*4)
+	SUBQ $8, SI
+	ADDQ $8, DI
+	CMPQ SI, $8
+	JGE loop3
+
+end4:
+	CMPQ SI, $0
+	JEQ end5
+	LEAQ elementwiseMasks<>+32(SB), R8
+	MOVQ SI, R9
+	NEGQ R9
+	VMOVUPS (R8)(R9*4), Y2
+	VMASKMOVPS (DX)(DI*4), Y2, Y6
+	VMOVAPS Y6, Y3
+	VFMADD231PS Y1, Y0, Y3
+	VMASKMOVPS Y3, Y2, (AX)(DI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func fma4AVX2(y, x, z, w *float32, n int)
+TEXT ·fma4AVX2(SB), NOSPLIT, $0-40
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ z+16(FP), CX
+	MOVQ w+24(FP), DX
+	VBROADCASTSS (DX), Y0
+	MOVQ n+32(FP), SI
+	XORL DI, DI
+	CMPQ SI, $16
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(DI*4), Y6
+	VMOVUPS (CX)(DI*4), Y7
+	VMOVAPS Y0, Y1
+	VFMADD231PS Y7, Y6, Y1
+	VMOVUPS 32(BX)(DI*4), Y6
+	VMOVUPS 32(CX)(DI*4), Y7
+	VMOVAPS Y0, Y2
+	VFMADD231PS Y7, Y6, Y2
+	VMOVUPS Y1, (AX)(DI*4)
+	VMOVUPS Y2, 32(AX)(DI*4)
+	SUBQ $16, SI
+	ADDQ $16, DI
+	CMPQ SI, $16
+	JGE loop1
+
+end2:
+	CMPQ SI, $8
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(DI*4), Y5
+	VMOVUPS (CX)(DI*4), Y6
+	VMOVAPS Y0, Y1
+	VFMADD231PS Y6, Y5, Y1
+	VMOVUPS Y1, (AX)(DI*4)
+	SUBQ $8, SI
+	ADDQ $8, DI
+	CMPQ SI, $8
+	JGE loop3
+
+end4:
+	CMPQ SI, $0
+	JEQ end5
+	LEAQ elementwiseMasks<>+32(SB), R8
+	MOVQ SI, R9
+	NEGQ R9
+	VMOVUPS (R8)(R9*4), Y1
+	VMASKMOVPS (BX)(DI*4), Y1, Y3
+	VMASKMOVPS (CX)(DI*4), Y1, Y4
+	VMOVAPS Y0, Y2
+	VFMADD231PS Y4, Y3, Y2
+	VMASKMOVPS Y2, Y1, (AX)(DI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func fma5AVX2(y, x, z, w *float32, n int)
+TEXT ·fma5AVX2(SB), NOSPLIT, $0-40
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	VBROADCASTSS (BX), Y0
+	MOVQ z+16(FP), CX
+	MOVQ w+24(FP), DX
+	VBROADCASTSS (DX), Y1
+	MOVQ n+32(FP), SI
+	XORL DI, DI
+	CMPQ SI, $16
+	JLT end2
+
+loop1:
+	VMOVUPS (CX)(DI*4), Y7
+	VMOVAPS Y1, Y2
+	VFMADD231PS Y7, Y0, Y2
+	VMOVUPS 32(CX)(DI*4), Y7
+	VMOVAPS Y1, Y3
+	VFMADD231PS Y7, Y0, Y3
+	VMOVUPS Y2, (AX)(DI*4)
+	VMOVUPS Y3, 32(AX)(DI*4)
+	SUBQ $16, SI
+	ADDQ $16, DI
+	CMPQ SI, $16
+	JGE loop1
+
+end2:
+	CMPQ SI, $8
+	JLT end4
+
+loop3:
+	VMOVUPS (CX)(DI*4), Y6
+	VMOVAPS Y1, Y2
+	VFMADD231PS Y6, Y0, Y2
+	VMOVUPS Y2, (AX)(DI*4)
+	SUBQ $8, SI
+	ADDQ $8, DI
+	CMPQ SI, $8
+	JGE loop3
+
+end4:
+	CMPQ SI, $0
+	JEQ end5
+	LEAQ elementwiseMasks<>+32(SB), R8
+	MOVQ SI, R9
+	NEGQ R9
+	VMOVUPS (R8)(R9*4), Y2
+	VMASKMOVPS (CX)(DI*4), Y2, Y5
+	VMOVAPS Y1, Y3
+	VFMADD231PS Y5, Y0, Y3
+	VMASKMOVPS Y3, Y2, (AX)(DI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func fma6AVX2(y, x, z, w *float32, n int)
+TEXT ·fma6AVX2(SB), NOSPLIT, $0-40
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ z+16(FP), CX
+	VBROADCASTSS (CX), Y0
+	MOVQ w+24(FP), DX
+	VBROADCASTSS (DX), Y1
+	MOVQ n+32(FP), SI
+	XORL DI, DI
+	CMPQ SI, $16
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(DI*4), Y7
+	VMOVAPS Y1, Y2
+	VFMADD231PS Y0, Y7, Y2
+	VMOVUPS 32(BX)(DI*4), Y7
+	VMOVAPS Y1, Y3
+	VFMADD231PS Y0, Y7, Y3
+	VMOVUPS Y2, (AX)(DI*4)
+	VMOVUPS Y3, 32(AX)(DI*4)
+	SUBQ $16, SI
+	ADDQ $16, DI
+	CMPQ SI, $16
+	JGE loop1
+
+end2:
+	CMPQ SI, $8
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(DI*4), Y6
+	VMOVAPS Y1, Y2
+	VFMADD231PS Y0, Y6, Y2
+	VMOVUPS Y2, (AX)(DI*4)
+	SUBQ $8, SI
+	ADDQ $8, DI
+	CMPQ SI, $8
+	JGE loop3
+
+end4:
+	CMPQ SI, $0
+	JEQ end5
+	LEAQ elementwiseMasks<>+32(SB), R8
+	MOVQ SI, R9
+	NEGQ R9
+	VMOVUPS (R8)(R9*4), Y2
+	VMASKMOVPS (BX)(DI*4), Y2, Y4
+	VMOVAPS Y1, Y3
+	VFMADD231PS Y0, Y4, Y3
+	VMASKMOVPS Y3, Y2, (AX)(DI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func select0AVX2(y, x, z, w *float32, n int)
+TEXT ·select0AVX2(SB), NOSPLIT, $0-40
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ z+16(FP), CX
+	MOVQ w+24(FP), DX
+	MOVQ n+32(FP), SI
+	XORL DI, DI
+	CMPQ SI, $16
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(DI*4), Y5
+	VMOVUPS (CX)(DI*4), Y6
+	VMOVUPS (DX)(DI*4), Y7
+	VCMPPS $4, elementwiseConsts<>+64(SB), Y5, Y8
+	VBLENDVPS Y8, Y6, Y7, Y0
+	VMOVUPS 32(BX)(DI*4), Y5
+	VMOVUPS 32(CX)(DI*4), Y6
+	VMOVUPS 32(DX)(DI*4), Y7
+	VCMPPS $4, elementwiseConsts<>+64(SB), Y5, Y8
+	VBLENDVPS Y8, Y6, Y7, Y1
+	VMOVUPS Y0, (AX)(DI*4)
+	VMOVUPS Y1, 32(AX)(DI*4)
+	SUBQ $16, SI
+	ADDQ $16, DI
+	CMPQ SI, $16
+	JGE loop1
+
+end2:
+	CMPQ SI, $8
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(DI*4), Y4
+	VMOVUPS (CX)(DI*4), Y5
+	VMOVUPS (DX)(DI*4), Y6
+	VCMPPS $4, elementwiseConsts<>+64(SB), Y4, Y7
+	VBLENDVPS Y7, Y5, Y6, Y0
+	VMOVUPS Y0, (AX)(DI*4)
+	SUBQ $8, SI
+	ADDQ $8, DI
+	CMPQ SI, $8
+	JGE loop3
+
+end4:
+	CMPQ SI, $0
+	JEQ end5
+	LEAQ elementwiseMasks<>+32(SB), R8
+	MOVQ SI, R9
+	NEGQ R9
+	VMOVUPS (R8)(R9*4), Y0
+	VMASKMOVPS (BX)(DI*4), Y0, Y2
+	VMASKMOVPS (CX)(DI*4), Y0, Y3
+	VMASKMOVPS (DX)(DI*4), Y0, Y4
+	VCMPPS $4, elementwiseConsts<>+64(SB), Y2, Y5
+	VBLENDVPS Y5, Y3, Y4, Y1
+	VMASKMOVPS Y1, Y0, (AX)(DI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func select1AVX2(y, x, z, w *float32, n int)
+TEXT ·select1AVX2(SB), NOSPLIT, $0-40
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	VBROADCASTSS (BX), Y0
+	MOVQ z+16(FP), CX
+	MOVQ w+24(FP), DX
+	MOVQ n+32(FP), SI
+	XORL DI, DI
+	CMPQ SI, $16
+	JLT end2
+
+loop1:
+	VMOVUPS (CX)(DI*4), Y6
+	VMOVUPS (DX)(DI*4), Y7
+	VCMPPS $4, elementwiseConsts<>+64(SB), Y0, Y8
+	VBLENDVPS Y8, Y6, Y7, Y1
+	VMOVUPS 32(CX)(DI*4), Y6
+	VMOVUPS 32(DX)(DI*4), Y7
+	VCMPPS $4, elementwiseConsts<>+64(SB), Y0, Y8
+	VBLENDVPS Y8, Y6, Y7, Y2
+	VMOVUPS Y1, (AX)(DI*4)
+	VMOVUPS Y2, 32(AX)(DI*4)
+	SUBQ $16, SI
+	ADDQ $16, DI
+	CMPQ SI, $16
+	JGE loop1
+
+end2:
+	CMPQ SI, $8
+	JLT end4
+
+loop3:
+	VMOVUPS (CX)(DI*4), Y5
+	VMOVUPS (DX)(DI*4), Y6
+	VCMPPS $4, elementwiseConsts<>+64(SB), Y0, Y7
+	VBLENDVPS Y7, Y5, Y6, Y1
+	VMOVUPS Y1, (AX)(DI*4)
+	SUBQ $8, SI
+	ADDQ $8, DI
+	CMPQ SI, $8
+	JGE loop3
+
+end4:
+	CMPQ SI, $0
+	JEQ end5
+	LEAQ elementwiseMasks<>+32(SB), R8
+	MOVQ SI, R9
+	NEGQ R9
+	VMOVUPS (R8)(R9*4), Y1
+	VMASKMOVPS (CX)(DI*4), Y1, Y4
+	VMASKMOVPS (DX)(DI*4), Y1, Y5
+	VCMPPS $4, elementwiseConsts<>+64(SB), Y0, Y6
+	VBLENDVPS Y6, Y4, Y5, Y2
+	VMASKMOVPS Y2, Y1, (AX)(DI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func select2AVX2(y, x, z, w *float32, n int)
+TEXT ·select2AVX2(SB), NOSPLIT, $0-40
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ z+16(FP), CX
+	VBROADCASTSS (CX), Y0
+	MOVQ w+24(FP), DX
+	MOVQ n+32(FP), SI
+	XORL DI, DI
+	CMPQ SI, $16
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(DI*4), Y6
+	VMOVUPS (DX)(DI*4), Y7
+	VCMPPS $4, elementwiseConsts<>+64(SB), Y6, Y8
+	VBLENDVPS Y8, Y0, Y7, Y1
+	VMOVUPS 32(BX)(DI*4), Y6
+	VMOVUPS 32(DX)(DI*4), Y7
+	VCMPPS $4, elementwiseConsts<>+64(SB), Y6, Y8
+	VBLENDVPS Y8, Y0, Y7, Y2
+	VMOVUPS Y1, (AX)(DI*4)
+	VMOVUPS Y2, 32(AX)(DI*4)
+	SUBQ $16, SI
+	ADDQ $16, DI
+	CMPQ SI, $16
+	JGE loop1
+
+end2:
+	CMPQ SI, $8
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(DI*4), Y5
+	VMOVUPS (DX)(DI*4), Y6
+	VCMPPS $4, elementwiseConsts<>+64(SB), Y5, Y7
+	VBLENDVPS Y7, Y0, Y6, Y1
+	VMOVUPS Y1, (AX)(DI*4)
+	SUBQ $8, SI
+	ADDQ $8, DI
+	CMPQ SI, $8
+	JGE loop3
+
+end4:
+	CMPQ SI, $0
+	JEQ end5
+	LEAQ elementwiseMasks<>+32(SB), R8
+	MOVQ SI, R9
+	NEGQ R9
+	VMOVUPS (R8)(R9*4), Y1
+	VMASKMOVPS (BX)(DI*4), Y1, Y3
+	VMASKMOVPS (DX)(DI*4), Y1, Y5
+	VCMPPS $4, elementwiseConsts<>+64(SB), Y3, Y6
+	VBLENDVPS Y6, Y0, Y5, Y2
+	VMASKMOVPS Y2, Y1, (AX)(DI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func select3AVX2(y, x, z, w *float32, n int)
+TEXT ·select3AVX2(SB), NOSPLIT, $0-40
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	VBROADCASTSS (BX), Y0
+	MOVQ z+16(FP), CX
+	VBROADCASTSS (CX), Y1
+	MOVQ w+24(FP), DX
+	MOVQ n+32(FP), SI
+	XORL DI, DI
+	CMPQ SI, $16
+	JLT end2
+
+loop1:
+	VMOVUPS (DX)(DI*4), Y7
+	VCMPPS $4, elementwiseConsts<>+64(SB), Y0, Y8
+	VBLENDVPS Y8, Y1, Y7, Y2
+	VMOVUPS 32(DX)(DI*4), Y7
+	VCMPPS $4, elementwiseConsts<>+64(SB), Y0, Y8
+	VBLENDVPS Y8, Y1, Y7, Y3
+	VMOVUPS Y2, (AX)(DI*4)
+	VMOVUPS Y3, 32(AX)(DI*4)
+	SUBQ $16, SI
+	ADDQ $16, DI
+	CMPQ SI, $16
+	JGE loop1
+
+end2:
+	CMPQ SI, $8
+	JLT end4
+
+loop3:
+	VMOVUPS (DX)(DI*4), Y6
+	VCMPPS $4, elementwiseConsts<>+64(SB), Y0, Y7
+	VBLENDVPS Y7, Y1, Y6, Y2
+	VMOVUPS Y2, (AX)(DI*4)
+	SUBQ $8, SI
+	ADDQ $8, DI
+	CMPQ SI, $8
+	JGE loop3
+
+end4:
+	CMPQ SI, $0
+	JEQ end5
+	LEAQ elementwiseMasks<>+32(SB), R8
+	MOVQ SI, R9
+	NEGQ R9
+	VMOVUPS (R8)(R9*4), Y2
+	VMASKMOVPS (DX)(DI*4), Y2, Y6
+	VCMPPS $4, elementwiseConsts<>+64(SB), Y0, Y7
+	VBLENDVPS Y7, Y1, Y6, Y3
+	VMASKMOVPS Y3, Y2, (AX)(DI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func select4AVX2(y, x, z, w *float32, n int)
+TEXT ·select4AVX2(SB), NOSPLIT, $0-40
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ z+16(FP), CX
+	MOVQ w+24(FP), DX
+	VBROADCASTSS (DX), Y0
+	MOVQ n+32(FP), SI
+	XORL DI, DI
+	CMPQ SI, $16
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(DI*4), Y6
+	VMOVUPS (CX)(DI*4), Y7
+	VCMPPS $4, elementwiseConsts<>+64(SB), Y6, Y8
+	VBLENDVPS Y8, Y7, Y0, Y1
+	VMOVUPS 32(BX)(DI*4), Y6
+	VMOVUPS 32(CX)(DI*4), Y7
+	VCMPPS $4, elementwiseConsts<>+64(SB), Y6, Y8
+	VBLENDVPS Y8, Y7, Y0, Y2
+	VMOVUPS Y1, (AX)(DI*4)
+	VMOVUPS Y2, 32(AX)(DI*4)
+	SUBQ $16, SI
+	ADDQ $16, DI
+	CMPQ SI, $16
+	JGE loop1
+
+end2:
+	CMPQ SI, $8
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(DI*4), Y5
+	VMOVUPS (CX)(DI*4), Y6
+	VCMPPS $4, elementwiseConsts<>+64(SB), Y5, Y7
+	VBLENDVPS Y7, Y6, Y0, Y1
+	VMOVUPS Y1, (AX)(DI*4)
+	SUBQ $8, SI
+	ADDQ $8, DI
+	CMPQ SI, $8
+	JGE loop3
+
+end4:
+	CMPQ SI, $0
+	JEQ end5
+	LEAQ elementwiseMasks<>+32(SB), R8
+	MOVQ SI, R9
+	NEGQ R9
+	VMOVUPS (R8)(R9*4), Y1
+	VMASKMOVPS (BX)(DI*4), Y1, Y3
+	VMASKMOVPS (CX)(DI*4), Y1, Y4
+	VCMPPS $4, elementwiseConsts<>+64(SB), Y3, Y6
+	VBLENDVPS Y6, Y4, Y0, Y2
+	VMASKMOVPS Y2, Y1, (AX)(DI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func select5AVX2(y, x, z, w *float32, n int)
+TEXT ·select5AVX2(SB), NOSPLIT, $0-40
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	VBROADCASTSS (BX), Y0
+	MOVQ z+16(FP), CX
+	MOVQ w+24(FP), DX
+	VBROADCASTSS (DX), Y1
+	MOVQ n+32(FP), SI
+	XORL DI, DI
+	CMPQ SI, $16
+	JLT end2
+
+loop1:
+	VMOVUPS (CX)(DI*4), Y7
+	VCMPPS $4, elementwiseConsts<>+64(SB), Y0, Y8
+	VBLENDVPS Y8, Y7, Y1, Y2
+	VMOVUPS 32(CX)(DI*4), Y7
+	VCMPPS $4, elementwiseConsts<>+64(SB), Y0, Y8
+	VBLENDVPS Y8, Y7, Y1, Y3
+	VMOVUPS Y2, (AX)(DI*4)
+	VMOVUPS Y3, 32(AX)(DI*4)
+	SUBQ $16, SI
+	ADDQ $16, DI
+	CMPQ SI, $16
+	JGE loop1
+
+end2:
+	CMPQ SI, $8
+	JLT end4
+
+loop3:
+	VMOVUPS (CX)(DI*4), Y6
+	VCMPPS $4, elementwiseConsts<>+64(SB), Y0, Y7
+	VBLENDVPS Y7, Y6, Y1, Y2
+	VMOVUPS Y2, (AX)(DI*4)
+	SUBQ $8, SI
+	ADDQ $8, DI
+	CMPQ SI, $8
+	JGE loop3
+
+end4:
+	CMPQ SI, $0
+	JEQ end5
+	LEAQ elementwiseMasks<>+32(SB), R8
+	MOVQ SI, R9
+	NEGQ R9
+	VMOVUPS (R8)(R9*4), Y2
+	VMASKMOVPS (CX)(DI*4), Y2, Y5
+	VCMPPS $4, elementwiseConsts<>+64(SB), Y0, Y7
+	VBLENDVPS Y7, Y5, Y1, Y3
+	VMASKMOVPS Y3, Y2, (AX)(DI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func select6AVX2(y, x, z, w *float32, n int)
+TEXT ·select6AVX2(SB), NOSPLIT, $0-40
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ z+16(FP), CX
+	VBROADCASTSS (CX), Y0
+	MOVQ w+24(FP), DX
+	VBROADCASTSS (DX), Y1
+	MOVQ n+32(FP), SI
+	XORL DI, DI
+	CMPQ SI, $16
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(DI*4), Y7
+	VCMPPS $4, elementwiseConsts<>+64(SB), Y7, Y8
+	VBLENDVPS Y8, Y0, Y1, Y2
+	VMOVUPS 32(BX)(DI*4), Y7
+	VCMPPS $4, elementwiseConsts<>+64(SB), Y7, Y8
+	VBLENDVPS Y8, Y0, Y1, Y3
+	VMOVUPS Y2, (AX)(DI*4)
+	VMOVUPS Y3, 32(AX)(DI*4)
+	SUBQ $16, SI
+	ADDQ $16, DI
+	CMPQ SI, $16
+	JGE loop1
+
+end2:
+	CMPQ SI, $8
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(DI*4), Y6
+	VCMPPS $4, elementwiseConsts<>+64(SB), Y6, Y7
+	VBLENDVPS Y7, Y0, Y1, Y2
+	VMOVUPS Y2, (AX)(DI*4)
+	SUBQ $8, SI
+	ADDQ $8, DI
+	CMPQ SI, $8
+	JGE loop3
+
+end4:
+	CMPQ SI, $0
+	JEQ end5
+	LEAQ elementwiseMasks<>+32(SB), R8
+	MOVQ SI, R9
+	NEGQ R9
+	VMOVUPS (R8)(R9*4), Y2
+	VMASKMOVPS (BX)(DI*4), Y2, Y4
+	VCMPPS $4, elementwiseConsts<>+64(SB), Y4, Y7
+	VBLENDVPS Y7, Y0, Y1, Y3
+	VMASKMOVPS Y3, Y2, (AX)(DI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func sinAVX2(y, x *float32, n int) (ret int)
+TEXT ·sinAVX2(SB), NOSPLIT, $0-32
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ n+16(FP), CX
+	VMOVUPS elementwiseConsts<>+2176(SB), Y0
+	XORL DX, DX
+	CMPQ CX, $8
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(DX*4), Y1
+	VANDPS elementwiseConsts<>+32(SB), Y1, Y2
+	VMOVUPS elementwiseConsts<>+2208(SB), Y3
+	VFMADD213PS elementwiseConsts<>+256(SB), Y2, Y3
+	VSUBPS elementwiseConsts<>+256(SB), Y3, Y4
+	VMOVAPS Y2, Y5
+	VFNMADD231PS elementwiseConsts<>+2240(SB), Y4, Y5
+	VFNMADD231PS elementwiseConsts<>+2272(SB), Y4, Y5
+	VFNMADD231PS elementwiseConsts<>+2304(SB), Y4, Y5
+	VMULPS Y5, Y5, Y6
+	VMOVUPS elementwiseConsts<>+2336(SB), Y7
+	VFMADD213PS elementwiseConsts<>+2368(SB), Y6, Y7
+	VFMADD213PS elementwiseConsts<>+2400(SB), Y6, Y7
+	VMULPS Y6, Y7, Y7
+	VFMADD213PS Y5, Y5, Y7
+	VMOVUPS elementwiseConsts<>+2432(SB), Y4
+	VFMADD213PS elementwiseConsts<>+2464(SB), Y6, Y4
+	VFMADD213PS elementwiseConsts<>+2496(SB), Y6, Y4
+	VFMADD213PS elementwiseConsts<>+992(SB), Y6, Y4
+	VFMADD213PS elementwiseConsts<>+96(SB), Y6, Y4
+	VANDPS elementwiseConsts<>+2528(SB), Y3, Y5
+	VPCMPEQD elementwiseConsts<>+2528(SB), Y5, Y8
+	VBLENDVPS Y8, Y4, Y7, Y7
+	VANDPS elementwiseConsts<>+2560(SB), Y3, Y3
+	VPSLLD $30, Y3, Y3
+	VXORPS Y3, Y7, Y7
+	VANDPS elementwiseConsts<>+0(SB), Y1, Y3
+	VXORPS Y3, Y7, Y7
+	VCMPPS $18, elementwiseConsts<>+2592(SB), Y2, Y8
+	VANDPS elementwiseConsts<>+2176(SB), Y8, Y3
+	VANDPS Y3, Y0, Y0
+	VBLENDVPS Y8, Y7, Y1, Y1
+	VMOVUPS Y1, (AX)(DX*4)
+	SUBQ $8, CX
+	ADDQ $8, DX
+	CMPQ CX, $8
+	JGE loop1
+
+end2:
+	CMPQ CX, $0
+	JEQ end3
+	LEAQ elementwiseMasks<>+32(SB), SI
+	MOVQ CX, DI
+	NEGQ DI
+	VMOVUPS (SI)(DI*4), Y1
+	VMASKMOVPS (BX)(DX*4), Y1, Y2
+	VANDPS elementwiseConsts<>+32(SB), Y2, Y3
+	VMOVUPS elementwiseConsts<>+2208(SB), Y4
+	VFMADD213PS elementwiseConsts<>+256(SB), Y3, Y4
+	VSUBPS elementwiseConsts<>+256(SB), Y4, Y5
+	VMOVAPS Y3, Y6
+	VFNMADD231PS elementwiseConsts<>+2240(SB), Y5, Y6
+	VFNMADD231PS elementwiseConsts<>+2272(SB), Y5, Y6
+	VFNMADD231PS elementwiseConsts<>+2304(SB), Y5, Y6
+	VMULPS Y6, Y6, Y7
+	VMOVUPS elementwiseConsts<>+2336(SB), Y8
+	VFMADD213PS elementwiseConsts<>+2368(SB), Y7, Y8
+	VFMADD213PS elementwiseConsts<>+2400(SB), Y7, Y8
+	VMULPS Y7, Y8, Y8
+	VFMADD213PS Y6, Y6, Y8
+	VMOVUPS elementwiseConsts<>+2432(SB), Y5
+	VFMADD213PS elementwiseConsts<>+2464(SB), Y7, Y5
+	VFMADD213PS elementwiseConsts<>+2496(SB), Y7, Y5
+	VFMADD213PS elementwiseConsts<>+992(SB), Y7, Y5
+	VFMADD213PS elementwiseConsts<>+96(SB), Y7, Y5
+	VANDPS elementwiseConsts<>+2528(SB), Y4, Y6
+	VPCMPEQD elementwiseConsts<>+2528(SB), Y6, Y9
+	VBLENDVPS Y9, Y5, Y8, Y8
+	VANDPS elementwiseConsts<>+2560(SB), Y4, Y4
+	VPSLLD $30, Y4, Y4
+	VXORPS Y4, Y8, Y8
+	VANDPS elementwiseConsts<>+0(SB), Y2, Y4
+	VXORPS Y4, Y8, Y8
+	VCMPPS $18, elementwiseConsts<>+2592(SB), Y3, Y9
+	VANDPS elementwiseConsts<>+2176(SB), Y9, Y4
+	VANDPS Y4, Y0, Y0
+	VBLENDVPS Y9, Y8, Y2, Y2
+	VMASKMOVPS Y2, Y1, (AX)(DX*4)
+
+end3:
+	VXORPS elementwiseConsts<>+2176(SB), Y0, Y0
+	VMOVMSKPS Y0, DX
+	MOVQ DX, ret+24(FP)
+	VZEROUPPER
+	RET
+
+// func cosAVX2(y, x *float32, n int) (ret int)
+TEXT ·cosAVX2(SB), NOSPLIT, $0-32
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ n+16(FP), CX
+	VMOVUPS elementwiseConsts<>+2176(SB), Y0
+	XORL DX, DX
+	CMPQ CX, $8
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(DX*4), Y1
+	VANDPS elementwiseConsts<>+32(SB), Y1, Y2
+	VMOVUPS elementwiseConsts<>+2208(SB), Y3
+	VFMADD213PS elementwiseConsts<>+256(SB), Y2, Y3
+	VSUBPS elementwiseConsts<>+256(SB), Y3, Y4
+	VMOVAPS Y2, Y5
+	VFNMADD231PS elementwiseConsts<>+2240(SB), Y4, Y5
+	VFNMADD231PS elementwiseConsts<>+2272(SB), Y4, Y5
+	VFNMADD231PS elementwiseConsts<>+2304(SB), Y4, Y5
+	VPADDD elementwiseConsts<>+2528(SB), Y3, Y3
+	VMULPS Y5, Y5, Y6
+	VMOVUPS elementwiseConsts<>+2336(SB), Y7
+	VFMADD213PS elementwiseConsts<>+2368(SB), Y6, Y7
+	VFMADD213PS elementwiseConsts<>+2400(SB), Y6, Y7
+	VMULPS Y6, Y7, Y7
+	VFMADD213PS Y5, Y5, Y7
+	VMOVUPS elementwiseConsts<>+2432(SB), Y4
+	VFMADD213PS elementwiseConsts<>+2464(SB), Y6, Y4
+	VFMADD213PS elementwiseConsts<>+2496(SB), Y6, Y4
+	VFMADD213PS elementwiseConsts<>+992(SB), Y6, Y4
+	VFMADD213PS elementwiseConsts<>+96(SB), Y6, Y4
+	VANDPS elementwiseConsts<>+2528(SB), Y3, Y5
+	VPCMPEQD elementwiseConsts<>+2528(SB), Y5, Y8
+	VBLENDVPS Y8, Y4, Y7, Y7
+	VANDPS elementwiseConsts<>+2560(SB), Y3, Y3
+	VPSLLD $30, Y3, Y3
+	VXORPS Y3, Y7, Y7
+	VCMPPS $18, elementwiseConsts<>+2592(SB), Y2, Y8
+	VANDPS elementwiseConsts<>+2176(SB), Y8, Y3
+	VANDPS Y3, Y0, Y0
+	VBLENDVPS Y8, Y7, Y1, Y1
+	VMOVUPS Y1, (AX)(DX*4)
+	SUBQ $8, CX
+	ADDQ $8, DX
+	CMPQ CX, $8
+	JGE loop1
+
+end2:
+	CMPQ CX, $0
+	JEQ end3
+	LEAQ elementwiseMasks<>+32(SB), SI
+	MOVQ CX, DI
+	NEGQ DI
+	VMOVUPS (SI)(DI*4), Y1
+	VMASKMOVPS (BX)(DX*4), Y1, Y2
+	VANDPS elementwiseConsts<>+32(SB), Y2, Y3
+	VMOVUPS elementwiseConsts<>+2208(SB), Y4
+	VFMADD213PS elementwiseConsts<>+256(SB), Y3, Y4
+	VSUBPS elementwiseConsts<>+256(SB), Y4, Y5
+	VMOVAPS Y3, Y6
+	VFNMADD231PS elementwiseConsts<>+2240(SB), Y5, Y6
+	VFNMADD231PS elementwiseConsts<>+2272(SB), Y5, Y6
+	VFNMADD231PS elementwiseConsts<>+2304(SB), Y5, Y6
+	VPADDD elementwiseConsts<>+2528(SB), Y4, Y4
+	VMULPS Y6, Y6, Y7
+	VMOVUPS elementwiseConsts<>+2336(SB), Y8
+	VFMADD213PS elementwiseConsts<>+2368(SB), Y7, Y8
+	VFMADD213PS elementwiseConsts<>+2400(SB), Y7, Y8
+	VMULPS Y7, Y8, Y8
+	VFMADD213PS Y6, Y6, Y8
+	VMOVUPS elementwiseConsts<>+2432(SB), Y5
+	VFMADD213PS elementwiseConsts<>+2464(SB), Y7, Y5
+	VFMADD213PS elementwiseConsts<>+2496(SB), Y7, Y5
+	VFMADD213PS elementwiseConsts<>+992(SB), Y7, Y5
+	VFMADD213PS elementwiseConsts<>+96(SB), Y7, Y5
+	VANDPS elementwiseConsts<>+2528(SB), Y4, Y6
+	VPCMPEQD elementwiseConsts<>+2528(SB), Y6, Y9
+	VBLENDVPS Y9, Y5, Y8, Y8
+	VANDPS elementwiseConsts<>+2560(SB), Y4, Y4
+	VPSLLD $30, Y4, Y4
+	VXORPS Y4, Y8, Y8
+	VCMPPS $18, elementwiseConsts<>+2592(SB), Y3, Y9
+	VANDPS elementwiseConsts<>+2176(SB), Y9, Y4
+	VANDPS Y4, Y0, Y0
+	VBLENDVPS Y9, Y8, Y2, Y2
+	VMASKMOVPS Y2, Y1, (AX)(DX*4)
+
+end3:
+	VXORPS elementwiseConsts<>+2176(SB), Y0, Y0
+	VMOVMSKPS Y0, DX
+	MOVQ DX, ret+24(FP)
+	VZEROUPPER
+	RET
+
+DATA elementwiseConsts<>+0(SB)/8, $0x8000000080000000
+DATA elementwiseConsts<>+8(SB)/8, $0x8000000080000000
+DATA elementwiseConsts<>+16(SB)/8, $0x8000000080000000
+DATA elementwiseConsts<>+24(SB)/8, $0x8000000080000000
+DATA elementwiseConsts<>+32(SB)/8, $0x7fffffff7fffffff
+DATA elementwiseConsts<>+40(SB)/8, $0x7fffffff7fffffff
+DATA elementwiseConsts<>+48(SB)/8, $0x7fffffff7fffffff
+DATA elementwiseConsts<>+56(SB)/8, $0x7fffffff7fffffff
+DATA elementwiseConsts<>+64(SB)/8, $0x0000000000000000
+DATA elementwiseConsts<>+72(SB)/8, $0x0000000000000000
+DATA elementwiseConsts<>+80(SB)/8, $0x0000000000000000
+DATA elementwiseConsts<>+88(SB)/8, $0x0000000000000000
+DATA elementwiseConsts<>+96(SB)/8, $0x3f8000003f800000
+DATA elementwiseConsts<>+104(SB)/8, $0x3f8000003f800000
+DATA elementwiseConsts<>+112(SB)/8, $0x3f8000003f800000
+DATA elementwiseConsts<>+120(SB)/8, $0x3f8000003f800000
+DATA elementwiseConsts<>+128(SB)/8, $0xbf800000bf800000
+DATA elementwiseConsts<>+136(SB)/8, $0xbf800000bf800000
+DATA elementwiseConsts<>+144(SB)/8, $0xbf800000bf800000
+DATA elementwiseConsts<>+152(SB)/8, $0xbf800000bf800000
+DATA elementwiseConsts<>+160(SB)/8, $0x42b2000042b20000
+DATA elementwiseConsts<>+168(SB)/8, $0x42b2000042b20000
+DATA elementwiseConsts<>+176(SB)/8, $0x42b2000042b20000
+DATA elementwiseConsts<>+184(SB)/8, $0x42b2000042b20000
+DATA elementwiseConsts<>+192(SB)/8, $0xc2d00000c2d00000
+DATA elementwiseConsts<>+200(SB)/8, $0xc2d00000c2d00000
+DATA elementwiseConsts<>+208(SB)/8, $0xc2d00000c2d00000
+DATA elementwiseConsts<>+216(SB)/8, $0xc2d00000c2d00000
+DATA elementwiseConsts<>+224(SB)/8, $0x3fb8aa3b3fb8aa3b
+DATA elementwiseConsts<>+232(SB)/8, $0x3fb8aa3b3fb8aa3b
+DATA elementwiseConsts<>+240(SB)/8, $0x3fb8aa3b3fb8aa3b
+DATA elementwiseConsts<>+248(SB)/8, $0x3fb8aa3b3fb8aa3b
+DATA elementwiseConsts<>+256(SB)/8, $0x4b4000004b400000
+DATA elementwiseConsts<>+264(SB)/8, $0x4b4000004b400000
+DATA elementwiseConsts<>+272(SB)/8, $0x4b4000004b400000
+DATA elementwiseConsts<>+280(SB)/8, $0x4b4000004b400000
+DATA elementwiseConsts<>+288(SB)/8, $0x3f3172183f317218
+DATA elementwiseConsts<>+296(SB)/8, $0x3f3172183f317218
+DATA elementwiseConsts<>+304(SB)/8, $0x3f3172183f317218
+DATA elementwiseConsts<>+312(SB)/8, $0x3f3172183f317218
+DATA elementwiseConsts<>+320(SB)/8, $0xb102e308b102e308
+DATA elementwiseConsts<>+328(SB)/8, $0xb102e308b102e308
+DATA elementwiseConsts<>+336(SB)/8, $0xb102e308b102e308
+DATA elementwiseConsts<>+344(SB)/8, $0xb102e308b102e308
+DATA elementwiseConsts<>+352(SB)/8, $0x3ab5343d3ab5343d
+DATA elementwiseConsts<>+360(SB)/8, $0x3ab5343d3ab5343d
+DATA elementwiseConsts<>+368(SB)/8, $0x3ab5343d3ab5343d
+DATA elementwiseConsts<>+376(SB)/8, $0x3ab5343d3ab5343d
+DATA elementwiseConsts<>+384(SB)/8, $0x3c091fbc3c091fbc
+DATA elementwiseConsts<>+392(SB)/8, $0x3c091fbc3c091fbc
+DATA elementwiseConsts<>+400(SB)/8, $0x3c091fbc3c091fbc
+DATA elementwiseConsts<>+408(SB)/8, $0x3c091fbc3c091fbc
+DATA elementwiseConsts<>+416(SB)/8, $0x3d2aac503d2aac50
+DATA elementwiseConsts<>+424(SB)/8, $0x3d2aac503d2aac50
+DATA elementwiseConsts<>+432(SB)/8, $0x3d2aac503d2aac50
+DATA elementwiseConsts<>+440(SB)/8, $0x3d2aac503d2aac50
+DATA elementwiseConsts<>+448(SB)/8, $0x3e2aaa453e2aaa45
+DATA elementwiseConsts<>+456(SB)/8, $0x3e2aaa453e2aaa45
+DATA elementwiseConsts<>+464(SB)/8, $0x3e2aaa453e2aaa45
+DATA elementwiseConsts<>+472(SB)/8, $0x3e2aaa453e2aaa45
+DATA elementwiseConsts<>+480(SB)/8, $0x3efffffe3efffffe
+DATA elementwiseConsts<>+488(SB)/8, $0x3efffffe3efffffe
+DATA elementwiseConsts<>+496(SB)/8, $0x3efffffe3efffffe
+DATA elementwiseConsts<>+504(SB)/8, $0x3efffffe3efffffe
+DATA elementwiseConsts<>+512(SB)/8, $0x0000007f0000007f
+DATA elementwiseConsts<>+520(SB)/8, $0x0000007f0000007f
+DATA elementwiseConsts<>+528(SB)/8, $0x0000007f0000007f
+DATA elementwiseConsts<>+536(SB)/8, $0x0000007f0000007f
+DATA elementwiseConsts<>+544(SB)/8, $0x0080000000800000
+DATA elementwiseConsts<>+552(SB)/8, $0x0080000000800000
+DATA elementwiseConsts<>+560(SB)/8, $0x0080000000800000
+DATA elementwiseConsts<>+568(SB)/8, $0x0080000000800000
+DATA elementwiseConsts<>+576(SB)/8, $0x4b0000004b000000
+DATA elementwiseConsts<>+584(SB)/8, $0x4b0000004b000000
+DATA elementwiseConsts<>+592(SB)/8, $0x4b0000004b000000
+DATA elementwiseConsts<>+600(SB)/8, $0x4b0000004b000000
+DATA elementwiseConsts<>+608(SB)/8, $0xc1b80000c1b80000
+DATA elementwiseConsts<>+616(SB)/8, $0xc1b80000c1b80000
+DATA elementwiseConsts<>+624(SB)/8, $0xc1b80000c1b80000
+DATA elementwiseConsts<>+632(SB)/8, $0xc1b80000c1b80000
+DATA elementwiseConsts<>+640(SB)/8, $0x3f3504f33f3504f3
+DATA elementwiseConsts<>+648(SB)/8, $0x3f3504f33f3504f3
+DATA elementwiseConsts<>+656(SB)/8, $0x3f3504f33f3504f3
+DATA elementwiseConsts<>+664(SB)/8, $0x3f3504f33f3504f3
+DATA elementwiseConsts<>+672(SB)/8, $0x007fffff007fffff
+DATA elementwiseConsts<>+680(SB)/8, $0x007fffff007fffff
+DATA elementwiseConsts<>+688(SB)/8, $0x007fffff007fffff
+DATA elementwiseConsts<>+696(SB)/8, $0x007fffff007fffff
+DATA elementwiseConsts<>+704(SB)/8, $0x3d89ddc23d89ddc2
+DATA elementwiseConsts<>+712(SB)/8, $0x3d89ddc23d89ddc2
+DATA elementwiseConsts<>+720(SB)/8, $0x3d89ddc23d89ddc2
+DATA elementwiseConsts<>+728(SB)/8, $0x3d89ddc23d89ddc2
+DATA elementwiseConsts<>+736(SB)/8, $0xbdeecf4dbdeecf4d
+DATA elementwiseConsts<>+744(SB)/8, $0xbdeecf4dbdeecf4d
+DATA elementwiseConsts<>+752(SB)/8, $0xbdeecf4dbdeecf4d
+DATA elementwiseConsts<>+760(SB)/8, $0xbdeecf4dbdeecf4d
+DATA elementwiseConsts<>+768(SB)/8, $0x3df3705c3df3705c
+DATA elementwiseConsts<>+776(SB)/8, $0x3df3705c3df3705c
+DATA elementwiseConsts<>+784(SB)/8, $0x3df3705c3df3705c
+DATA elementwiseConsts<>+792(SB)/8, $0x3df3705c3df3705c
+DATA elementwiseConsts<>+800(SB)/8, $0xbdfe1ecdbdfe1ecd
+DATA elementwiseConsts<>+808(SB)/8, $0xbdfe1ecdbdfe1ecd
+DATA elementwiseConsts<>+816(SB)/8, $0xbdfe1ecdbdfe1ecd
+DATA elementwiseConsts<>+824(SB)/8, $0xbdfe1ecdbdfe1ecd
+DATA elementwiseConsts<>+832(SB)/8, $0x3e119d5d3e119d5d
+DATA elementwiseConsts<>+840(SB)/8, $0x3e119d5d3e119d5d
+DATA elementwiseConsts<>+848(SB)/8, $0x3e119d5d3e119d5d
+DATA elementwiseConsts<>+856(SB)/8, $0x3e119d5d3e119d5d
+DATA elementwiseConsts<>+864(SB)/8, $0xbe2aadc7be2aadc7
+DATA elementwiseConsts<>+872(SB)/8, $0xbe2aadc7be2aadc7
+DATA elementwiseConsts<>+880(SB)/8, $0xbe2aadc7be2aadc7
+DATA elementwiseConsts<>+888(SB)/8, $0xbe2aadc7be2aadc7
+DATA elementwiseConsts<>+896(SB)/8, $0x3e4cd23d3e4cd23d
+DATA elementwiseConsts<>+904(SB)/8, $0x3e4cd23d3e4cd23d
+DATA elementwiseConsts<>+912(SB)/8, $0x3e4cd23d3e4cd23d
+DATA elementwiseConsts<>+920(SB)/8, $0x3e4cd23d3e4cd23d
+DATA elementwiseConsts<>+928(SB)/8, $0xbe800004be800004
+DATA elementwiseConsts<>+936(SB)/8, $0xbe800004be800004
+DATA elementwiseConsts<>+944(SB)/8, $0xbe800004be800004
+DATA elementwiseConsts<>+952(SB)/8, $0xbe800004be800004
+DATA elementwiseConsts<>+960(SB)/8, $0x3eaaaaa43eaaaaa4
+DATA elementwiseConsts<>+968(SB)/8, $0x3eaaaaa43eaaaaa4
+DATA elementwiseConsts<>+976(SB)/8, $0x3eaaaaa43eaaaaa4
+DATA elementwiseConsts<>+984(SB)/8, $0x3eaaaaa43eaaaaa4
+DATA elementwiseConsts<>+992(SB)/8, $0xbf000000bf000000
+DATA elementwiseConsts<>+1000(SB)/8, $0xbf000000bf000000
+DATA elementwiseConsts<>+1008(SB)/8, $0xbf000000bf000000
+DATA elementwiseConsts<>+1016(SB)/8, $0xbf000000bf000000
+DATA elementwiseConsts<>+1024(SB)/8, $0x7f8000007f800000
+DATA elementwiseConsts<>+1032(SB)/8, $0x7f8000007f800000
+DATA elementwiseConsts<>+1040(SB)/8, $0x7f8000007f800000
+DATA elementwiseConsts<>+1048(SB)/8, $0x7f8000007f800000
+DATA elementwiseConsts<>+1056(SB)/8, $0x7fc000007fc00000
+DATA elementwiseConsts<>+1064(SB)/8, $0x7fc000007fc00000
+DATA elementwiseConsts<>+1072(SB)/8, $0x7fc000007fc00000
+DATA elementwiseConsts<>+1080(SB)/8, $0x7fc000007fc00000
+DATA elementwiseConsts<>+1088(SB)/8, $0xff800000ff800000
+DATA elementwiseConsts<>+1096(SB)/8, $0xff800000ff800000
+DATA elementwiseConsts<>+1104(SB)/8, $0xff800000ff800000
+DATA elementwiseConsts<>+1112(SB)/8, $0xff800000ff800000
+DATA elementwiseConsts<>+1120(SB)/8, $0x4120000041200000
+DATA elementwiseConsts<>+1128(SB)/8, $0x4120000041200000
+DATA elementwiseConsts<>+1136(SB)/8, $0x4120000041200000
+DATA elementwiseConsts<>+1144(SB)/8, $0x4120000041200000
+DATA elementwiseConsts<>+1152(SB)/8, $0xb4c0007fb4c0007f
+DATA elementwiseConsts<>+1160(SB)/8, $0xb4c0007fb4c0007f
+DATA elementwiseConsts<>+1168(SB)/8, $0xb4c0007fb4c0007f
+DATA elementwiseConsts<>+1176(SB)/8, $0xb4c0007fb4c0007f
+DATA elementwiseConsts<>+1184(SB)/8, $0x4000000040000000
+DATA elementwiseConsts<>+1192(SB)/8, $0x4000000040000000
+DATA elementwiseConsts<>+1200(SB)/8, $0x4000000040000000
+DATA elementwiseConsts<>+1208(SB)/8, $0x4000000040000000
+DATA elementwiseConsts<>+1216(SB)/8, $0xbbbac7d6bbbac7d6
+DATA elementwiseConsts<>+1224(SB)/8, $0xbbbac7d6bbbac7d6
+DATA elementwiseConsts<>+1232(SB)/8, $0xbbbac7d6bbbac7d6
+DATA elementwiseConsts<>+1240(SB)/8, $0xbbbac7d6bbbac7d6
+DATA elementwiseConsts<>+1248(SB)/8, $0x3ca908e23ca908e2
+DATA elementwiseConsts<>+1256(SB)/8, $0x3ca908e23ca908e2
+DATA elementwiseConsts<>+1264(SB)/8, $0x3ca908e23ca908e2
+DATA elementwiseConsts<>+1272(SB)/8, $0x3ca908e23ca908e2
+DATA elementwiseConsts<>+1280(SB)/8, $0xbd5c1c50bd5c1c50
+DATA elementwiseConsts<>+1288(SB)/8, $0xbd5c1c50bd5c1c50
+DATA elementwiseConsts<>+1296(SB)/8, $0xbd5c1c50bd5c1c50
+DATA elementwiseConsts<>+1304(SB)/8, $0xbd5c1c50bd5c1c50
+DATA elementwiseConsts<>+1312(SB)/8, $0x3e0883823e088382
+DATA elementwiseConsts<>+1320(SB)/8, $0x3e0883823e088382
+DATA elementwiseConsts<>+1328(SB)/8, $0x3e0883823e088382
+DATA elementwiseConsts<>+1336(SB)/8, $0x3e0883823e088382
+DATA elementwiseConsts<>+1344(SB)/8, $0xbeaaaa99beaaaa99
+DATA elementwiseConsts<>+1352(SB)/8, $0xbeaaaa99beaaaa99
+DATA elementwiseConsts<>+1360(SB)/8, $0xbeaaaa99beaaaa99
+DATA elementwiseConsts<>+1368(SB)/8, $0xbeaaaa99beaaaa99
+DATA elementwiseConsts<>+1376(SB)/8, $0x3f2000003f200000
+DATA elementwiseConsts<>+1384(SB)/8, $0x3f2000003f200000
+DATA elementwiseConsts<>+1392(SB)/8, $0x3f2000003f200000
+DATA elementwiseConsts<>+1400(SB)/8, $0x3f2000003f200000
+DATA elementwiseConsts<>+1408(SB)/8, $0x4080000040800000
+DATA elementwiseConsts<>+1416(SB)/8, $0x4080000040800000
+DATA elementwiseConsts<>+1424(SB)/8, $0x4080000040800000
+DATA elementwiseConsts<>+1432(SB)/8, $0x4080000040800000
+DATA elementwiseConsts<>+1440(SB)/8, $0x394d6afd394d6afd
+DATA elementwiseConsts<>+1448(SB)/8, $0x394d6afd394d6afd
+DATA elementwiseConsts<>+1456(SB)/8, $0x394d6afd394d6afd
+DATA elementwiseConsts<>+1464(SB)/8, $0x394d6afd394d6afd
+DATA elementwiseConsts<>+1472(SB)/8, $0xbb476bd3bb476bd3
+DATA elementwiseConsts<>+1480(SB)/8, $0xbb476bd3bb476bd3
+DATA elementwiseConsts<>+1488(SB)/8, $0xbb476bd3bb476bd3
+DATA elementwiseConsts<>+1496(SB)/8, $0xbb476bd3bb476bd3
+DATA elementwiseConsts<>+1504(SB)/8, $0x3cb613373cb61337
+DATA elementwiseConsts<>+1512(SB)/8, $0x3cb613373cb61337
+DATA elementwiseConsts<>+1520(SB)/8, $0x3cb613373cb61337
+DATA elementwiseConsts<>+1528(SB)/8, $0x3cb613373cb61337
+DATA elementwiseConsts<>+1536(SB)/8, $0xbdd4d93dbdd4d93d
+DATA elementwiseConsts<>+1544(SB)/8, $0xbdd4d93dbdd4d93d
+DATA elementwiseConsts<>+1552(SB)/8, $0xbdd4d93dbdd4d93d
+DATA elementwiseConsts<>+1560(SB)/8, $0xbdd4d93dbdd4d93d
+DATA elementwiseConsts<>+1568(SB)/8, $0xbf231e79bf231e79
+DATA elementwiseConsts<>+1576(SB)/8, $0xbf231e79bf231e79
+DATA elementwiseConsts<>+1584(SB)/8, $0xbf231e79bf231e79
+DATA elementwiseConsts<>+1592(SB)/8, $0xbf231e79bf231e79
+DATA elementwiseConsts<>+1600(SB)/8, $0xbf9057a7bf9057a7
+DATA elementwiseConsts<>+1608(SB)/8, $0xbf9057a7bf9057a7
+DATA elementwiseConsts<>+1616(SB)/8, $0xbf9057a7bf9057a7
+DATA elementwiseConsts<>+1624(SB)/8, $0xbf9057a7bf9057a7
+DATA elementwiseConsts<>+1632(SB)/8, $0xb94d50bdb94d50bd
+DATA elementwiseConsts<>+1640(SB)/8, $0xb94d50bdb94d50bd
+DATA elementwiseConsts<>+1648(SB)/8, $0xb94d50bdb94d50bd
+DATA elementwiseConsts<>+1656(SB)/8, $0xb94d50bdb94d50bd
+DATA elementwiseConsts<>+1664(SB)/8, $0x38a7937c38a7937c
+DATA elementwiseConsts<>+1672(SB)/8, $0x38a7937c38a7937c
+DATA elementwiseConsts<>+1680(SB)/8, $0x38a7937c38a7937c
+DATA elementwiseConsts<>+1688(SB)/8, $0x38a7937c38a7937c
+DATA elementwiseConsts<>+1696(SB)/8, $0xba52fe9fba52fe9f
+DATA elementwiseConsts<>+1704(SB)/8, $0xba52fe9fba52fe9f
+DATA elementwiseConsts<>+1712(SB)/8, $0xba52fe9fba52fe9f
+DATA elementwiseConsts<>+1720(SB)/8, $0xba52fe9fba52fe9f
+DATA elementwiseConsts<>+1728(SB)/8, $0x3baa24a53baa24a5
+DATA elementwiseConsts<>+1736(SB)/8, $0x3baa24a53baa24a5
+DATA elementwiseConsts<>+1744(SB)/8, $0x3baa24a53baa24a5
+DATA elementwiseConsts<>+1752(SB)/8, $0x3baa24a53baa24a5
+DATA elementwiseConsts<>+1760(SB)/8, $0xbcdc0089bcdc0089
+DATA elementwiseConsts<>+1768(SB)/8, $0xbcdc0089bcdc0089
+DATA elementwiseConsts<>+1776(SB)/8, $0xbcdc0089bcdc0089
+DATA elementwiseConsts<>+1784(SB)/8, $0xbcdc0089bcdc0089
+DATA elementwiseConsts<>+1792(SB)/8, $0x3de716b23de716b2
+DATA elementwiseConsts<>+1800(SB)/8, $0x3de716b23de716b2
+DATA elementwiseConsts<>+1808(SB)/8, $0x3de716b23de716b2
+DATA elementwiseConsts<>+1816(SB)/8, $0x3de716b23de716b2
+DATA elementwiseConsts<>+1824(SB)/8, $0xbec093a0bec093a0
+DATA elementwiseConsts<>+1832(SB)/8, $0xbec093a0bec093a0
+DATA elementwiseConsts<>+1840(SB)/8, $0xbec093a0bec093a0
+DATA elementwiseConsts<>+1848(SB)/8, $0xbec093a0bec093a0
+DATA elementwiseConsts<>+1856(SB)/8, $0x3e0375d43e0375d4
+DATA elementwiseConsts<>+1864(SB)/8, $0x3e0375d43e0375d4
+DATA elementwiseConsts<>+1872(SB)/8, $0x3e0375d43e0375d4
+DATA elementwiseConsts<>+1880(SB)/8, $0x3e0375d43e0375d4
+DATA elementwiseConsts<>+1888(SB)/8, $0x3f6b851f3f6b851f
+DATA elementwiseConsts<>+1896(SB)/8, $0x3f6b851f3f6b851f
+DATA elementwiseConsts<>+1904(SB)/8, $0x3f6b851f3f6b851f
+DATA elementwiseConsts<>+1912(SB)/8, $0x3f6b851f3f6b851f
+DATA elementwiseConsts<>+1920(SB)/8, $0xc1900000c1900000
+DATA elementwiseConsts<>+1928(SB)/8, $0xc1900000c1900000
+DATA elementwiseConsts<>+1936(SB)/8, $0xc1900000c1900000
+DATA elementwiseConsts<>+1944(SB)/8, $0xc1900000c1900000
+DATA elementwiseConsts<>+1952(SB)/8, $0x394f455f394f455f
+DATA elementwiseConsts<>+1960(SB)/8, $0x394f455f394f455f
+DATA elementwiseConsts<>+1968(SB)/8, $0x394f455f394f455f
+DATA elementwiseConsts<>+1976(SB)/8, $0x394f455f394f455f
+DATA elementwiseConsts<>+1984(SB)/8, $0x3ab6a0253ab6a025
+DATA elementwiseConsts<>+1992(SB)/8, $0x3ab6a0253ab6a025
+DATA elementwiseConsts<>+2000(SB)/8, $0x3ab6a0253ab6a025
+DATA elementwiseConsts<>+2008(SB)/8, $0x3ab6a0253ab6a025
+DATA elementwiseConsts<>+2016(SB)/8, $0x3c0889683c088968
+DATA elementwiseConsts<>+2024(SB)/8, $0x3c0889683c088968
+DATA elementwiseConsts<>+2032(SB)/8, $0x3c0889683c088968
+DATA elementwiseConsts<>+2040(SB)/8, $0x3c0889683c088968
+DATA elementwiseConsts<>+2048(SB)/8, $0x3d2aaa7a3d2aaa7a
+DATA elementwiseConsts<>+2056(SB)/8, $0x3d2aaa7a3d2aaa7a
+DATA elementwiseConsts<>+2064(SB)/8, $0x3d2aaa7a3d2aaa7a
+DATA elementwiseConsts<>+2072(SB)/8, $0x3d2aaa7a3d2aaa7a
+DATA elementwiseConsts<>+2080(SB)/8, $0x3e2aaaaa3e2aaaaa
+DATA elementwiseConsts<>+2088(SB)/8, $0x3e2aaaaa3e2aaaaa
+DATA elementwiseConsts<>+2096(SB)/8, $0x3e2aaaaa3e2aaaaa
+DATA elementwiseConsts<>+2104(SB)/8, $0x3e2aaaaa3e2aaaaa
+DATA elementwiseConsts<>+2112(SB)/8, $0x3f0000003f000000
+DATA elementwiseConsts<>+2120(SB)/8, $0x3f0000003f000000
+DATA elementwiseConsts<>+2128(SB)/8, $0x3f0000003f000000
+DATA elementwiseConsts<>+2136(SB)/8, $0x3f0000003f000000
+DATA elementwiseConsts<>+2144(SB)/8, $0xb4c0007eb4c0007e
+DATA elementwiseConsts<>+2152(SB)/8, $0xb4c0007eb4c0007e
+DATA elementwiseConsts<>+2160(SB)/8, $0xb4c0007eb4c0007e
+DATA elementwiseConsts<>+2168(SB)/8, $0xb4c0007eb4c0007e
+DATA elementwiseConsts<>+2176(SB)/8, $0xffffffffffffffff
+DATA elementwiseConsts<>+2184(SB)/8, $0xffffffffffffffff
+DATA elementwiseConsts<>+2192(SB)/8, $0xffffffffffffffff
+DATA elementwiseConsts<>+2200(SB)/8, $0xffffffffffffffff
+DATA elementwiseConsts<>+2208(SB)/8, $0x3f22f9833f22f983
+DATA elementwiseConsts<>+2216(SB)/8, $0x3f22f9833f22f983
+DATA elementwiseConsts<>+2224(SB)/8, $0x3f22f9833f22f983
+DATA elementwiseConsts<>+2232(SB)/8, $0x3f22f9833f22f983
+DATA elementwiseConsts<>+2240(SB)/8, $0x3fc90fdb3fc90fdb
+DATA elementwiseConsts<>+2248(SB)/8, $0x3fc90fdb3fc90fdb
+DATA elementwiseConsts<>+2256(SB)/8, $0x3fc90fdb3fc90fdb
+DATA elementwiseConsts<>+2264(SB)/8, $0x3fc90fdb3fc90fdb
+DATA elementwiseConsts<>+2272(SB)/8, $0xb33bbd2eb33bbd2e
+DATA elementwiseConsts<>+2280(SB)/8, $0xb33bbd2eb33bbd2e
+DATA elementwiseConsts<>+2288(SB)/8, $0xb33bbd2eb33bbd2e
+DATA elementwiseConsts<>+2296(SB)/8, $0xb33bbd2eb33bbd2e
+DATA elementwiseConsts<>+2304(SB)/8, $0xa6f72ceda6f72ced
+DATA elementwiseConsts<>+2312(SB)/8, $0xa6f72ceda6f72ced
+DATA elementwiseConsts<>+2320(SB)/8, $0xa6f72ceda6f72ced
+DATA elementwiseConsts<>+2328(SB)/8, $0xa6f72ceda6f72ced
+DATA elementwiseConsts<>+2336(SB)/8, $0xb94c8e80b94c8e80
+DATA elementwiseConsts<>+2344(SB)/8, $0xb94c8e80b94c8e80
+DATA elementwiseConsts<>+2352(SB)/8, $0xb94c8e80b94c8e80
+DATA elementwiseConsts<>+2360(SB)/8, $0xb94c8e80b94c8e80
+DATA elementwiseConsts<>+2368(SB)/8, $0x3c0883643c088364
+DATA elementwiseConsts<>+2376(SB)/8, $0x3c0883643c088364
+DATA elementwiseConsts<>+2384(SB)/8, $0x3c0883643c088364
+DATA elementwiseConsts<>+2392(SB)/8, $0x3c0883643c088364
+DATA elementwiseConsts<>+2400(SB)/8, $0xbe2aaaa2be2aaaa2
+DATA elementwiseConsts<>+2408(SB)/8, $0xbe2aaaa2be2aaaa2
+DATA elementwiseConsts<>+2416(SB)/8, $0xbe2aaaa2be2aaaa2
+DATA elementwiseConsts<>+2424(SB)/8, $0xbe2aaaa2be2aaaa2
+DATA elementwiseConsts<>+2432(SB)/8, $0x37cceec137cceec1
+DATA elementwiseConsts<>+2440(SB)/8, $0x37cceec137cceec1
+DATA elementwiseConsts<>+2448(SB)/8, $0x37cceec137cceec1
+DATA elementwiseConsts<>+2456(SB)/8, $0x37cceec137cceec1
+DATA elementwiseConsts<>+2464(SB)/8, $0xbab60609bab60609
+DATA elementwiseConsts<>+2472(SB)/8, $0xbab60609bab60609
+DATA elementwiseConsts<>+2480(SB)/8, $0xbab60609bab60609
+DATA elementwiseConsts<>+2488(SB)/8, $0xbab60609bab60609
+DATA elementwiseConsts<>+2496(SB)/8, $0x3d2aaaa53d2aaaa5
+DATA elementwiseConsts<>+2504(SB)/8, $0x3d2aaaa53d2aaaa5
+DATA elementwiseConsts<>+2512(SB)/8, $0x3d2aaaa53d2aaaa5
+DATA elementwiseConsts<>+2520(SB)/8, $0x3d2aaaa53d2aaaa5
+DATA elementwiseConsts<>+2528(SB)/8, $0x0000000100000001
+DATA elementwiseConsts<>+2536(SB)/8, $0x0000000100000001
+DATA elementwiseConsts<>+2544(SB)/8, $0x0000000100000001
+DATA elementwiseConsts<>+2552(SB)/8, $0x0000000100000001
+DATA elementwiseConsts<>+2560(SB)/8, $0x0000000200000002
+DATA elementwiseConsts<>+2568(SB)/8, $0x0000000200000002
+DATA elementwiseConsts<>+2576(SB)/8, $0x0000000200000002
+DATA elementwiseConsts<>+2584(SB)/8, $0x0000000200000002
+DATA elementwiseConsts<>+2592(SB)/8, $0x4800000048000000
+DATA elementwiseConsts<>+2600(SB)/8, $0x4800000048000000
+DATA elementwiseConsts<>+2608(SB)/8, $0x4800000048000000
+DATA elementwiseConsts<>+2616(SB)/8, $0x4800000048000000
+GLOBL elementwiseConsts<>(SB), RODATA|NOPTR, $2624
 
 DATA elementwiseMasks<>+0(SB)/8, $0xffffffffffffffff
 DATA elementwiseMasks<>+8(SB)/8, $0xffffffffffffffff

@@ -2,8 +2,1192 @@
 
 #include "textflag.h"
 
-// func addAVX512(y, x, z *float32, n int)
-TEXT ·addAVX512(SB), NOSPLIT, $0-32
+// func negAVX512(y, x *float32, n int)
+TEXT ·negAVX512(SB), NOSPLIT, $0-24
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ n+16(FP), CX
+	XORL DX, DX
+	CMPQ CX, $64
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(DX*4), Z0
+	VMOVUPS 64(BX)(DX*4), Z1
+	VMOVUPS 128(BX)(DX*4), Z2
+	VMOVUPS 192(BX)(DX*4), Z3
+	VXORPS.BCST elementwiseConsts<>+0(SB), Z0, Z0
+	VXORPS.BCST elementwiseConsts<>+0(SB), Z1, Z1
+	VXORPS.BCST elementwiseConsts<>+0(SB), Z2, Z2
+	VXORPS.BCST elementwiseConsts<>+0(SB), Z3, Z3
+	VMOVUPS Z0, (AX)(DX*4)
+	VMOVUPS Z1, 64(AX)(DX*4)
+	VMOVUPS Z2, 128(AX)(DX*4)
+	VMOVUPS Z3, 192(AX)(DX*4)
+	SUBQ $64, CX
+	ADDQ $64, DX
+	CMPQ CX, $64
+	JGE loop1
+
+end2:
+	CMPQ CX, $16
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(DX*4), Z0
+	VXORPS.BCST elementwiseConsts<>+0(SB), Z0, Z0
+	VMOVUPS Z0, (AX)(DX*4)
+	SUBQ $16, CX
+	ADDQ $16, DX
+	CMPQ CX, $16
+	JGE loop3
+
+end4:
+	CMPQ CX, $0
+	JEQ end5
+	MOVL $-1, SI
+	BZHIL CX, SI, SI
+	KMOVW SI, K1
+	VMOVUPS.Z (BX)(DX*4), K1, Z0
+	VXORPS.BCST elementwiseConsts<>+0(SB), Z0, Z0
+	VMOVUPS Z0, K1, (AX)(DX*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func absAVX512(y, x *float32, n int)
+TEXT ·absAVX512(SB), NOSPLIT, $0-24
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ n+16(FP), CX
+	XORL DX, DX
+	CMPQ CX, $64
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(DX*4), Z0
+	VMOVUPS 64(BX)(DX*4), Z1
+	VMOVUPS 128(BX)(DX*4), Z2
+	VMOVUPS 192(BX)(DX*4), Z3
+	VANDPS.BCST elementwiseConsts<>+4(SB), Z0, Z0
+	VANDPS.BCST elementwiseConsts<>+4(SB), Z1, Z1
+	VANDPS.BCST elementwiseConsts<>+4(SB), Z2, Z2
+	VANDPS.BCST elementwiseConsts<>+4(SB), Z3, Z3
+	VMOVUPS Z0, (AX)(DX*4)
+	VMOVUPS Z1, 64(AX)(DX*4)
+	VMOVUPS Z2, 128(AX)(DX*4)
+	VMOVUPS Z3, 192(AX)(DX*4)
+	SUBQ $64, CX
+	ADDQ $64, DX
+	CMPQ CX, $64
+	JGE loop1
+
+end2:
+	CMPQ CX, $16
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(DX*4), Z0
+	VANDPS.BCST elementwiseConsts<>+4(SB), Z0, Z0
+	VMOVUPS Z0, (AX)(DX*4)
+	SUBQ $16, CX
+	ADDQ $16, DX
+	CMPQ CX, $16
+	JGE loop3
+
+end4:
+	CMPQ CX, $0
+	JEQ end5
+	MOVL $-1, SI
+	BZHIL CX, SI, SI
+	KMOVW SI, K1
+	VMOVUPS.Z (BX)(DX*4), K1, Z0
+	VANDPS.BCST elementwiseConsts<>+4(SB), Z0, Z0
+	VMOVUPS Z0, K1, (AX)(DX*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func signAVX512(y, x *float32, n int)
+TEXT ·signAVX512(SB), NOSPLIT, $0-24
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ n+16(FP), CX
+	XORL DX, DX
+	CMPQ CX, $64
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(DX*4), Z0
+	VMOVUPS 64(BX)(DX*4), Z1
+	VMOVUPS 128(BX)(DX*4), Z2
+	VMOVUPS 192(BX)(DX*4), Z3
+	VCMPPS.BCST $30, elementwiseConsts<>+8(SB), Z0, K1
+	VCMPPS.BCST $17, elementwiseConsts<>+8(SB), Z0, K2
+	VBLENDMPS.BCST elementwiseConsts<>+12(SB), Z0, K1, Z0
+	VBLENDMPS.BCST elementwiseConsts<>+16(SB), Z0, K2, Z0
+	VCMPPS.BCST $30, elementwiseConsts<>+8(SB), Z1, K3
+	VCMPPS.BCST $17, elementwiseConsts<>+8(SB), Z1, K4
+	VBLENDMPS.BCST elementwiseConsts<>+12(SB), Z1, K3, Z1
+	VBLENDMPS.BCST elementwiseConsts<>+16(SB), Z1, K4, Z1
+	VCMPPS.BCST $30, elementwiseConsts<>+8(SB), Z2, K5
+	VCMPPS.BCST $17, elementwiseConsts<>+8(SB), Z2, K6
+	VBLENDMPS.BCST elementwiseConsts<>+12(SB), Z2, K5, Z2
+	VBLENDMPS.BCST elementwiseConsts<>+16(SB), Z2, K6, Z2
+	VCMPPS.BCST $30, elementwiseConsts<>+8(SB), Z3, K7
+	VCMPPS.BCST $17, elementwiseConsts<>+8(SB), Z3, K1
+	VBLENDMPS.BCST elementwiseConsts<>+12(SB), Z3, K7, Z3
+	VBLENDMPS.BCST elementwiseConsts<>+16(SB), Z3, K1, Z3
+	VMOVUPS Z0, (AX)(DX*4)
+	VMOVUPS Z1, 64(AX)(DX*4)
+	VMOVUPS Z2, 128(AX)(DX*4)
+	VMOVUPS Z3, 192(AX)(DX*4)
+	SUBQ $64, CX
+	ADDQ $64, DX
+	CMPQ CX, $64
+	JGE loop1
+
+end2:
+	CMPQ CX, $16
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(DX*4), Z0
+	VCMPPS.BCST $30, elementwiseConsts<>+8(SB), Z0, K2
+	VCMPPS.BCST $17, elementwiseConsts<>+8(SB), Z0, K3
+	VBLENDMPS.BCST elementwiseConsts<>+12(SB), Z0, K2, Z0
+	VBLENDMPS.BCST elementwiseConsts<>+16(SB), Z0, K3, Z0
+	VMOVUPS Z0, (AX)(DX*4)
+	SUBQ $16, CX
+	ADDQ $16, DX
+	CMPQ CX, $16
+	JGE loop3
+
+end4:
+	CMPQ CX, $0
+	JEQ end5
+	MOVL $-1, SI
+	BZHIL CX, SI, SI
+	KMOVW SI, K4
+	VMOVUPS.Z (BX)(DX*4), K4, Z0
+	VCMPPS.BCST $30, elementwiseConsts<>+8(SB), Z0, K5
+	VCMPPS.BCST $17, elementwiseConsts<>+8(SB), Z0, K6
+	VBLENDMPS.BCST elementwiseConsts<>+12(SB), Z0, K5, Z0
+	VBLENDMPS.BCST elementwiseConsts<>+16(SB), Z0, K6, Z0
+	VMOVUPS Z0, K4, (AX)(DX*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func stepAVX512(y, x *float32, n int)
+TEXT ·stepAVX512(SB), NOSPLIT, $0-24
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ n+16(FP), CX
+	XORL DX, DX
+	CMPQ CX, $64
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(DX*4), Z0
+	VMOVUPS 64(BX)(DX*4), Z1
+	VMOVUPS 128(BX)(DX*4), Z2
+	VMOVUPS 192(BX)(DX*4), Z3
+	VCMPPS.BCST $30, elementwiseConsts<>+8(SB), Z0, K1
+	VBROADCASTSS.Z elementwiseConsts<>+12(SB), K1, Z0
+	VCMPPS.BCST $30, elementwiseConsts<>+8(SB), Z1, K2
+	VBROADCASTSS.Z elementwiseConsts<>+12(SB), K2, Z1
+	VCMPPS.BCST $30, elementwiseConsts<>+8(SB), Z2, K3
+	VBROADCASTSS.Z elementwiseConsts<>+12(SB), K3, Z2
+	VCMPPS.BCST $30, elementwiseConsts<>+8(SB), Z3, K4
+	VBROADCASTSS.Z elementwiseConsts<>+12(SB), K4, Z3
+	VMOVUPS Z0, (AX)(DX*4)
+	VMOVUPS Z1, 64(AX)(DX*4)
+	VMOVUPS Z2, 128(AX)(DX*4)
+	VMOVUPS Z3, 192(AX)(DX*4)
+	SUBQ $64, CX
+	ADDQ $64, DX
+	CMPQ CX, $64
+	JGE loop1
+
+end2:
+	CMPQ CX, $16
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(DX*4), Z0
+	VCMPPS.BCST $30, elementwiseConsts<>+8(SB), Z0, K5
+	VBROADCASTSS.Z elementwiseConsts<>+12(SB), K5, Z0
+	VMOVUPS Z0, (AX)(DX*4)
+	SUBQ $16, CX
+	ADDQ $16, DX
+	CMPQ CX, $16
+	JGE loop3
+
+end4:
+	CMPQ CX, $0
+	JEQ end5
+	MOVL $-1, SI
+	BZHIL CX, SI, SI
+	KMOVW SI, K6
+	VMOVUPS.Z (BX)(DX*4), K6, Z0
+	VCMPPS.BCST $30, elementwiseConsts<>+8(SB), Z0, K7
+	VBROADCASTSS.Z elementwiseConsts<>+12(SB), K7, Z0
+	VMOVUPS Z0, K6, (AX)(DX*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func reluAVX512(y, x *float32, n int)
+TEXT ·reluAVX512(SB), NOSPLIT, $0-24
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ n+16(FP), CX
+	XORL DX, DX
+	CMPQ CX, $64
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(DX*4), Z0
+	VMOVUPS 64(BX)(DX*4), Z1
+	VMOVUPS 128(BX)(DX*4), Z2
+	VMOVUPS 192(BX)(DX*4), Z3
+	VCMPPS.BCST $18, elementwiseConsts<>+8(SB), Z0, K1
+	VPXORD Z4, Z4, Z4
+	VBLENDMPS Z4, Z0, K1, Z0
+	VCMPPS.BCST $18, elementwiseConsts<>+8(SB), Z1, K2
+	VPXORD Z4, Z4, Z4
+	VBLENDMPS Z4, Z1, K2, Z1
+	VCMPPS.BCST $18, elementwiseConsts<>+8(SB), Z2, K3
+	VPXORD Z4, Z4, Z4
+	VBLENDMPS Z4, Z2, K3, Z2
+	VCMPPS.BCST $18, elementwiseConsts<>+8(SB), Z3, K4
+	VPXORD Z4, Z4, Z4
+	VBLENDMPS Z4, Z3, K4, Z3
+	VMOVUPS Z0, (AX)(DX*4)
+	VMOVUPS Z1, 64(AX)(DX*4)
+	VMOVUPS Z2, 128(AX)(DX*4)
+	VMOVUPS Z3, 192(AX)(DX*4)
+	SUBQ $64, CX
+	ADDQ $64, DX
+	CMPQ CX, $64
+	JGE loop1
+
+end2:
+	CMPQ CX, $16
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(DX*4), Z0
+	VCMPPS.BCST $18, elementwiseConsts<>+8(SB), Z0, K5
+	VPXORD Z1, Z1, Z1
+	VBLENDMPS Z1, Z0, K5, Z0
+	VMOVUPS Z0, (AX)(DX*4)
+	SUBQ $16, CX
+	ADDQ $16, DX
+	CMPQ CX, $16
+	JGE loop3
+
+end4:
+	CMPQ CX, $0
+	JEQ end5
+	MOVL $-1, SI
+	BZHIL CX, SI, SI
+	KMOVW SI, K6
+	VMOVUPS.Z (BX)(DX*4), K6, Z0
+	VCMPPS.BCST $18, elementwiseConsts<>+8(SB), Z0, K7
+	VPXORD Z1, Z1, Z1
+	VBLENDMPS Z1, Z0, K7, Z0
+	VMOVUPS Z0, K6, (AX)(DX*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func squareAVX512(y, x *float32, n int)
+TEXT ·squareAVX512(SB), NOSPLIT, $0-24
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ n+16(FP), CX
+	XORL DX, DX
+	CMPQ CX, $64
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(DX*4), Z0
+	VMOVUPS 64(BX)(DX*4), Z1
+	VMOVUPS 128(BX)(DX*4), Z2
+	VMOVUPS 192(BX)(DX*4), Z3
+	VMULPS Z0, Z0, Z0
+	VMULPS Z1, Z1, Z1
+	VMULPS Z2, Z2, Z2
+	VMULPS Z3, Z3, Z3
+	VMOVUPS Z0, (AX)(DX*4)
+	VMOVUPS Z1, 64(AX)(DX*4)
+	VMOVUPS Z2, 128(AX)(DX*4)
+	VMOVUPS Z3, 192(AX)(DX*4)
+	SUBQ $64, CX
+	ADDQ $64, DX
+	CMPQ CX, $64
+	JGE loop1
+
+end2:
+	CMPQ CX, $16
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(DX*4), Z0
+	VMULPS Z0, Z0, Z0
+	VMOVUPS Z0, (AX)(DX*4)
+	SUBQ $16, CX
+	ADDQ $16, DX
+	CMPQ CX, $16
+	JGE loop3
+
+end4:
+	CMPQ CX, $0
+	JEQ end5
+	MOVL $-1, SI
+	BZHIL CX, SI, SI
+	KMOVW SI, K1
+	VMOVUPS.Z (BX)(DX*4), K1, Z0
+	VMULPS Z0, Z0, Z0
+	VMOVUPS Z0, K1, (AX)(DX*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func sqrtAVX512(y, x *float32, n int)
+TEXT ·sqrtAVX512(SB), NOSPLIT, $0-24
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ n+16(FP), CX
+	XORL DX, DX
+	CMPQ CX, $64
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(DX*4), Z0
+	VMOVUPS 64(BX)(DX*4), Z1
+	VMOVUPS 128(BX)(DX*4), Z2
+	VMOVUPS 192(BX)(DX*4), Z3
+	VSQRTPS Z0, Z0
+	VSQRTPS Z1, Z1
+	VSQRTPS Z2, Z2
+	VSQRTPS Z3, Z3
+	VMOVUPS Z0, (AX)(DX*4)
+	VMOVUPS Z1, 64(AX)(DX*4)
+	VMOVUPS Z2, 128(AX)(DX*4)
+	VMOVUPS Z3, 192(AX)(DX*4)
+	SUBQ $64, CX
+	ADDQ $64, DX
+	CMPQ CX, $64
+	JGE loop1
+
+end2:
+	CMPQ CX, $16
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(DX*4), Z0
+	VSQRTPS Z0, Z0
+	VMOVUPS Z0, (AX)(DX*4)
+	SUBQ $16, CX
+	ADDQ $16, DX
+	CMPQ CX, $16
+	JGE loop3
+
+end4:
+	CMPQ CX, $0
+	JEQ end5
+	MOVL $-1, SI
+	BZHIL CX, SI, SI
+	KMOVW SI, K1
+	VMOVUPS.Z (BX)(DX*4), K1, Z0
+	VSQRTPS Z0, Z0
+	VMOVUPS Z0, K1, (AX)(DX*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func recipAVX512(y, x *float32, n int)
+TEXT ·recipAVX512(SB), NOSPLIT, $0-24
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ n+16(FP), CX
+	XORL DX, DX
+	CMPQ CX, $64
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(DX*4), Z0
+	VMOVUPS 64(BX)(DX*4), Z1
+	VMOVUPS 128(BX)(DX*4), Z2
+	VMOVUPS 192(BX)(DX*4), Z3
+	VBROADCASTSS elementwiseConsts<>+12(SB), Z4
+	VDIVPS Z0, Z4, Z0
+	VBROADCASTSS elementwiseConsts<>+12(SB), Z4
+	VDIVPS Z1, Z4, Z1
+	VBROADCASTSS elementwiseConsts<>+12(SB), Z4
+	VDIVPS Z2, Z4, Z2
+	VBROADCASTSS elementwiseConsts<>+12(SB), Z4
+	VDIVPS Z3, Z4, Z3
+	VMOVUPS Z0, (AX)(DX*4)
+	VMOVUPS Z1, 64(AX)(DX*4)
+	VMOVUPS Z2, 128(AX)(DX*4)
+	VMOVUPS Z3, 192(AX)(DX*4)
+	SUBQ $64, CX
+	ADDQ $64, DX
+	CMPQ CX, $64
+	JGE loop1
+
+end2:
+	CMPQ CX, $16
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(DX*4), Z0
+	VBROADCASTSS elementwiseConsts<>+12(SB), Z1
+	VDIVPS Z0, Z1, Z0
+	VMOVUPS Z0, (AX)(DX*4)
+	SUBQ $16, CX
+	ADDQ $16, DX
+	CMPQ CX, $16
+	JGE loop3
+
+end4:
+	CMPQ CX, $0
+	JEQ end5
+	MOVL $-1, SI
+	BZHIL CX, SI, SI
+	KMOVW SI, K1
+	VMOVUPS.Z (BX)(DX*4), K1, Z0
+	VBROADCASTSS elementwiseConsts<>+12(SB), Z1
+	VDIVPS Z0, Z1, Z0
+	VMOVUPS Z0, K1, (AX)(DX*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func expAVX512(y, x *float32, n int)
+TEXT ·expAVX512(SB), NOSPLIT, $0-24
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ n+16(FP), CX
+	XORL DX, DX
+	CMPQ CX, $16
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(DX*4), Z0
+	VCMPPS.BCST $30, elementwiseConsts<>+20(SB), Z0, K1
+	VBLENDMPS.BCST elementwiseConsts<>+20(SB), Z0, K1, Z1
+	VCMPPS.BCST $17, elementwiseConsts<>+24(SB), Z1, K2
+	VBLENDMPS.BCST elementwiseConsts<>+24(SB), Z1, K2, Z1
+	VBROADCASTSS elementwiseConsts<>+28(SB), Z2
+	VFMADD213PS.BCST elementwiseConsts<>+32(SB), Z1, Z2
+	VSUBPS.BCST elementwiseConsts<>+32(SB), Z2, Z3
+	VFNMADD231PS.BCST elementwiseConsts<>+36(SB), Z3, Z1
+	VFNMADD231PS.BCST elementwiseConsts<>+40(SB), Z3, Z1
+	VMULPS Z1, Z1, Z5
+	VBROADCASTSS elementwiseConsts<>+44(SB), Z4
+	VFMADD213PS.BCST elementwiseConsts<>+48(SB), Z1, Z4
+	VFMADD213PS.BCST elementwiseConsts<>+52(SB), Z1, Z4
+	VFMADD213PS.BCST elementwiseConsts<>+56(SB), Z1, Z4
+	VFMADD213PS.BCST elementwiseConsts<>+60(SB), Z1, Z4
+	VFMADD213PS Z1, Z5, Z4
+	VADDPS.BCST elementwiseConsts<>+12(SB), Z4, Z1
+	VSCALEFPS Z3, Z1, Z0
+	VMOVUPS Z0, (AX)(DX*4)
+	SUBQ $16, CX
+	ADDQ $16, DX
+	CMPQ CX, $16
+	JGE loop1
+
+end2:
+	CMPQ CX, $0
+	JEQ end3
+	MOVL $-1, SI
+	BZHIL CX, SI, SI
+	KMOVW SI, K3
+	VMOVUPS.Z (BX)(DX*4), K3, Z0
+	VCMPPS.BCST $30, elementwiseConsts<>+20(SB), Z0, K4
+	VBLENDMPS.BCST elementwiseConsts<>+20(SB), Z0, K4, Z1
+	VCMPPS.BCST $17, elementwiseConsts<>+24(SB), Z1, K5
+	VBLENDMPS.BCST elementwiseConsts<>+24(SB), Z1, K5, Z1
+	VBROADCASTSS elementwiseConsts<>+28(SB), Z2
+	VFMADD213PS.BCST elementwiseConsts<>+32(SB), Z1, Z2
+	VSUBPS.BCST elementwiseConsts<>+32(SB), Z2, Z3
+	VFNMADD231PS.BCST elementwiseConsts<>+36(SB), Z3, Z1
+	VFNMADD231PS.BCST elementwiseConsts<>+40(SB), Z3, Z1
+	VMULPS Z1, Z1, Z5
+	VBROADCASTSS elementwiseConsts<>+44(SB), Z4
+	VFMADD213PS.BCST elementwiseConsts<>+48(SB), Z1, Z4
+	VFMADD213PS.BCST elementwiseConsts<>+52(SB), Z1, Z4
+	VFMADD213PS.BCST elementwiseConsts<>+56(SB), Z1, Z4
+	VFMADD213PS.BCST elementwiseConsts<>+60(SB), Z1, Z4
+	VFMADD213PS Z1, Z5, Z4
+	VADDPS.BCST elementwiseConsts<>+12(SB), Z4, Z1
+	VSCALEFPS Z3, Z1, Z0
+	VMOVUPS Z0, K3, (AX)(DX*4)
+
+end3:
+	VZEROUPPER
+	RET
+
+// func logAVX512(y, x *float32, n int)
+TEXT ·logAVX512(SB), NOSPLIT, $0-24
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ n+16(FP), CX
+	XORL DX, DX
+	CMPQ CX, $16
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(DX*4), Z0
+	VCMPPS.BCST $17, elementwiseConsts<>+64(SB), Z0, K1
+	VMULPS.BCST elementwiseConsts<>+68(SB), Z0, Z1
+	VBLENDMPS Z1, Z0, K1, Z1
+	VBROADCASTSS.Z elementwiseConsts<>+72(SB), K1, Z2
+	VPSUBD.BCST elementwiseConsts<>+76(SB), Z1, Z1
+	VPSRAD $23, Z1, Z4
+	VCVTDQ2PS Z4, Z4
+	VADDPS Z2, Z4, Z4
+	VANDPS.BCST elementwiseConsts<>+80(SB), Z1, Z1
+	VPADDD.BCST elementwiseConsts<>+76(SB), Z1, Z1
+	VSUBPS.BCST elementwiseConsts<>+12(SB), Z1, Z1
+	VMULPS Z1, Z1, Z5
+	VBROADCASTSS elementwiseConsts<>+84(SB), Z3
+	VFMADD213PS.BCST elementwiseConsts<>+88(SB), Z1, Z3
+	VFMADD213PS.BCST elementwiseConsts<>+92(SB), Z1, Z3
+	VFMADD213PS.BCST elementwiseConsts<>+96(SB), Z1, Z3
+	VFMADD213PS.BCST elementwiseConsts<>+100(SB), Z1, Z3
+	VFMADD213PS.BCST elementwiseConsts<>+104(SB), Z1, Z3
+	VFMADD213PS.BCST elementwiseConsts<>+108(SB), Z1, Z3
+	VFMADD213PS.BCST elementwiseConsts<>+112(SB), Z1, Z3
+	VFMADD213PS.BCST elementwiseConsts<>+116(SB), Z1, Z3
+	VMULPS Z5, Z1, Z6
+	VMULPS Z6, Z3, Z3
+	VFMADD231PS.BCST elementwiseConsts<>+40(SB), Z4, Z3
+	VFMADD231PS.BCST elementwiseConsts<>+120(SB), Z5, Z3
+	VADDPS Z3, Z1, Z3
+	VFMADD231PS.BCST elementwiseConsts<>+36(SB), Z4, Z3
+	VCMPPS.BCST $0, elementwiseConsts<>+124(SB), Z0, K2
+	VBLENDMPS Z0, Z3, K2, Z3
+	VCMPPS.BCST $0, elementwiseConsts<>+8(SB), Z0, K3
+	VBROADCASTSS elementwiseConsts<>+128(SB), Z1
+	VBLENDMPS.BCST elementwiseConsts<>+132(SB), Z1, K3, Z1
+	VCMPPS.BCST $30, elementwiseConsts<>+8(SB), Z0, K4
+	VBLENDMPS Z3, Z1, K4, Z3
+	VMOVAPS Z3, Z0
+	VMOVUPS Z0, (AX)(DX*4)
+	SUBQ $16, CX
+	ADDQ $16, DX
+	CMPQ CX, $16
+	JGE loop1
+
+end2:
+	CMPQ CX, $0
+	JEQ end3
+	MOVL $-1, SI
+	BZHIL CX, SI, SI
+	KMOVW SI, K5
+	VMOVUPS.Z (BX)(DX*4), K5, Z0
+	VCMPPS.BCST $17, elementwiseConsts<>+64(SB), Z0, K6
+	VMULPS.BCST elementwiseConsts<>+68(SB), Z0, Z1
+	VBLENDMPS Z1, Z0, K6, Z1
+	VBROADCASTSS.Z elementwiseConsts<>+72(SB), K6, Z2
+	VPSUBD.BCST elementwiseConsts<>+76(SB), Z1, Z1
+	VPSRAD $23, Z1, Z4
+	VCVTDQ2PS Z4, Z4
+	VADDPS Z2, Z4, Z4
+	VANDPS.BCST elementwiseConsts<>+80(SB), Z1, Z1
+	VPADDD.BCST elementwiseConsts<>+76(SB), Z1, Z1
+	VSUBPS.BCST elementwiseConsts<>+12(SB), Z1, Z1
+	VMULPS Z1, Z1, Z5
+	VBROADCASTSS elementwiseConsts<>+84(SB), Z3
+	VFMADD213PS.BCST elementwiseConsts<>+88(SB), Z1, Z3
+	VFMADD213PS.BCST elementwiseConsts<>+92(SB), Z1, Z3
+	VFMADD213PS.BCST elementwiseConsts<>+96(SB), Z1, Z3
+	VFMADD213PS.BCST elementwiseConsts<>+100(SB), Z1, Z3
+	VFMADD213PS.BCST elementwiseConsts<>+104(SB), Z1, Z3
+	VFMADD213PS.BCST elementwiseConsts<>+108(SB), Z1, Z3
+	VFMADD213PS.BCST elementwiseConsts<>+112(SB), Z1, Z3
+	VFMADD213PS.BCST elementwiseConsts<>+116(SB), Z1, Z3
+	VMULPS Z5, Z1, Z6
+	VMULPS Z6, Z3, Z3
+	VFMADD231PS.BCST elementwiseConsts<>+40(SB), Z4, Z3
+	VFMADD231PS.BCST elementwiseConsts<>+120(SB), Z5, Z3
+	VADDPS Z3, Z1, Z3
+	VFMADD231PS.BCST elementwiseConsts<>+36(SB), Z4, Z3
+	VCMPPS.BCST $0, elementwiseConsts<>+124(SB), Z0, K7
+	VBLENDMPS Z0, Z3, K7, Z3
+	VCMPPS.BCST $0, elementwiseConsts<>+8(SB), Z0, K1
+	VBROADCASTSS elementwiseConsts<>+128(SB), Z1
+	VBLENDMPS.BCST elementwiseConsts<>+132(SB), Z1, K1, Z1
+	VCMPPS.BCST $30, elementwiseConsts<>+8(SB), Z0, K2
+	VBLENDMPS Z3, Z1, K2, Z3
+	VMOVAPS Z3, Z0
+	VMOVUPS Z0, K5, (AX)(DX*4)
+
+end3:
+	VZEROUPPER
+	RET
+
+// func tanhAVX512(y, x *float32, n int)
+TEXT ·tanhAVX512(SB), NOSPLIT, $0-24
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ n+16(FP), CX
+	XORL DX, DX
+	CMPQ CX, $16
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(DX*4), Z0
+	VANDPS.BCST elementwiseConsts<>+4(SB), Z0, Z1
+	VCMPPS.BCST $30, elementwiseConsts<>+136(SB), Z1, K1
+	VBLENDMPS.BCST elementwiseConsts<>+136(SB), Z1, K1, Z1
+	VADDPS Z1, Z1, Z2
+	VBROADCASTSS elementwiseConsts<>+28(SB), Z3
+	VFMADD213PS.BCST elementwiseConsts<>+32(SB), Z2, Z3
+	VSUBPS.BCST elementwiseConsts<>+32(SB), Z3, Z4
+	VFNMADD231PS.BCST elementwiseConsts<>+36(SB), Z4, Z2
+	VFNMADD231PS.BCST elementwiseConsts<>+40(SB), Z4, Z2
+	VMULPS Z2, Z2, Z6
+	VBROADCASTSS elementwiseConsts<>+44(SB), Z5
+	VFMADD213PS.BCST elementwiseConsts<>+48(SB), Z2, Z5
+	VFMADD213PS.BCST elementwiseConsts<>+52(SB), Z2, Z5
+	VFMADD213PS.BCST elementwiseConsts<>+56(SB), Z2, Z5
+	VFMADD213PS.BCST elementwiseConsts<>+60(SB), Z2, Z5
+	VFMADD213PS Z2, Z6, Z5
+	VADDPS.BCST elementwiseConsts<>+12(SB), Z5, Z2
+	VPADDD.BCST elementwiseConsts<>+140(SB), Z3, Z3
+	VPSLLD $23, Z3, Z3
+	VFMADD213PS.BCST elementwiseConsts<>+12(SB), Z3, Z2
+	VBROADCASTSS elementwiseConsts<>+144(SB), Z3
+	VDIVPS Z2, Z3, Z2
+	VBROADCASTSS elementwiseConsts<>+12(SB), Z3
+	VSUBPS Z2, Z3, Z2
+	VMULPS Z1, Z1, Z4
+	VBROADCASTSS elementwiseConsts<>+148(SB), Z3
+	VFMADD213PS.BCST elementwiseConsts<>+152(SB), Z4, Z3
+	VFMADD213PS.BCST elementwiseConsts<>+156(SB), Z4, Z3
+	VFMADD213PS.BCST elementwiseConsts<>+160(SB), Z4, Z3
+	VFMADD213PS.BCST elementwiseConsts<>+164(SB), Z4, Z3
+	VMULPS Z4, Z3, Z3
+	VFMADD213PS Z1, Z1, Z3
+	VCMPPS.BCST $17, elementwiseConsts<>+168(SB), Z1, K2
+	VBLENDMPS Z3, Z2, K2, Z2
+	VANDPS.BCST elementwiseConsts<>+0(SB), Z0, Z3
+	VORPS Z3, Z2, Z2
+	VMOVAPS Z2, Z0
+	VMOVUPS Z0, (AX)(DX*4)
+	SUBQ $16, CX
+	ADDQ $16, DX
+	CMPQ CX, $16
+	JGE loop1
+
+end2:
+	CMPQ CX, $0
+	JEQ end3
+	MOVL $-1, SI
+	BZHIL CX, SI, SI
+	KMOVW SI, K3
+	VMOVUPS.Z (BX)(DX*4), K3, Z0
+	VANDPS.BCST elementwiseConsts<>+4(SB), Z0, Z1
+	VCMPPS.BCST $30, elementwiseConsts<>+136(SB), Z1, K4
+	VBLENDMPS.BCST elementwiseConsts<>+136(SB), Z1, K4, Z1
+	VADDPS Z1, Z1, Z2
+	VBROADCASTSS elementwiseConsts<>+28(SB), Z3
+	VFMADD213PS.BCST elementwiseConsts<>+32(SB), Z2, Z3
+	VSUBPS.BCST elementwiseConsts<>+32(SB), Z3, Z4
+	VFNMADD231PS.BCST elementwiseConsts<>+36(SB), Z4, Z2
+	VFNMADD231PS.BCST elementwiseConsts<>+40(SB), Z4, Z2
+	VMULPS Z2, Z2, Z6
+	VBROADCASTSS elementwiseConsts<>+44(SB), Z5
+	VFMADD213PS.BCST elementwiseConsts<>+48(SB), Z2, Z5
+	VFMADD213PS.BCST elementwiseConsts<>+52(SB), Z2, Z5
+	VFMADD213PS.BCST elementwiseConsts<>+56(SB), Z2, Z5
+	VFMADD213PS.BCST elementwiseConsts<>+60(SB), Z2, Z5
+	VFMADD213PS Z2, Z6, Z5
+	VADDPS.BCST elementwiseConsts<>+12(SB), Z5, Z2
+	VPADDD.BCST elementwiseConsts<>+140(SB), Z3, Z3
+	VPSLLD $23, Z3, Z3
+	VFMADD213PS.BCST elementwiseConsts<>+12(SB), Z3, Z2
+	VBROADCASTSS elementwiseConsts<>+144(SB), Z3
+	VDIVPS Z2, Z3, Z2
+	VBROADCASTSS elementwiseConsts<>+12(SB), Z3
+	VSUBPS Z2, Z3, Z2
+	VMULPS Z1, Z1, Z4
+	VBROADCASTSS elementwiseConsts<>+148(SB), Z3
+	VFMADD213PS.BCST elementwiseConsts<>+152(SB), Z4, Z3
+	VFMADD213PS.BCST elementwiseConsts<>+156(SB), Z4, Z3
+	VFMADD213PS.BCST elementwiseConsts<>+160(SB), Z4, Z3
+	VFMADD213PS.BCST elementwiseConsts<>+164(SB), Z4, Z3
+	VMULPS Z4, Z3, Z3
+	VFMADD213PS Z1, Z1, Z3
+	VCMPPS.BCST $17, elementwiseConsts<>+168(SB), Z1, K5
+	VBLENDMPS Z3, Z2, K5, Z2
+	VANDPS.BCST elementwiseConsts<>+0(SB), Z0, Z3
+	VORPS Z3, Z2, Z2
+	VMOVAPS Z2, Z0
+	VMOVUPS Z0, K3, (AX)(DX*4)
+
+end3:
+	VZEROUPPER
+	RET
+
+// func sigmoidAVX512(y, x *float32, n int)
+TEXT ·sigmoidAVX512(SB), NOSPLIT, $0-24
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ n+16(FP), CX
+	XORL DX, DX
+	CMPQ CX, $16
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(DX*4), Z0
+	VXORPS.BCST elementwiseConsts<>+0(SB), Z0, Z1
+	VCMPPS.BCST $30, elementwiseConsts<>+20(SB), Z1, K1
+	VBLENDMPS.BCST elementwiseConsts<>+20(SB), Z1, K1, Z3
+	VCMPPS.BCST $17, elementwiseConsts<>+24(SB), Z3, K2
+	VBLENDMPS.BCST elementwiseConsts<>+24(SB), Z3, K2, Z3
+	VBROADCASTSS elementwiseConsts<>+28(SB), Z4
+	VFMADD213PS.BCST elementwiseConsts<>+32(SB), Z3, Z4
+	VSUBPS.BCST elementwiseConsts<>+32(SB), Z4, Z5
+	VFNMADD231PS.BCST elementwiseConsts<>+36(SB), Z5, Z3
+	VFNMADD231PS.BCST elementwiseConsts<>+40(SB), Z5, Z3
+	VMULPS Z3, Z3, Z7
+	VBROADCASTSS elementwiseConsts<>+44(SB), Z6
+	VFMADD213PS.BCST elementwiseConsts<>+48(SB), Z3, Z6
+	VFMADD213PS.BCST elementwiseConsts<>+52(SB), Z3, Z6
+	VFMADD213PS.BCST elementwiseConsts<>+56(SB), Z3, Z6
+	VFMADD213PS.BCST elementwiseConsts<>+60(SB), Z3, Z6
+	VFMADD213PS Z3, Z7, Z6
+	VADDPS.BCST elementwiseConsts<>+12(SB), Z6, Z3
+	VSCALEFPS Z5, Z3, Z1
+	VBROADCASTSS elementwiseConsts<>+12(SB), Z2
+	VADDPS Z1, Z2, Z1
+	VDIVPS Z1, Z2, Z0
+	VMOVUPS Z0, (AX)(DX*4)
+	SUBQ $16, CX
+	ADDQ $16, DX
+	CMPQ CX, $16
+	JGE loop1
+
+end2:
+	CMPQ CX, $0
+	JEQ end3
+	MOVL $-1, SI
+	BZHIL CX, SI, SI
+	KMOVW SI, K3
+	VMOVUPS.Z (BX)(DX*4), K3, Z0
+	VXORPS.BCST elementwiseConsts<>+0(SB), Z0, Z1
+	VCMPPS.BCST $30, elementwiseConsts<>+20(SB), Z1, K4
+	VBLENDMPS.BCST elementwiseConsts<>+20(SB), Z1, K4, Z3
+	VCMPPS.BCST $17, elementwiseConsts<>+24(SB), Z3, K5
+	VBLENDMPS.BCST elementwiseConsts<>+24(SB), Z3, K5, Z3
+	VBROADCASTSS elementwiseConsts<>+28(SB), Z4
+	VFMADD213PS.BCST elementwiseConsts<>+32(SB), Z3, Z4
+	VSUBPS.BCST elementwiseConsts<>+32(SB), Z4, Z5
+	VFNMADD231PS.BCST elementwiseConsts<>+36(SB), Z5, Z3
+	VFNMADD231PS.BCST elementwiseConsts<>+40(SB), Z5, Z3
+	VMULPS Z3, Z3, Z7
+	VBROADCASTSS elementwiseConsts<>+44(SB), Z6
+	VFMADD213PS.BCST elementwiseConsts<>+48(SB), Z3, Z6
+	VFMADD213PS.BCST elementwiseConsts<>+52(SB), Z3, Z6
+	VFMADD213PS.BCST elementwiseConsts<>+56(SB), Z3, Z6
+	VFMADD213PS.BCST elementwiseConsts<>+60(SB), Z3, Z6
+	VFMADD213PS Z3, Z7, Z6
+	VADDPS.BCST elementwiseConsts<>+12(SB), Z6, Z3
+	VSCALEFPS Z5, Z3, Z1
+	VBROADCASTSS elementwiseConsts<>+12(SB), Z2
+	VADDPS Z1, Z2, Z1
+	VDIVPS Z1, Z2, Z0
+	VMOVUPS Z0, K3, (AX)(DX*4)
+
+end3:
+	VZEROUPPER
+	RET
+
+// func erfAVX512(y, x *float32, n int)
+TEXT ·erfAVX512(SB), NOSPLIT, $0-24
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ n+16(FP), CX
+	XORL DX, DX
+	CMPQ CX, $16
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(DX*4), Z0
+	VANDPS.BCST elementwiseConsts<>+4(SB), Z0, Z1
+	VCMPPS.BCST $30, elementwiseConsts<>+172(SB), Z1, K1
+	VBLENDMPS.BCST elementwiseConsts<>+172(SB), Z1, K1, Z2
+	VBROADCASTSS elementwiseConsts<>+176(SB), Z3
+	VFMADD213PS.BCST elementwiseConsts<>+180(SB), Z2, Z3
+	VFMADD213PS.BCST elementwiseConsts<>+184(SB), Z2, Z3
+	VFMADD213PS.BCST elementwiseConsts<>+188(SB), Z2, Z3
+	VFMADD213PS.BCST elementwiseConsts<>+192(SB), Z2, Z3
+	VFMADD213PS.BCST elementwiseConsts<>+196(SB), Z2, Z3
+	VFMADD213PS.BCST elementwiseConsts<>+200(SB), Z2, Z3
+	VBROADCASTSS elementwiseConsts<>+28(SB), Z4
+	VFMADD213PS.BCST elementwiseConsts<>+32(SB), Z3, Z4
+	VSUBPS.BCST elementwiseConsts<>+32(SB), Z4, Z5
+	VFNMADD231PS.BCST elementwiseConsts<>+36(SB), Z5, Z3
+	VFNMADD231PS.BCST elementwiseConsts<>+40(SB), Z5, Z3
+	VMULPS Z3, Z3, Z7
+	VBROADCASTSS elementwiseConsts<>+44(SB), Z6
+	VFMADD213PS.BCST elementwiseConsts<>+48(SB), Z3, Z6
+	VFMADD213PS.BCST elementwiseConsts<>+52(SB), Z3, Z6
+	VFMADD213PS.BCST elementwiseConsts<>+56(SB), Z3, Z6
+	VFMADD213PS.BCST elementwiseConsts<>+60(SB), Z3, Z6
+	VFMADD213PS Z3, Z7, Z6
+	VADDPS.BCST elementwiseConsts<>+12(SB), Z6, Z3
+	VPADDD.BCST elementwiseConsts<>+140(SB), Z4, Z4
+	VPSLLD $23, Z4, Z4
+	VFNMADD213PS.BCST elementwiseConsts<>+12(SB), Z4, Z3
+	VMULPS Z1, Z1, Z5
+	VBROADCASTSS elementwiseConsts<>+204(SB), Z4
+	VFMADD213PS.BCST elementwiseConsts<>+208(SB), Z5, Z4
+	VFMADD213PS.BCST elementwiseConsts<>+212(SB), Z5, Z4
+	VFMADD213PS.BCST elementwiseConsts<>+216(SB), Z5, Z4
+	VFMADD213PS.BCST elementwiseConsts<>+220(SB), Z5, Z4
+	VFMADD213PS.BCST elementwiseConsts<>+224(SB), Z5, Z4
+	VFMADD213PS.BCST elementwiseConsts<>+228(SB), Z5, Z4
+	VFMADD213PS Z1, Z1, Z4
+	VCMPPS.BCST $17, elementwiseConsts<>+232(SB), Z1, K2
+	VBLENDMPS Z4, Z3, K2, Z3
+	VANDPS.BCST elementwiseConsts<>+0(SB), Z0, Z4
+	VORPS Z4, Z3, Z3
+	VMOVAPS Z3, Z0
+	VMOVUPS Z0, (AX)(DX*4)
+	SUBQ $16, CX
+	ADDQ $16, DX
+	CMPQ CX, $16
+	JGE loop1
+
+end2:
+	CMPQ CX, $0
+	JEQ end3
+	MOVL $-1, SI
+	BZHIL CX, SI, SI
+	KMOVW SI, K3
+	VMOVUPS.Z (BX)(DX*4), K3, Z0
+	VANDPS.BCST elementwiseConsts<>+4(SB), Z0, Z1
+	VCMPPS.BCST $30, elementwiseConsts<>+172(SB), Z1, K4
+	VBLENDMPS.BCST elementwiseConsts<>+172(SB), Z1, K4, Z2
+	VBROADCASTSS elementwiseConsts<>+176(SB), Z3
+	VFMADD213PS.BCST elementwiseConsts<>+180(SB), Z2, Z3
+	VFMADD213PS.BCST elementwiseConsts<>+184(SB), Z2, Z3
+	VFMADD213PS.BCST elementwiseConsts<>+188(SB), Z2, Z3
+	VFMADD213PS.BCST elementwiseConsts<>+192(SB), Z2, Z3
+	VFMADD213PS.BCST elementwiseConsts<>+196(SB), Z2, Z3
+	VFMADD213PS.BCST elementwiseConsts<>+200(SB), Z2, Z3
+	VBROADCASTSS elementwiseConsts<>+28(SB), Z4
+	VFMADD213PS.BCST elementwiseConsts<>+32(SB), Z3, Z4
+	VSUBPS.BCST elementwiseConsts<>+32(SB), Z4, Z5
+	VFNMADD231PS.BCST elementwiseConsts<>+36(SB), Z5, Z3
+	VFNMADD231PS.BCST elementwiseConsts<>+40(SB), Z5, Z3
+	VMULPS Z3, Z3, Z7
+	VBROADCASTSS elementwiseConsts<>+44(SB), Z6
+	VFMADD213PS.BCST elementwiseConsts<>+48(SB), Z3, Z6
+	VFMADD213PS.BCST elementwiseConsts<>+52(SB), Z3, Z6
+	VFMADD213PS.BCST elementwiseConsts<>+56(SB), Z3, Z6
+	VFMADD213PS.BCST elementwiseConsts<>+60(SB), Z3, Z6
+	VFMADD213PS Z3, Z7, Z6
+	VADDPS.BCST elementwiseConsts<>+12(SB), Z6, Z3
+	VPADDD.BCST elementwiseConsts<>+140(SB), Z4, Z4
+	VPSLLD $23, Z4, Z4
+	VFNMADD213PS.BCST elementwiseConsts<>+12(SB), Z4, Z3
+	VMULPS Z1, Z1, Z5
+	VBROADCASTSS elementwiseConsts<>+204(SB), Z4
+	VFMADD213PS.BCST elementwiseConsts<>+208(SB), Z5, Z4
+	VFMADD213PS.BCST elementwiseConsts<>+212(SB), Z5, Z4
+	VFMADD213PS.BCST elementwiseConsts<>+216(SB), Z5, Z4
+	VFMADD213PS.BCST elementwiseConsts<>+220(SB), Z5, Z4
+	VFMADD213PS.BCST elementwiseConsts<>+224(SB), Z5, Z4
+	VFMADD213PS.BCST elementwiseConsts<>+228(SB), Z5, Z4
+	VFMADD213PS Z1, Z1, Z4
+	VCMPPS.BCST $17, elementwiseConsts<>+232(SB), Z1, K5
+	VBLENDMPS Z4, Z3, K5, Z3
+	VANDPS.BCST elementwiseConsts<>+0(SB), Z0, Z4
+	VORPS Z4, Z3, Z3
+	VMOVAPS Z3, Z0
+	VMOVUPS Z0, K3, (AX)(DX*4)
+
+end3:
+	VZEROUPPER
+	RET
+
+// func floorAVX512(y, x *float32, n int)
+TEXT ·floorAVX512(SB), NOSPLIT, $0-24
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ n+16(FP), CX
+	XORL DX, DX
+	CMPQ CX, $64
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(DX*4), Z0
+	VMOVUPS 64(BX)(DX*4), Z1
+	VMOVUPS 128(BX)(DX*4), Z2
+	VMOVUPS 192(BX)(DX*4), Z3
+	VRNDSCALEPS $9, Z0, Z0
+	VRNDSCALEPS $9, Z1, Z1
+	VRNDSCALEPS $9, Z2, Z2
+	VRNDSCALEPS $9, Z3, Z3
+	VMOVUPS Z0, (AX)(DX*4)
+	VMOVUPS Z1, 64(AX)(DX*4)
+	VMOVUPS Z2, 128(AX)(DX*4)
+	VMOVUPS Z3, 192(AX)(DX*4)
+	SUBQ $64, CX
+	ADDQ $64, DX
+	CMPQ CX, $64
+	JGE loop1
+
+end2:
+	CMPQ CX, $16
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(DX*4), Z0
+	VRNDSCALEPS $9, Z0, Z0
+	VMOVUPS Z0, (AX)(DX*4)
+	SUBQ $16, CX
+	ADDQ $16, DX
+	CMPQ CX, $16
+	JGE loop3
+
+end4:
+	CMPQ CX, $0
+	JEQ end5
+	MOVL $-1, SI
+	BZHIL CX, SI, SI
+	KMOVW SI, K1
+	VMOVUPS.Z (BX)(DX*4), K1, Z0
+	VRNDSCALEPS $9, Z0, Z0
+	VMOVUPS Z0, K1, (AX)(DX*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func log1pAVX512(y, x *float32, n int)
+TEXT ·log1pAVX512(SB), NOSPLIT, $0-24
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ n+16(FP), CX
+	XORL DX, DX
+	CMPQ CX, $16
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(DX*4), Z0
+	VADDPS.BCST elementwiseConsts<>+12(SB), Z0, Z1
+	VSUBPS.BCST elementwiseConsts<>+12(SB), Z1, Z2
+	VSUBPS Z2, Z0, Z2
+	VSUBPS Z0, Z1, Z3
+	VXORPS.BCST elementwiseConsts<>+0(SB), Z3, Z3
+	VADDPS.BCST elementwiseConsts<>+12(SB), Z3, Z3
+	VCMPPS.BCST $30, elementwiseConsts<>+12(SB), Z0, K1
+	VBLENDMPS Z3, Z2, K1, Z2
+	VDIVPS Z1, Z2, Z2
+	VMOVAPS Z1, Z4
+	VPSUBD.BCST elementwiseConsts<>+76(SB), Z4, Z4
+	VPSRAD $23, Z4, Z5
+	VCVTDQ2PS Z5, Z5
+	VANDPS.BCST elementwiseConsts<>+80(SB), Z4, Z4
+	VPADDD.BCST elementwiseConsts<>+76(SB), Z4, Z4
+	VSUBPS.BCST elementwiseConsts<>+12(SB), Z4, Z4
+	VMULPS Z4, Z4, Z6
+	VBROADCASTSS elementwiseConsts<>+84(SB), Z3
+	VFMADD213PS.BCST elementwiseConsts<>+88(SB), Z4, Z3
+	VFMADD213PS.BCST elementwiseConsts<>+92(SB), Z4, Z3
+	VFMADD213PS.BCST elementwiseConsts<>+96(SB), Z4, Z3
+	VFMADD213PS.BCST elementwiseConsts<>+100(SB), Z4, Z3
+	VFMADD213PS.BCST elementwiseConsts<>+104(SB), Z4, Z3
+	VFMADD213PS.BCST elementwiseConsts<>+108(SB), Z4, Z3
+	VFMADD213PS.BCST elementwiseConsts<>+112(SB), Z4, Z3
+	VFMADD213PS.BCST elementwiseConsts<>+116(SB), Z4, Z3
+	VMULPS Z6, Z4, Z7
+	VMULPS Z7, Z3, Z3
+	VFMADD231PS.BCST elementwiseConsts<>+40(SB), Z5, Z3
+	VFMADD231PS.BCST elementwiseConsts<>+120(SB), Z6, Z3
+	VADDPS Z2, Z3, Z3
+	VADDPS Z3, Z4, Z3
+	VFMADD231PS.BCST elementwiseConsts<>+36(SB), Z5, Z3
+	VCMPPS.BCST $0, elementwiseConsts<>+124(SB), Z0, K2
+	VBLENDMPS Z0, Z3, K2, Z3
+	VCMPPS.BCST $0, elementwiseConsts<>+8(SB), Z1, K3
+	VBROADCASTSS elementwiseConsts<>+128(SB), Z2
+	VBLENDMPS.BCST elementwiseConsts<>+132(SB), Z2, K3, Z2
+	VCMPPS.BCST $30, elementwiseConsts<>+8(SB), Z1, K4
+	VBLENDMPS Z3, Z2, K4, Z3
+	VANDPS.BCST elementwiseConsts<>+0(SB), Z0, Z1
+	VORPS Z1, Z3, Z3
+	VMOVAPS Z3, Z0
+	VMOVUPS Z0, (AX)(DX*4)
+	SUBQ $16, CX
+	ADDQ $16, DX
+	CMPQ CX, $16
+	JGE loop1
+
+end2:
+	CMPQ CX, $0
+	JEQ end3
+	MOVL $-1, SI
+	BZHIL CX, SI, SI
+	KMOVW SI, K5
+	VMOVUPS.Z (BX)(DX*4), K5, Z0
+	VADDPS.BCST elementwiseConsts<>+12(SB), Z0, Z1
+	VSUBPS.BCST elementwiseConsts<>+12(SB), Z1, Z2
+	VSUBPS Z2, Z0, Z2
+	VSUBPS Z0, Z1, Z3
+	VXORPS.BCST elementwiseConsts<>+0(SB), Z3, Z3
+	VADDPS.BCST elementwiseConsts<>+12(SB), Z3, Z3
+	VCMPPS.BCST $30, elementwiseConsts<>+12(SB), Z0, K6
+	VBLENDMPS Z3, Z2, K6, Z2
+	VDIVPS Z1, Z2, Z2
+	VMOVAPS Z1, Z4
+	VPSUBD.BCST elementwiseConsts<>+76(SB), Z4, Z4
+	VPSRAD $23, Z4, Z5
+	VCVTDQ2PS Z5, Z5
+	VANDPS.BCST elementwiseConsts<>+80(SB), Z4, Z4
+	VPADDD.BCST elementwiseConsts<>+76(SB), Z4, Z4
+	VSUBPS.BCST elementwiseConsts<>+12(SB), Z4, Z4
+	VMULPS Z4, Z4, Z6
+	VBROADCASTSS elementwiseConsts<>+84(SB), Z3
+	VFMADD213PS.BCST elementwiseConsts<>+88(SB), Z4, Z3
+	VFMADD213PS.BCST elementwiseConsts<>+92(SB), Z4, Z3
+	VFMADD213PS.BCST elementwiseConsts<>+96(SB), Z4, Z3
+	VFMADD213PS.BCST elementwiseConsts<>+100(SB), Z4, Z3
+	VFMADD213PS.BCST elementwiseConsts<>+104(SB), Z4, Z3
+	VFMADD213PS.BCST elementwiseConsts<>+108(SB), Z4, Z3
+	VFMADD213PS.BCST elementwiseConsts<>+112(SB), Z4, Z3
+	VFMADD213PS.BCST elementwiseConsts<>+116(SB), Z4, Z3
+	VMULPS Z6, Z4, Z7
+	VMULPS Z7, Z3, Z3
+	VFMADD231PS.BCST elementwiseConsts<>+40(SB), Z5, Z3
+	VFMADD231PS.BCST elementwiseConsts<>+120(SB), Z6, Z3
+	VADDPS Z2, Z3, Z3
+	VADDPS Z3, Z4, Z3
+	VFMADD231PS.BCST elementwiseConsts<>+36(SB), Z5, Z3
+	VCMPPS.BCST $0, elementwiseConsts<>+124(SB), Z0, K7
+	VBLENDMPS Z0, Z3, K7, Z3
+	VCMPPS.BCST $0, elementwiseConsts<>+8(SB), Z1, K1
+	VBROADCASTSS elementwiseConsts<>+128(SB), Z2
+	VBLENDMPS.BCST elementwiseConsts<>+132(SB), Z2, K1, Z2
+	VCMPPS.BCST $30, elementwiseConsts<>+8(SB), Z1, K2
+	VBLENDMPS Z3, Z2, K2, Z3
+	VANDPS.BCST elementwiseConsts<>+0(SB), Z0, Z1
+	VORPS Z1, Z3, Z3
+	VMOVAPS Z3, Z0
+	VMOVUPS Z0, K5, (AX)(DX*4)
+
+end3:
+	VZEROUPPER
+	RET
+
+// func expm1AVX512(y, x *float32, n int)
+TEXT ·expm1AVX512(SB), NOSPLIT, $0-24
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ n+16(FP), CX
+	XORL DX, DX
+	CMPQ CX, $16
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(DX*4), Z0
+	VCMPPS.BCST $30, elementwiseConsts<>+20(SB), Z0, K1
+	VBLENDMPS.BCST elementwiseConsts<>+20(SB), Z0, K1, Z1
+	VCMPPS.BCST $17, elementwiseConsts<>+236(SB), Z1, K2
+	VBLENDMPS.BCST elementwiseConsts<>+236(SB), Z1, K2, Z1
+	VBROADCASTSS elementwiseConsts<>+28(SB), Z2
+	VFMADD213PS.BCST elementwiseConsts<>+32(SB), Z1, Z2
+	VSUBPS.BCST elementwiseConsts<>+32(SB), Z2, Z3
+	VFNMADD231PS.BCST elementwiseConsts<>+36(SB), Z3, Z1
+	VFNMADD231PS.BCST elementwiseConsts<>+40(SB), Z3, Z1
+	VMULPS Z1, Z1, Z5
+	VBROADCASTSS elementwiseConsts<>+240(SB), Z4
+	VFMADD213PS.BCST elementwiseConsts<>+244(SB), Z1, Z4
+	VFMADD213PS.BCST elementwiseConsts<>+248(SB), Z1, Z4
+	VFMADD213PS.BCST elementwiseConsts<>+252(SB), Z1, Z4
+	VFMADD213PS.BCST elementwiseConsts<>+256(SB), Z1, Z4
+	VFMADD213PS.BCST elementwiseConsts<>+260(SB), Z1, Z4
+	VFMADD213PS Z1, Z5, Z4
+	VPADDD.BCST elementwiseConsts<>+264(SB), Z2, Z2
+	VPSLLD $23, Z2, Z2
+	VSUBPS.BCST elementwiseConsts<>+260(SB), Z2, Z1
+	VMOVAPS Z4, Z5
+	VFMADD213PS Z1, Z2, Z5
+	VADDPS Z5, Z5, Z5
+	VCMPPS.BCST $0, elementwiseConsts<>+8(SB), Z3, K3
+	VBLENDMPS Z4, Z5, K3, Z5
+	VANDPS.BCST elementwiseConsts<>+0(SB), Z0, Z1
+	VORPS Z1, Z5, Z5
+	VMOVAPS Z5, Z0
+	VMOVUPS Z0, (AX)(DX*4)
+	SUBQ $16, CX
+	ADDQ $16, DX
+	CMPQ CX, $16
+	JGE loop1
+
+end2:
+	CMPQ CX, $0
+	JEQ end3
+	MOVL $-1, SI
+	BZHIL CX, SI, SI
+	KMOVW SI, K4
+	VMOVUPS.Z (BX)(DX*4), K4, Z0
+	VCMPPS.BCST $30, elementwiseConsts<>+20(SB), Z0, K5
+	VBLENDMPS.BCST elementwiseConsts<>+20(SB), Z0, K5, Z1
+	VCMPPS.BCST $17, elementwiseConsts<>+236(SB), Z1, K6
+	VBLENDMPS.BCST elementwiseConsts<>+236(SB), Z1, K6, Z1
+	VBROADCASTSS elementwiseConsts<>+28(SB), Z2
+	VFMADD213PS.BCST elementwiseConsts<>+32(SB), Z1, Z2
+	VSUBPS.BCST elementwiseConsts<>+32(SB), Z2, Z3
+	VFNMADD231PS.BCST elementwiseConsts<>+36(SB), Z3, Z1
+	VFNMADD231PS.BCST elementwiseConsts<>+40(SB), Z3, Z1
+	VMULPS Z1, Z1, Z5
+	VBROADCASTSS elementwiseConsts<>+240(SB), Z4
+	VFMADD213PS.BCST elementwiseConsts<>+244(SB), Z1, Z4
+	VFMADD213PS.BCST elementwiseConsts<>+248(SB), Z1, Z4
+	VFMADD213PS.BCST elementwiseConsts<>+252(SB), Z1, Z4
+	VFMADD213PS.BCST elementwiseConsts<>+256(SB), Z1, Z4
+	VFMADD213PS.BCST elementwiseConsts<>+260(SB), Z1, Z4
+	VFMADD213PS Z1, Z5, Z4
+	VPADDD.BCST elementwiseConsts<>+264(SB), Z2, Z2
+	VPSLLD $23, Z2, Z2
+	VSUBPS.BCST elementwiseConsts<>+260(SB), Z2, Z1
+	VMOVAPS Z4, Z5
+	VFMADD213PS Z1, Z2, Z5
+	VADDPS Z5, Z5, Z5
+	VCMPPS.BCST $0, elementwiseConsts<>+8(SB), Z3, K7
+	VBLENDMPS Z4, Z5, K7, Z5
+	VANDPS.BCST elementwiseConsts<>+0(SB), Z0, Z1
+	VORPS Z1, Z5, Z5
+	VMOVAPS Z5, Z0
+	VMOVUPS Z0, K4, (AX)(DX*4)
+
+end3:
+	VZEROUPPER
+	RET
+
+// func add0AVX512(y, x, z *float32, n int)
+TEXT ·add0AVX512(SB), NOSPLIT, $0-32
 	MOVQ y+0(FP), AX
 	MOVQ x+8(FP), BX
 	MOVQ z+16(FP), CX
@@ -14,12 +1198,12 @@ TEXT ·addAVX512(SB), NOSPLIT, $0-32
 
 loop1:
 	VMOVUPS (BX)(SI*4), Z0
-	VMOVUPS 64(BX)(SI*4), Z1
-	VMOVUPS 128(BX)(SI*4), Z2
-	VMOVUPS 192(BX)(SI*4), Z3
 	VADDPS (CX)(SI*4), Z0, Z0
+	VMOVUPS 64(BX)(SI*4), Z1
 	VADDPS 64(CX)(SI*4), Z1, Z1
+	VMOVUPS 128(BX)(SI*4), Z2
 	VADDPS 128(CX)(SI*4), Z2, Z2
+	VMOVUPS 192(BX)(SI*4), Z3
 	VADDPS 192(CX)(SI*4), Z3, Z3
 	VMOVUPS Z0, (AX)(SI*4)
 	VMOVUPS Z1, 64(AX)(SI*4)
@@ -49,11 +1233,2669 @@ end4:
 	MOVL $-1, DI
 	BZHIL DX, DI, DI
 	KMOVW DI, K1
-	VMOVUPS.Z (BX)(SI*4), K1, Z0
-	VMOVUPS.Z (CX)(SI*4), K1, Z1
-	VADDPS Z1, Z0, Z0
+	VMOVUPS.Z (BX)(SI*4), K1, Z1
+	VMOVUPS.Z (CX)(SI*4), K1, Z2
+	VADDPS Z2, Z1, Z0
 	VMOVUPS Z0, K1, (AX)(SI*4)
 
 end5:
 	VZEROUPPER
 	RET
+
+// func add1AVX512(y, x, z *float32, n int)
+TEXT ·add1AVX512(SB), NOSPLIT, $0-32
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	VBROADCASTSS (BX), Z0
+	MOVQ z+16(FP), CX
+	MOVQ n+24(FP), DX
+	XORL SI, SI
+	CMPQ DX, $64
+	JLT end2
+
+loop1:
+	VADDPS (CX)(SI*4), Z0, Z1
+	VADDPS 64(CX)(SI*4), Z0, Z2
+	VADDPS 128(CX)(SI*4), Z0, Z3
+	VADDPS 192(CX)(SI*4), Z0, Z4
+	VMOVUPS Z1, (AX)(SI*4)
+	VMOVUPS Z2, 64(AX)(SI*4)
+	VMOVUPS Z3, 128(AX)(SI*4)
+	VMOVUPS Z4, 192(AX)(SI*4)
+	SUBQ $64, DX
+	ADDQ $64, SI
+	CMPQ DX, $64
+	JGE loop1
+
+end2:
+	CMPQ DX, $16
+	JLT end4
+
+loop3:
+	VADDPS (CX)(SI*4), Z0, Z1
+	VMOVUPS Z1, (AX)(SI*4)
+	SUBQ $16, DX
+	ADDQ $16, SI
+	CMPQ DX, $16
+	JGE loop3
+
+end4:
+	CMPQ DX, $0
+	JEQ end5
+	MOVL $-1, DI
+	BZHIL DX, DI, DI
+	KMOVW DI, K1
+	VMOVUPS.Z (CX)(SI*4), K1, Z3
+	VADDPS Z3, Z0, Z1
+	VMOVUPS Z1, K1, (AX)(SI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func add2AVX512(y, x, z *float32, n int)
+TEXT ·add2AVX512(SB), NOSPLIT, $0-32
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ z+16(FP), CX
+	VBROADCASTSS (CX), Z0
+	MOVQ n+24(FP), DX
+	XORL SI, SI
+	CMPQ DX, $64
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(SI*4), Z1
+	VADDPS Z0, Z1, Z1
+	VMOVUPS 64(BX)(SI*4), Z2
+	VADDPS Z0, Z2, Z2
+	VMOVUPS 128(BX)(SI*4), Z3
+	VADDPS Z0, Z3, Z3
+	VMOVUPS 192(BX)(SI*4), Z4
+	VADDPS Z0, Z4, Z4
+	VMOVUPS Z1, (AX)(SI*4)
+	VMOVUPS Z2, 64(AX)(SI*4)
+	VMOVUPS Z3, 128(AX)(SI*4)
+	VMOVUPS Z4, 192(AX)(SI*4)
+	SUBQ $64, DX
+	ADDQ $64, SI
+	CMPQ DX, $64
+	JGE loop1
+
+end2:
+	CMPQ DX, $16
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(SI*4), Z1
+	VADDPS Z0, Z1, Z1
+	VMOVUPS Z1, (AX)(SI*4)
+	SUBQ $16, DX
+	ADDQ $16, SI
+	CMPQ DX, $16
+	JGE loop3
+
+end4:
+	CMPQ DX, $0
+	JEQ end5
+	MOVL $-1, DI
+	BZHIL DX, DI, DI
+	KMOVW DI, K1
+	VMOVUPS.Z (BX)(SI*4), K1, Z2
+	VADDPS Z0, Z2, Z1
+	VMOVUPS Z1, K1, (AX)(SI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func sub0AVX512(y, x, z *float32, n int)
+TEXT ·sub0AVX512(SB), NOSPLIT, $0-32
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ z+16(FP), CX
+	MOVQ n+24(FP), DX
+	XORL SI, SI
+	CMPQ DX, $64
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(SI*4), Z0
+	VSUBPS (CX)(SI*4), Z0, Z0
+	VMOVUPS 64(BX)(SI*4), Z1
+	VSUBPS 64(CX)(SI*4), Z1, Z1
+	VMOVUPS 128(BX)(SI*4), Z2
+	VSUBPS 128(CX)(SI*4), Z2, Z2
+	VMOVUPS 192(BX)(SI*4), Z3
+	VSUBPS 192(CX)(SI*4), Z3, Z3
+	VMOVUPS Z0, (AX)(SI*4)
+	VMOVUPS Z1, 64(AX)(SI*4)
+	VMOVUPS Z2, 128(AX)(SI*4)
+	VMOVUPS Z3, 192(AX)(SI*4)
+	SUBQ $64, DX
+	ADDQ $64, SI
+	CMPQ DX, $64
+	JGE loop1
+
+end2:
+	CMPQ DX, $16
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(SI*4), Z0
+	VSUBPS (CX)(SI*4), Z0, Z0
+	VMOVUPS Z0, (AX)(SI*4)
+	SUBQ $16, DX
+	ADDQ $16, SI
+	CMPQ DX, $16
+	JGE loop3
+
+end4:
+	CMPQ DX, $0
+	JEQ end5
+	MOVL $-1, DI
+	BZHIL DX, DI, DI
+	KMOVW DI, K1
+	VMOVUPS.Z (BX)(SI*4), K1, Z1
+	VMOVUPS.Z (CX)(SI*4), K1, Z2
+	VSUBPS Z2, Z1, Z0
+	VMOVUPS Z0, K1, (AX)(SI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func sub1AVX512(y, x, z *float32, n int)
+TEXT ·sub1AVX512(SB), NOSPLIT, $0-32
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	VBROADCASTSS (BX), Z0
+	MOVQ z+16(FP), CX
+	MOVQ n+24(FP), DX
+	XORL SI, SI
+	CMPQ DX, $64
+	JLT end2
+
+loop1:
+	VSUBPS (CX)(SI*4), Z0, Z1
+	VSUBPS 64(CX)(SI*4), Z0, Z2
+	VSUBPS 128(CX)(SI*4), Z0, Z3
+	VSUBPS 192(CX)(SI*4), Z0, Z4
+	VMOVUPS Z1, (AX)(SI*4)
+	VMOVUPS Z2, 64(AX)(SI*4)
+	VMOVUPS Z3, 128(AX)(SI*4)
+	VMOVUPS Z4, 192(AX)(SI*4)
+	SUBQ $64, DX
+	ADDQ $64, SI
+	CMPQ DX, $64
+	JGE loop1
+
+end2:
+	CMPQ DX, $16
+	JLT end4
+
+loop3:
+	VSUBPS (CX)(SI*4), Z0, Z1
+	VMOVUPS Z1, (AX)(SI*4)
+	SUBQ $16, DX
+	ADDQ $16, SI
+	CMPQ DX, $16
+	JGE loop3
+
+end4:
+	CMPQ DX, $0
+	JEQ end5
+	MOVL $-1, DI
+	BZHIL DX, DI, DI
+	KMOVW DI, K1
+	VMOVUPS.Z (CX)(SI*4), K1, Z3
+	VSUBPS Z3, Z0, Z1
+	VMOVUPS Z1, K1, (AX)(SI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func sub2AVX512(y, x, z *float32, n int)
+TEXT ·sub2AVX512(SB), NOSPLIT, $0-32
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ z+16(FP), CX
+	VBROADCASTSS (CX), Z0
+	MOVQ n+24(FP), DX
+	XORL SI, SI
+	CMPQ DX, $64
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(SI*4), Z1
+	VSUBPS Z0, Z1, Z1
+	VMOVUPS 64(BX)(SI*4), Z2
+	VSUBPS Z0, Z2, Z2
+	VMOVUPS 128(BX)(SI*4), Z3
+	VSUBPS Z0, Z3, Z3
+	VMOVUPS 192(BX)(SI*4), Z4
+	VSUBPS Z0, Z4, Z4
+	VMOVUPS Z1, (AX)(SI*4)
+	VMOVUPS Z2, 64(AX)(SI*4)
+	VMOVUPS Z3, 128(AX)(SI*4)
+	VMOVUPS Z4, 192(AX)(SI*4)
+	SUBQ $64, DX
+	ADDQ $64, SI
+	CMPQ DX, $64
+	JGE loop1
+
+end2:
+	CMPQ DX, $16
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(SI*4), Z1
+	VSUBPS Z0, Z1, Z1
+	VMOVUPS Z1, (AX)(SI*4)
+	SUBQ $16, DX
+	ADDQ $16, SI
+	CMPQ DX, $16
+	JGE loop3
+
+end4:
+	CMPQ DX, $0
+	JEQ end5
+	MOVL $-1, DI
+	BZHIL DX, DI, DI
+	KMOVW DI, K1
+	VMOVUPS.Z (BX)(SI*4), K1, Z2
+	VSUBPS Z0, Z2, Z1
+	VMOVUPS Z1, K1, (AX)(SI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func mul0AVX512(y, x, z *float32, n int)
+TEXT ·mul0AVX512(SB), NOSPLIT, $0-32
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ z+16(FP), CX
+	MOVQ n+24(FP), DX
+	XORL SI, SI
+	CMPQ DX, $64
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(SI*4), Z0
+	VMULPS (CX)(SI*4), Z0, Z0
+	VMOVUPS 64(BX)(SI*4), Z1
+	VMULPS 64(CX)(SI*4), Z1, Z1
+	VMOVUPS 128(BX)(SI*4), Z2
+	VMULPS 128(CX)(SI*4), Z2, Z2
+	VMOVUPS 192(BX)(SI*4), Z3
+	VMULPS 192(CX)(SI*4), Z3, Z3
+	VMOVUPS Z0, (AX)(SI*4)
+	VMOVUPS Z1, 64(AX)(SI*4)
+	VMOVUPS Z2, 128(AX)(SI*4)
+	VMOVUPS Z3, 192(AX)(SI*4)
+	SUBQ $64, DX
+	ADDQ $64, SI
+	CMPQ DX, $64
+	JGE loop1
+
+end2:
+	CMPQ DX, $16
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(SI*4), Z0
+	VMULPS (CX)(SI*4), Z0, Z0
+	VMOVUPS Z0, (AX)(SI*4)
+	SUBQ $16, DX
+	ADDQ $16, SI
+	CMPQ DX, $16
+	JGE loop3
+
+end4:
+	CMPQ DX, $0
+	JEQ end5
+	MOVL $-1, DI
+	BZHIL DX, DI, DI
+	KMOVW DI, K1
+	VMOVUPS.Z (BX)(SI*4), K1, Z1
+	VMOVUPS.Z (CX)(SI*4), K1, Z2
+	VMULPS Z2, Z1, Z0
+	VMOVUPS Z0, K1, (AX)(SI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func mul1AVX512(y, x, z *float32, n int)
+TEXT ·mul1AVX512(SB), NOSPLIT, $0-32
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	VBROADCASTSS (BX), Z0
+	MOVQ z+16(FP), CX
+	MOVQ n+24(FP), DX
+	XORL SI, SI
+	CMPQ DX, $64
+	JLT end2
+
+loop1:
+	VMULPS (CX)(SI*4), Z0, Z1
+	VMULPS 64(CX)(SI*4), Z0, Z2
+	VMULPS 128(CX)(SI*4), Z0, Z3
+	VMULPS 192(CX)(SI*4), Z0, Z4
+	VMOVUPS Z1, (AX)(SI*4)
+	VMOVUPS Z2, 64(AX)(SI*4)
+	VMOVUPS Z3, 128(AX)(SI*4)
+	VMOVUPS Z4, 192(AX)(SI*4)
+	SUBQ $64, DX
+	ADDQ $64, SI
+	CMPQ DX, $64
+	JGE loop1
+
+end2:
+	CMPQ DX, $16
+	JLT end4
+
+loop3:
+	VMULPS (CX)(SI*4), Z0, Z1
+	VMOVUPS Z1, (AX)(SI*4)
+	SUBQ $16, DX
+	ADDQ $16, SI
+	CMPQ DX, $16
+	JGE loop3
+
+end4:
+	CMPQ DX, $0
+	JEQ end5
+	MOVL $-1, DI
+	BZHIL DX, DI, DI
+	KMOVW DI, K1
+	VMOVUPS.Z (CX)(SI*4), K1, Z3
+	VMULPS Z3, Z0, Z1
+	VMOVUPS Z1, K1, (AX)(SI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func mul2AVX512(y, x, z *float32, n int)
+TEXT ·mul2AVX512(SB), NOSPLIT, $0-32
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ z+16(FP), CX
+	VBROADCASTSS (CX), Z0
+	MOVQ n+24(FP), DX
+	XORL SI, SI
+	CMPQ DX, $64
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(SI*4), Z1
+	VMULPS Z0, Z1, Z1
+	VMOVUPS 64(BX)(SI*4), Z2
+	VMULPS Z0, Z2, Z2
+	VMOVUPS 128(BX)(SI*4), Z3
+	VMULPS Z0, Z3, Z3
+	VMOVUPS 192(BX)(SI*4), Z4
+	VMULPS Z0, Z4, Z4
+	VMOVUPS Z1, (AX)(SI*4)
+	VMOVUPS Z2, 64(AX)(SI*4)
+	VMOVUPS Z3, 128(AX)(SI*4)
+	VMOVUPS Z4, 192(AX)(SI*4)
+	SUBQ $64, DX
+	ADDQ $64, SI
+	CMPQ DX, $64
+	JGE loop1
+
+end2:
+	CMPQ DX, $16
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(SI*4), Z1
+	VMULPS Z0, Z1, Z1
+	VMOVUPS Z1, (AX)(SI*4)
+	SUBQ $16, DX
+	ADDQ $16, SI
+	CMPQ DX, $16
+	JGE loop3
+
+end4:
+	CMPQ DX, $0
+	JEQ end5
+	MOVL $-1, DI
+	BZHIL DX, DI, DI
+	KMOVW DI, K1
+	VMOVUPS.Z (BX)(SI*4), K1, Z2
+	VMULPS Z0, Z2, Z1
+	VMOVUPS Z1, K1, (AX)(SI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func div0AVX512(y, x, z *float32, n int)
+TEXT ·div0AVX512(SB), NOSPLIT, $0-32
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ z+16(FP), CX
+	MOVQ n+24(FP), DX
+	XORL SI, SI
+	CMPQ DX, $64
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(SI*4), Z0
+	VDIVPS (CX)(SI*4), Z0, Z0
+	VMOVUPS 64(BX)(SI*4), Z1
+	VDIVPS 64(CX)(SI*4), Z1, Z1
+	VMOVUPS 128(BX)(SI*4), Z2
+	VDIVPS 128(CX)(SI*4), Z2, Z2
+	VMOVUPS 192(BX)(SI*4), Z3
+	VDIVPS 192(CX)(SI*4), Z3, Z3
+	VMOVUPS Z0, (AX)(SI*4)
+	VMOVUPS Z1, 64(AX)(SI*4)
+	VMOVUPS Z2, 128(AX)(SI*4)
+	VMOVUPS Z3, 192(AX)(SI*4)
+	SUBQ $64, DX
+	ADDQ $64, SI
+	CMPQ DX, $64
+	JGE loop1
+
+end2:
+	CMPQ DX, $16
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(SI*4), Z0
+	VDIVPS (CX)(SI*4), Z0, Z0
+	VMOVUPS Z0, (AX)(SI*4)
+	SUBQ $16, DX
+	ADDQ $16, SI
+	CMPQ DX, $16
+	JGE loop3
+
+end4:
+	CMPQ DX, $0
+	JEQ end5
+	MOVL $-1, DI
+	BZHIL DX, DI, DI
+	KMOVW DI, K1
+	VMOVUPS.Z (BX)(SI*4), K1, Z1
+	VMOVUPS.Z (CX)(SI*4), K1, Z2
+	VDIVPS Z2, Z1, Z0
+	VMOVUPS Z0, K1, (AX)(SI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func div1AVX512(y, x, z *float32, n int)
+TEXT ·div1AVX512(SB), NOSPLIT, $0-32
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	VBROADCASTSS (BX), Z0
+	MOVQ z+16(FP), CX
+	MOVQ n+24(FP), DX
+	XORL SI, SI
+	CMPQ DX, $64
+	JLT end2
+
+loop1:
+	VDIVPS (CX)(SI*4), Z0, Z1
+	VDIVPS 64(CX)(SI*4), Z0, Z2
+	VDIVPS 128(CX)(SI*4), Z0, Z3
+	VDIVPS 192(CX)(SI*4), Z0, Z4
+	VMOVUPS Z1, (AX)(SI*4)
+	VMOVUPS Z2, 64(AX)(SI*4)
+	VMOVUPS Z3, 128(AX)(SI*4)
+	VMOVUPS Z4, 192(AX)(SI*4)
+	SUBQ $64, DX
+	ADDQ $64, SI
+	CMPQ DX, $64
+	JGE loop1
+
+end2:
+	CMPQ DX, $16
+	JLT end4
+
+loop3:
+	VDIVPS (CX)(SI*4), Z0, Z1
+	VMOVUPS Z1, (AX)(SI*4)
+	SUBQ $16, DX
+	ADDQ $16, SI
+	CMPQ DX, $16
+	JGE loop3
+
+end4:
+	CMPQ DX, $0
+	JEQ end5
+	MOVL $-1, DI
+	BZHIL DX, DI, DI
+	KMOVW DI, K1
+	VMOVUPS.Z (CX)(SI*4), K1, Z3
+	VDIVPS Z3, Z0, Z1
+	VMOVUPS Z1, K1, (AX)(SI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func div2AVX512(y, x, z *float32, n int)
+TEXT ·div2AVX512(SB), NOSPLIT, $0-32
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ z+16(FP), CX
+	VBROADCASTSS (CX), Z0
+	MOVQ n+24(FP), DX
+	XORL SI, SI
+	CMPQ DX, $64
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(SI*4), Z1
+	VDIVPS Z0, Z1, Z1
+	VMOVUPS 64(BX)(SI*4), Z2
+	VDIVPS Z0, Z2, Z2
+	VMOVUPS 128(BX)(SI*4), Z3
+	VDIVPS Z0, Z3, Z3
+	VMOVUPS 192(BX)(SI*4), Z4
+	VDIVPS Z0, Z4, Z4
+	VMOVUPS Z1, (AX)(SI*4)
+	VMOVUPS Z2, 64(AX)(SI*4)
+	VMOVUPS Z3, 128(AX)(SI*4)
+	VMOVUPS Z4, 192(AX)(SI*4)
+	SUBQ $64, DX
+	ADDQ $64, SI
+	CMPQ DX, $64
+	JGE loop1
+
+end2:
+	CMPQ DX, $16
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(SI*4), Z1
+	VDIVPS Z0, Z1, Z1
+	VMOVUPS Z1, (AX)(SI*4)
+	SUBQ $16, DX
+	ADDQ $16, SI
+	CMPQ DX, $16
+	JGE loop3
+
+end4:
+	CMPQ DX, $0
+	JEQ end5
+	MOVL $-1, DI
+	BZHIL DX, DI, DI
+	KMOVW DI, K1
+	VMOVUPS.Z (BX)(SI*4), K1, Z2
+	VDIVPS Z0, Z2, Z1
+	VMOVUPS Z1, K1, (AX)(SI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func max0AVX512(y, x, z *float32, n int)
+TEXT ·max0AVX512(SB), NOSPLIT, $0-32
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ z+16(FP), CX
+	MOVQ n+24(FP), DX
+	XORL SI, SI
+	CMPQ DX, $64
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(SI*4), Z0
+	VMOVUPS (CX)(SI*4), Z6
+	VCMPPS $29, Z6, Z0, K1
+	VCMPPS $4, Z0, Z0, K2
+	VBLENDMPS Z0, Z6, K1, Z6
+	VBLENDMPS Z0, Z6, K2, Z0
+	VMOVUPS 64(BX)(SI*4), Z1
+	VMOVUPS 64(CX)(SI*4), Z6
+	VCMPPS $29, Z6, Z1, K3
+	VCMPPS $4, Z1, Z1, K4
+	VBLENDMPS Z1, Z6, K3, Z6
+	VBLENDMPS Z1, Z6, K4, Z1
+	VMOVUPS 128(BX)(SI*4), Z2
+	VMOVUPS 128(CX)(SI*4), Z6
+	VCMPPS $29, Z6, Z2, K5
+	VCMPPS $4, Z2, Z2, K6
+	VBLENDMPS Z2, Z6, K5, Z6
+	VBLENDMPS Z2, Z6, K6, Z2
+	VMOVUPS 192(BX)(SI*4), Z3
+	VMOVUPS 192(CX)(SI*4), Z6
+	VCMPPS $29, Z6, Z3, K7
+	VCMPPS $4, Z3, Z3, K1
+	VBLENDMPS Z3, Z6, K7, Z6
+	VBLENDMPS Z3, Z6, K1, Z3
+	VMOVUPS Z0, (AX)(SI*4)
+	VMOVUPS Z1, 64(AX)(SI*4)
+	VMOVUPS Z2, 128(AX)(SI*4)
+	VMOVUPS Z3, 192(AX)(SI*4)
+	SUBQ $64, DX
+	ADDQ $64, SI
+	CMPQ DX, $64
+	JGE loop1
+
+end2:
+	CMPQ DX, $16
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(SI*4), Z0
+	VMOVUPS (CX)(SI*4), Z3
+	VCMPPS $29, Z3, Z0, K2
+	VCMPPS $4, Z0, Z0, K3
+	VBLENDMPS Z0, Z3, K2, Z3
+	VBLENDMPS Z0, Z3, K3, Z0
+	VMOVUPS Z0, (AX)(SI*4)
+	SUBQ $16, DX
+	ADDQ $16, SI
+	CMPQ DX, $16
+	JGE loop3
+
+end4:
+	CMPQ DX, $0
+	JEQ end5
+	MOVL $-1, DI
+	BZHIL DX, DI, DI
+	KMOVW DI, K4
+	VMOVUPS.Z (BX)(SI*4), K4, Z1
+	VMOVUPS.Z (CX)(SI*4), K4, Z2
+	VMOVAPS Z2, Z3
+	VCMPPS $29, Z3, Z1, K5
+	VCMPPS $4, Z1, Z1, K6
+	VBLENDMPS Z1, Z3, K5, Z3
+	VBLENDMPS Z1, Z3, K6, Z0
+	VMOVUPS Z0, K4, (AX)(SI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func max1AVX512(y, x, z *float32, n int)
+TEXT ·max1AVX512(SB), NOSPLIT, $0-32
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	VBROADCASTSS (BX), Z0
+	MOVQ z+16(FP), CX
+	MOVQ n+24(FP), DX
+	XORL SI, SI
+	CMPQ DX, $64
+	JLT end2
+
+loop1:
+	VMOVUPS (CX)(SI*4), Z7
+	VCMPPS $29, Z7, Z0, K1
+	VCMPPS $4, Z0, Z0, K2
+	VBLENDMPS Z0, Z7, K1, Z7
+	VBLENDMPS Z0, Z7, K2, Z1
+	VMOVUPS 64(CX)(SI*4), Z7
+	VCMPPS $29, Z7, Z0, K3
+	VCMPPS $4, Z0, Z0, K4
+	VBLENDMPS Z0, Z7, K3, Z7
+	VBLENDMPS Z0, Z7, K4, Z2
+	VMOVUPS 128(CX)(SI*4), Z7
+	VCMPPS $29, Z7, Z0, K5
+	VCMPPS $4, Z0, Z0, K6
+	VBLENDMPS Z0, Z7, K5, Z7
+	VBLENDMPS Z0, Z7, K6, Z3
+	VMOVUPS 192(CX)(SI*4), Z7
+	VCMPPS $29, Z7, Z0, K7
+	VCMPPS $4, Z0, Z0, K1
+	VBLENDMPS Z0, Z7, K7, Z7
+	VBLENDMPS Z0, Z7, K1, Z4
+	VMOVUPS Z1, (AX)(SI*4)
+	VMOVUPS Z2, 64(AX)(SI*4)
+	VMOVUPS Z3, 128(AX)(SI*4)
+	VMOVUPS Z4, 192(AX)(SI*4)
+	SUBQ $64, DX
+	ADDQ $64, SI
+	CMPQ DX, $64
+	JGE loop1
+
+end2:
+	CMPQ DX, $16
+	JLT end4
+
+loop3:
+	VMOVUPS (CX)(SI*4), Z4
+	VCMPPS $29, Z4, Z0, K2
+	VCMPPS $4, Z0, Z0, K3
+	VBLENDMPS Z0, Z4, K2, Z4
+	VBLENDMPS Z0, Z4, K3, Z1
+	VMOVUPS Z1, (AX)(SI*4)
+	SUBQ $16, DX
+	ADDQ $16, SI
+	CMPQ DX, $16
+	JGE loop3
+
+end4:
+	CMPQ DX, $0
+	JEQ end5
+	MOVL $-1, DI
+	BZHIL DX, DI, DI
+	KMOVW DI, K4
+	VMOVUPS.Z (CX)(SI*4), K4, Z3
+	VMOVAPS Z3, Z4
+	VCMPPS $29, Z4, Z0, K5
+	VCMPPS $4, Z0, Z0, K6
+	VBLENDMPS Z0, Z4, K5, Z4
+	VBLENDMPS Z0, Z4, K6, Z1
+	VMOVUPS Z1, K4, (AX)(SI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func max2AVX512(y, x, z *float32, n int)
+TEXT ·max2AVX512(SB), NOSPLIT, $0-32
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ z+16(FP), CX
+	VBROADCASTSS (CX), Z0
+	MOVQ n+24(FP), DX
+	XORL SI, SI
+	CMPQ DX, $64
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(SI*4), Z1
+	VMOVAPS Z0, Z7
+	VCMPPS $29, Z7, Z1, K1
+	VCMPPS $4, Z1, Z1, K2
+	VBLENDMPS Z1, Z7, K1, Z7
+	VBLENDMPS Z1, Z7, K2, Z1
+	VMOVUPS 64(BX)(SI*4), Z2
+	VMOVAPS Z0, Z7
+	VCMPPS $29, Z7, Z2, K3
+	VCMPPS $4, Z2, Z2, K4
+	VBLENDMPS Z2, Z7, K3, Z7
+	VBLENDMPS Z2, Z7, K4, Z2
+	VMOVUPS 128(BX)(SI*4), Z3
+	VMOVAPS Z0, Z7
+	VCMPPS $29, Z7, Z3, K5
+	VCMPPS $4, Z3, Z3, K6
+	VBLENDMPS Z3, Z7, K5, Z7
+	VBLENDMPS Z3, Z7, K6, Z3
+	VMOVUPS 192(BX)(SI*4), Z4
+	VMOVAPS Z0, Z7
+	VCMPPS $29, Z7, Z4, K7
+	VCMPPS $4, Z4, Z4, K1
+	VBLENDMPS Z4, Z7, K7, Z7
+	VBLENDMPS Z4, Z7, K1, Z4
+	VMOVUPS Z1, (AX)(SI*4)
+	VMOVUPS Z2, 64(AX)(SI*4)
+	VMOVUPS Z3, 128(AX)(SI*4)
+	VMOVUPS Z4, 192(AX)(SI*4)
+	SUBQ $64, DX
+	ADDQ $64, SI
+	CMPQ DX, $64
+	JGE loop1
+
+end2:
+	CMPQ DX, $16
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(SI*4), Z1
+	VMOVAPS Z0, Z4
+	VCMPPS $29, Z4, Z1, K2
+	VCMPPS $4, Z1, Z1, K3
+	VBLENDMPS Z1, Z4, K2, Z4
+	VBLENDMPS Z1, Z4, K3, Z1
+	VMOVUPS Z1, (AX)(SI*4)
+	SUBQ $16, DX
+	ADDQ $16, SI
+	CMPQ DX, $16
+	JGE loop3
+
+end4:
+	CMPQ DX, $0
+	JEQ end5
+	MOVL $-1, DI
+	BZHIL DX, DI, DI
+	KMOVW DI, K4
+	VMOVUPS.Z (BX)(SI*4), K4, Z2
+	VMOVAPS Z0, Z4
+	VCMPPS $29, Z4, Z2, K5
+	VCMPPS $4, Z2, Z2, K6
+	VBLENDMPS Z2, Z4, K5, Z4
+	VBLENDMPS Z2, Z4, K6, Z1
+	VMOVUPS Z1, K4, (AX)(SI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func min0AVX512(y, x, z *float32, n int)
+TEXT ·min0AVX512(SB), NOSPLIT, $0-32
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ z+16(FP), CX
+	MOVQ n+24(FP), DX
+	XORL SI, SI
+	CMPQ DX, $64
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(SI*4), Z0
+	VMOVUPS (CX)(SI*4), Z6
+	VCMPPS $18, Z6, Z0, K1
+	VCMPPS $4, Z0, Z0, K2
+	VBLENDMPS Z0, Z6, K1, Z6
+	VBLENDMPS Z0, Z6, K2, Z0
+	VMOVUPS 64(BX)(SI*4), Z1
+	VMOVUPS 64(CX)(SI*4), Z6
+	VCMPPS $18, Z6, Z1, K3
+	VCMPPS $4, Z1, Z1, K4
+	VBLENDMPS Z1, Z6, K3, Z6
+	VBLENDMPS Z1, Z6, K4, Z1
+	VMOVUPS 128(BX)(SI*4), Z2
+	VMOVUPS 128(CX)(SI*4), Z6
+	VCMPPS $18, Z6, Z2, K5
+	VCMPPS $4, Z2, Z2, K6
+	VBLENDMPS Z2, Z6, K5, Z6
+	VBLENDMPS Z2, Z6, K6, Z2
+	VMOVUPS 192(BX)(SI*4), Z3
+	VMOVUPS 192(CX)(SI*4), Z6
+	VCMPPS $18, Z6, Z3, K7
+	VCMPPS $4, Z3, Z3, K1
+	VBLENDMPS Z3, Z6, K7, Z6
+	VBLENDMPS Z3, Z6, K1, Z3
+	VMOVUPS Z0, (AX)(SI*4)
+	VMOVUPS Z1, 64(AX)(SI*4)
+	VMOVUPS Z2, 128(AX)(SI*4)
+	VMOVUPS Z3, 192(AX)(SI*4)
+	SUBQ $64, DX
+	ADDQ $64, SI
+	CMPQ DX, $64
+	JGE loop1
+
+end2:
+	CMPQ DX, $16
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(SI*4), Z0
+	VMOVUPS (CX)(SI*4), Z3
+	VCMPPS $18, Z3, Z0, K2
+	VCMPPS $4, Z0, Z0, K3
+	VBLENDMPS Z0, Z3, K2, Z3
+	VBLENDMPS Z0, Z3, K3, Z0
+	VMOVUPS Z0, (AX)(SI*4)
+	SUBQ $16, DX
+	ADDQ $16, SI
+	CMPQ DX, $16
+	JGE loop3
+
+end4:
+	CMPQ DX, $0
+	JEQ end5
+	MOVL $-1, DI
+	BZHIL DX, DI, DI
+	KMOVW DI, K4
+	VMOVUPS.Z (BX)(SI*4), K4, Z1
+	VMOVUPS.Z (CX)(SI*4), K4, Z2
+	VMOVAPS Z2, Z3
+	VCMPPS $18, Z3, Z1, K5
+	VCMPPS $4, Z1, Z1, K6
+	VBLENDMPS Z1, Z3, K5, Z3
+	VBLENDMPS Z1, Z3, K6, Z0
+	VMOVUPS Z0, K4, (AX)(SI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func min1AVX512(y, x, z *float32, n int)
+TEXT ·min1AVX512(SB), NOSPLIT, $0-32
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	VBROADCASTSS (BX), Z0
+	MOVQ z+16(FP), CX
+	MOVQ n+24(FP), DX
+	XORL SI, SI
+	CMPQ DX, $64
+	JLT end2
+
+loop1:
+	VMOVUPS (CX)(SI*4), Z7
+	VCMPPS $18, Z7, Z0, K1
+	VCMPPS $4, Z0, Z0, K2
+	VBLENDMPS Z0, Z7, K1, Z7
+	VBLENDMPS Z0, Z7, K2, Z1
+	VMOVUPS 64(CX)(SI*4), Z7
+	VCMPPS $18, Z7, Z0, K3
+	VCMPPS $4, Z0, Z0, K4
+	VBLENDMPS Z0, Z7, K3, Z7
+	VBLENDMPS Z0, Z7, K4, Z2
+	VMOVUPS 128(CX)(SI*4), Z7
+	VCMPPS $18, Z7, Z0, K5
+	VCMPPS $4, Z0, Z0, K6
+	VBLENDMPS Z0, Z7, K5, Z7
+	VBLENDMPS Z0, Z7, K6, Z3
+	VMOVUPS 192(CX)(SI*4), Z7
+	VCMPPS $18, Z7, Z0, K7
+	VCMPPS $4, Z0, Z0, K1
+	VBLENDMPS Z0, Z7, K7, Z7
+	VBLENDMPS Z0, Z7, K1, Z4
+	VMOVUPS Z1, (AX)(SI*4)
+	VMOVUPS Z2, 64(AX)(SI*4)
+	VMOVUPS Z3, 128(AX)(SI*4)
+	VMOVUPS Z4, 192(AX)(SI*4)
+	SUBQ $64, DX
+	ADDQ $64, SI
+	CMPQ DX, $64
+	JGE loop1
+
+end2:
+	CMPQ DX, $16
+	JLT end4
+
+loop3:
+	VMOVUPS (CX)(SI*4), Z4
+	VCMPPS $18, Z4, Z0, K2
+	VCMPPS $4, Z0, Z0, K3
+	VBLENDMPS Z0, Z4, K2, Z4
+	VBLENDMPS Z0, Z4, K3, Z1
+	VMOVUPS Z1, (AX)(SI*4)
+	SUBQ $16, DX
+	ADDQ $16, SI
+	CMPQ DX, $16
+	JGE loop3
+
+end4:
+	CMPQ DX, $0
+	JEQ end5
+	MOVL $-1, DI
+	BZHIL DX, DI, DI
+	KMOVW DI, K4
+	VMOVUPS.Z (CX)(SI*4), K4, Z3
+	VMOVAPS Z3, Z4
+	VCMPPS $18, Z4, Z0, K5
+	VCMPPS $4, Z0, Z0, K6
+	VBLENDMPS Z0, Z4, K5, Z4
+	VBLENDMPS Z0, Z4, K6, Z1
+	VMOVUPS Z1, K4, (AX)(SI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func min2AVX512(y, x, z *float32, n int)
+TEXT ·min2AVX512(SB), NOSPLIT, $0-32
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ z+16(FP), CX
+	VBROADCASTSS (CX), Z0
+	MOVQ n+24(FP), DX
+	XORL SI, SI
+	CMPQ DX, $64
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(SI*4), Z1
+	VMOVAPS Z0, Z7
+	VCMPPS $18, Z7, Z1, K1
+	VCMPPS $4, Z1, Z1, K2
+	VBLENDMPS Z1, Z7, K1, Z7
+	VBLENDMPS Z1, Z7, K2, Z1
+	VMOVUPS 64(BX)(SI*4), Z2
+	VMOVAPS Z0, Z7
+	VCMPPS $18, Z7, Z2, K3
+	VCMPPS $4, Z2, Z2, K4
+	VBLENDMPS Z2, Z7, K3, Z7
+	VBLENDMPS Z2, Z7, K4, Z2
+	VMOVUPS 128(BX)(SI*4), Z3
+	VMOVAPS Z0, Z7
+	VCMPPS $18, Z7, Z3, K5
+	VCMPPS $4, Z3, Z3, K6
+	VBLENDMPS Z3, Z7, K5, Z7
+	VBLENDMPS Z3, Z7, K6, Z3
+	VMOVUPS 192(BX)(SI*4), Z4
+	VMOVAPS Z0, Z7
+	VCMPPS $18, Z7, Z4, K7
+	VCMPPS $4, Z4, Z4, K1
+	VBLENDMPS Z4, Z7, K7, Z7
+	VBLENDMPS Z4, Z7, K1, Z4
+	VMOVUPS Z1, (AX)(SI*4)
+	VMOVUPS Z2, 64(AX)(SI*4)
+	VMOVUPS Z3, 128(AX)(SI*4)
+	VMOVUPS Z4, 192(AX)(SI*4)
+	SUBQ $64, DX
+	ADDQ $64, SI
+	CMPQ DX, $64
+	JGE loop1
+
+end2:
+	CMPQ DX, $16
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(SI*4), Z1
+	VMOVAPS Z0, Z4
+	VCMPPS $18, Z4, Z1, K2
+	VCMPPS $4, Z1, Z1, K3
+	VBLENDMPS Z1, Z4, K2, Z4
+	VBLENDMPS Z1, Z4, K3, Z1
+	VMOVUPS Z1, (AX)(SI*4)
+	SUBQ $16, DX
+	ADDQ $16, SI
+	CMPQ DX, $16
+	JGE loop3
+
+end4:
+	CMPQ DX, $0
+	JEQ end5
+	MOVL $-1, DI
+	BZHIL DX, DI, DI
+	KMOVW DI, K4
+	VMOVUPS.Z (BX)(SI*4), K4, Z2
+	VMOVAPS Z0, Z4
+	VCMPPS $18, Z4, Z2, K5
+	VCMPPS $4, Z2, Z2, K6
+	VBLENDMPS Z2, Z4, K5, Z4
+	VBLENDMPS Z2, Z4, K6, Z1
+	VMOVUPS Z1, K4, (AX)(SI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func greater0AVX512(y, x, z *float32, n int)
+TEXT ·greater0AVX512(SB), NOSPLIT, $0-32
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ z+16(FP), CX
+	MOVQ n+24(FP), DX
+	XORL SI, SI
+	CMPQ DX, $64
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(SI*4), Z0
+	VCMPPS $30, (CX)(SI*4), Z0, K1
+	VBROADCASTSS.Z elementwiseConsts<>+12(SB), K1, Z0
+	VMOVUPS 64(BX)(SI*4), Z1
+	VCMPPS $30, 64(CX)(SI*4), Z1, K2
+	VBROADCASTSS.Z elementwiseConsts<>+12(SB), K2, Z1
+	VMOVUPS 128(BX)(SI*4), Z2
+	VCMPPS $30, 128(CX)(SI*4), Z2, K3
+	VBROADCASTSS.Z elementwiseConsts<>+12(SB), K3, Z2
+	VMOVUPS 192(BX)(SI*4), Z3
+	VCMPPS $30, 192(CX)(SI*4), Z3, K4
+	VBROADCASTSS.Z elementwiseConsts<>+12(SB), K4, Z3
+	VMOVUPS Z0, (AX)(SI*4)
+	VMOVUPS Z1, 64(AX)(SI*4)
+	VMOVUPS Z2, 128(AX)(SI*4)
+	VMOVUPS Z3, 192(AX)(SI*4)
+	SUBQ $64, DX
+	ADDQ $64, SI
+	CMPQ DX, $64
+	JGE loop1
+
+end2:
+	CMPQ DX, $16
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(SI*4), Z0
+	VCMPPS $30, (CX)(SI*4), Z0, K5
+	VBROADCASTSS.Z elementwiseConsts<>+12(SB), K5, Z0
+	VMOVUPS Z0, (AX)(SI*4)
+	SUBQ $16, DX
+	ADDQ $16, SI
+	CMPQ DX, $16
+	JGE loop3
+
+end4:
+	CMPQ DX, $0
+	JEQ end5
+	MOVL $-1, DI
+	BZHIL DX, DI, DI
+	KMOVW DI, K6
+	VMOVUPS.Z (BX)(SI*4), K6, Z1
+	VMOVUPS.Z (CX)(SI*4), K6, Z2
+	VCMPPS $30, Z2, Z1, K7
+	VBROADCASTSS.Z elementwiseConsts<>+12(SB), K7, Z0
+	VMOVUPS Z0, K6, (AX)(SI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func greater1AVX512(y, x, z *float32, n int)
+TEXT ·greater1AVX512(SB), NOSPLIT, $0-32
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	VBROADCASTSS (BX), Z0
+	MOVQ z+16(FP), CX
+	MOVQ n+24(FP), DX
+	XORL SI, SI
+	CMPQ DX, $64
+	JLT end2
+
+loop1:
+	VCMPPS $30, (CX)(SI*4), Z0, K1
+	VBROADCASTSS.Z elementwiseConsts<>+12(SB), K1, Z1
+	VCMPPS $30, 64(CX)(SI*4), Z0, K2
+	VBROADCASTSS.Z elementwiseConsts<>+12(SB), K2, Z2
+	VCMPPS $30, 128(CX)(SI*4), Z0, K3
+	VBROADCASTSS.Z elementwiseConsts<>+12(SB), K3, Z3
+	VCMPPS $30, 192(CX)(SI*4), Z0, K4
+	VBROADCASTSS.Z elementwiseConsts<>+12(SB), K4, Z4
+	VMOVUPS Z1, (AX)(SI*4)
+	VMOVUPS Z2, 64(AX)(SI*4)
+	VMOVUPS Z3, 128(AX)(SI*4)
+	VMOVUPS Z4, 192(AX)(SI*4)
+	SUBQ $64, DX
+	ADDQ $64, SI
+	CMPQ DX, $64
+	JGE loop1
+
+end2:
+	CMPQ DX, $16
+	JLT end4
+
+loop3:
+	VCMPPS $30, (CX)(SI*4), Z0, K5
+	VBROADCASTSS.Z elementwiseConsts<>+12(SB), K5, Z1
+	VMOVUPS Z1, (AX)(SI*4)
+	SUBQ $16, DX
+	ADDQ $16, SI
+	CMPQ DX, $16
+	JGE loop3
+
+end4:
+	CMPQ DX, $0
+	JEQ end5
+	MOVL $-1, DI
+	BZHIL DX, DI, DI
+	KMOVW DI, K6
+	VMOVUPS.Z (CX)(SI*4), K6, Z3
+	VCMPPS $30, Z3, Z0, K7
+	VBROADCASTSS.Z elementwiseConsts<>+12(SB), K7, Z1
+	VMOVUPS Z1, K6, (AX)(SI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func greater2AVX512(y, x, z *float32, n int)
+TEXT ·greater2AVX512(SB), NOSPLIT, $0-32
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ z+16(FP), CX
+	VBROADCASTSS (CX), Z0
+	MOVQ n+24(FP), DX
+	XORL SI, SI
+	CMPQ DX, $64
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(SI*4), Z1
+	VCMPPS $30, Z0, Z1, K1
+	VBROADCASTSS.Z elementwiseConsts<>+12(SB), K1, Z1
+	VMOVUPS 64(BX)(SI*4), Z2
+	VCMPPS $30, Z0, Z2, K2
+	VBROADCASTSS.Z elementwiseConsts<>+12(SB), K2, Z2
+	VMOVUPS 128(BX)(SI*4), Z3
+	VCMPPS $30, Z0, Z3, K3
+	VBROADCASTSS.Z elementwiseConsts<>+12(SB), K3, Z3
+	VMOVUPS 192(BX)(SI*4), Z4
+	VCMPPS $30, Z0, Z4, K4
+	VBROADCASTSS.Z elementwiseConsts<>+12(SB), K4, Z4
+	VMOVUPS Z1, (AX)(SI*4)
+	VMOVUPS Z2, 64(AX)(SI*4)
+	VMOVUPS Z3, 128(AX)(SI*4)
+	VMOVUPS Z4, 192(AX)(SI*4)
+	SUBQ $64, DX
+	ADDQ $64, SI
+	CMPQ DX, $64
+	JGE loop1
+
+end2:
+	CMPQ DX, $16
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(SI*4), Z1
+	VCMPPS $30, Z0, Z1, K5
+	VBROADCASTSS.Z elementwiseConsts<>+12(SB), K5, Z1
+	VMOVUPS Z1, (AX)(SI*4)
+	SUBQ $16, DX
+	ADDQ $16, SI
+	CMPQ DX, $16
+	JGE loop3
+
+end4:
+	CMPQ DX, $0
+	JEQ end5
+	MOVL $-1, DI
+	BZHIL DX, DI, DI
+	KMOVW DI, K6
+	VMOVUPS.Z (BX)(SI*4), K6, Z2
+	VCMPPS $30, Z0, Z2, K7
+	VBROADCASTSS.Z elementwiseConsts<>+12(SB), K7, Z1
+	VMOVUPS Z1, K6, (AX)(SI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func greaterEqual0AVX512(y, x, z *float32, n int)
+TEXT ·greaterEqual0AVX512(SB), NOSPLIT, $0-32
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ z+16(FP), CX
+	MOVQ n+24(FP), DX
+	XORL SI, SI
+	CMPQ DX, $64
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(SI*4), Z0
+	VCMPPS $29, (CX)(SI*4), Z0, K1
+	VBROADCASTSS.Z elementwiseConsts<>+12(SB), K1, Z0
+	VMOVUPS 64(BX)(SI*4), Z1
+	VCMPPS $29, 64(CX)(SI*4), Z1, K2
+	VBROADCASTSS.Z elementwiseConsts<>+12(SB), K2, Z1
+	VMOVUPS 128(BX)(SI*4), Z2
+	VCMPPS $29, 128(CX)(SI*4), Z2, K3
+	VBROADCASTSS.Z elementwiseConsts<>+12(SB), K3, Z2
+	VMOVUPS 192(BX)(SI*4), Z3
+	VCMPPS $29, 192(CX)(SI*4), Z3, K4
+	VBROADCASTSS.Z elementwiseConsts<>+12(SB), K4, Z3
+	VMOVUPS Z0, (AX)(SI*4)
+	VMOVUPS Z1, 64(AX)(SI*4)
+	VMOVUPS Z2, 128(AX)(SI*4)
+	VMOVUPS Z3, 192(AX)(SI*4)
+	SUBQ $64, DX
+	ADDQ $64, SI
+	CMPQ DX, $64
+	JGE loop1
+
+end2:
+	CMPQ DX, $16
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(SI*4), Z0
+	VCMPPS $29, (CX)(SI*4), Z0, K5
+	VBROADCASTSS.Z elementwiseConsts<>+12(SB), K5, Z0
+	VMOVUPS Z0, (AX)(SI*4)
+	SUBQ $16, DX
+	ADDQ $16, SI
+	CMPQ DX, $16
+	JGE loop3
+
+end4:
+	CMPQ DX, $0
+	JEQ end5
+	MOVL $-1, DI
+	BZHIL DX, DI, DI
+	KMOVW DI, K6
+	VMOVUPS.Z (BX)(SI*4), K6, Z1
+	VMOVUPS.Z (CX)(SI*4), K6, Z2
+	VCMPPS $29, Z2, Z1, K7
+	VBROADCASTSS.Z elementwiseConsts<>+12(SB), K7, Z0
+	VMOVUPS Z0, K6, (AX)(SI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func greaterEqual1AVX512(y, x, z *float32, n int)
+TEXT ·greaterEqual1AVX512(SB), NOSPLIT, $0-32
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	VBROADCASTSS (BX), Z0
+	MOVQ z+16(FP), CX
+	MOVQ n+24(FP), DX
+	XORL SI, SI
+	CMPQ DX, $64
+	JLT end2
+
+loop1:
+	VCMPPS $29, (CX)(SI*4), Z0, K1
+	VBROADCASTSS.Z elementwiseConsts<>+12(SB), K1, Z1
+	VCMPPS $29, 64(CX)(SI*4), Z0, K2
+	VBROADCASTSS.Z elementwiseConsts<>+12(SB), K2, Z2
+	VCMPPS $29, 128(CX)(SI*4), Z0, K3
+	VBROADCASTSS.Z elementwiseConsts<>+12(SB), K3, Z3
+	VCMPPS $29, 192(CX)(SI*4), Z0, K4
+	VBROADCASTSS.Z elementwiseConsts<>+12(SB), K4, Z4
+	VMOVUPS Z1, (AX)(SI*4)
+	VMOVUPS Z2, 64(AX)(SI*4)
+	VMOVUPS Z3, 128(AX)(SI*4)
+	VMOVUPS Z4, 192(AX)(SI*4)
+	SUBQ $64, DX
+	ADDQ $64, SI
+	CMPQ DX, $64
+	JGE loop1
+
+end2:
+	CMPQ DX, $16
+	JLT end4
+
+loop3:
+	VCMPPS $29, (CX)(SI*4), Z0, K5
+	VBROADCASTSS.Z elementwiseConsts<>+12(SB), K5, Z1
+	VMOVUPS Z1, (AX)(SI*4)
+	SUBQ $16, DX
+	ADDQ $16, SI
+	CMPQ DX, $16
+	JGE loop3
+
+end4:
+	CMPQ DX, $0
+	JEQ end5
+	MOVL $-1, DI
+	BZHIL DX, DI, DI
+	KMOVW DI, K6
+	VMOVUPS.Z (CX)(SI*4), K6, Z3
+	VCMPPS $29, Z3, Z0, K7
+	VBROADCASTSS.Z elementwiseConsts<>+12(SB), K7, Z1
+	VMOVUPS Z1, K6, (AX)(SI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func greaterEqual2AVX512(y, x, z *float32, n int)
+TEXT ·greaterEqual2AVX512(SB), NOSPLIT, $0-32
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ z+16(FP), CX
+	VBROADCASTSS (CX), Z0
+	MOVQ n+24(FP), DX
+	XORL SI, SI
+	CMPQ DX, $64
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(SI*4), Z1
+	VCMPPS $29, Z0, Z1, K1
+	VBROADCASTSS.Z elementwiseConsts<>+12(SB), K1, Z1
+	VMOVUPS 64(BX)(SI*4), Z2
+	VCMPPS $29, Z0, Z2, K2
+	VBROADCASTSS.Z elementwiseConsts<>+12(SB), K2, Z2
+	VMOVUPS 128(BX)(SI*4), Z3
+	VCMPPS $29, Z0, Z3, K3
+	VBROADCASTSS.Z elementwiseConsts<>+12(SB), K3, Z3
+	VMOVUPS 192(BX)(SI*4), Z4
+	VCMPPS $29, Z0, Z4, K4
+	VBROADCASTSS.Z elementwiseConsts<>+12(SB), K4, Z4
+	VMOVUPS Z1, (AX)(SI*4)
+	VMOVUPS Z2, 64(AX)(SI*4)
+	VMOVUPS Z3, 128(AX)(SI*4)
+	VMOVUPS Z4, 192(AX)(SI*4)
+	SUBQ $64, DX
+	ADDQ $64, SI
+	CMPQ DX, $64
+	JGE loop1
+
+end2:
+	CMPQ DX, $16
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(SI*4), Z1
+	VCMPPS $29, Z0, Z1, K5
+	VBROADCASTSS.Z elementwiseConsts<>+12(SB), K5, Z1
+	VMOVUPS Z1, (AX)(SI*4)
+	SUBQ $16, DX
+	ADDQ $16, SI
+	CMPQ DX, $16
+	JGE loop3
+
+end4:
+	CMPQ DX, $0
+	JEQ end5
+	MOVL $-1, DI
+	BZHIL DX, DI, DI
+	KMOVW DI, K6
+	VMOVUPS.Z (BX)(SI*4), K6, Z2
+	VCMPPS $29, Z0, Z2, K7
+	VBROADCASTSS.Z elementwiseConsts<>+12(SB), K7, Z1
+	VMOVUPS Z1, K6, (AX)(SI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func equal0AVX512(y, x, z *float32, n int)
+TEXT ·equal0AVX512(SB), NOSPLIT, $0-32
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ z+16(FP), CX
+	MOVQ n+24(FP), DX
+	XORL SI, SI
+	CMPQ DX, $64
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(SI*4), Z0
+	VCMPPS $0, (CX)(SI*4), Z0, K1
+	VBROADCASTSS.Z elementwiseConsts<>+12(SB), K1, Z0
+	VMOVUPS 64(BX)(SI*4), Z1
+	VCMPPS $0, 64(CX)(SI*4), Z1, K2
+	VBROADCASTSS.Z elementwiseConsts<>+12(SB), K2, Z1
+	VMOVUPS 128(BX)(SI*4), Z2
+	VCMPPS $0, 128(CX)(SI*4), Z2, K3
+	VBROADCASTSS.Z elementwiseConsts<>+12(SB), K3, Z2
+	VMOVUPS 192(BX)(SI*4), Z3
+	VCMPPS $0, 192(CX)(SI*4), Z3, K4
+	VBROADCASTSS.Z elementwiseConsts<>+12(SB), K4, Z3
+	VMOVUPS Z0, (AX)(SI*4)
+	VMOVUPS Z1, 64(AX)(SI*4)
+	VMOVUPS Z2, 128(AX)(SI*4)
+	VMOVUPS Z3, 192(AX)(SI*4)
+	SUBQ $64, DX
+	ADDQ $64, SI
+	CMPQ DX, $64
+	JGE loop1
+
+end2:
+	CMPQ DX, $16
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(SI*4), Z0
+	VCMPPS $0, (CX)(SI*4), Z0, K5
+	VBROADCASTSS.Z elementwiseConsts<>+12(SB), K5, Z0
+	VMOVUPS Z0, (AX)(SI*4)
+	SUBQ $16, DX
+	ADDQ $16, SI
+	CMPQ DX, $16
+	JGE loop3
+
+end4:
+	CMPQ DX, $0
+	JEQ end5
+	MOVL $-1, DI
+	BZHIL DX, DI, DI
+	KMOVW DI, K6
+	VMOVUPS.Z (BX)(SI*4), K6, Z1
+	VMOVUPS.Z (CX)(SI*4), K6, Z2
+	VCMPPS $0, Z2, Z1, K7
+	VBROADCASTSS.Z elementwiseConsts<>+12(SB), K7, Z0
+	VMOVUPS Z0, K6, (AX)(SI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func equal1AVX512(y, x, z *float32, n int)
+TEXT ·equal1AVX512(SB), NOSPLIT, $0-32
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	VBROADCASTSS (BX), Z0
+	MOVQ z+16(FP), CX
+	MOVQ n+24(FP), DX
+	XORL SI, SI
+	CMPQ DX, $64
+	JLT end2
+
+loop1:
+	VCMPPS $0, (CX)(SI*4), Z0, K1
+	VBROADCASTSS.Z elementwiseConsts<>+12(SB), K1, Z1
+	VCMPPS $0, 64(CX)(SI*4), Z0, K2
+	VBROADCASTSS.Z elementwiseConsts<>+12(SB), K2, Z2
+	VCMPPS $0, 128(CX)(SI*4), Z0, K3
+	VBROADCASTSS.Z elementwiseConsts<>+12(SB), K3, Z3
+	VCMPPS $0, 192(CX)(SI*4), Z0, K4
+	VBROADCASTSS.Z elementwiseConsts<>+12(SB), K4, Z4
+	VMOVUPS Z1, (AX)(SI*4)
+	VMOVUPS Z2, 64(AX)(SI*4)
+	VMOVUPS Z3, 128(AX)(SI*4)
+	VMOVUPS Z4, 192(AX)(SI*4)
+	SUBQ $64, DX
+	ADDQ $64, SI
+	CMPQ DX, $64
+	JGE loop1
+
+end2:
+	CMPQ DX, $16
+	JLT end4
+
+loop3:
+	VCMPPS $0, (CX)(SI*4), Z0, K5
+	VBROADCASTSS.Z elementwiseConsts<>+12(SB), K5, Z1
+	VMOVUPS Z1, (AX)(SI*4)
+	SUBQ $16, DX
+	ADDQ $16, SI
+	CMPQ DX, $16
+	JGE loop3
+
+end4:
+	CMPQ DX, $0
+	JEQ end5
+	MOVL $-1, DI
+	BZHIL DX, DI, DI
+	KMOVW DI, K6
+	VMOVUPS.Z (CX)(SI*4), K6, Z3
+	VCMPPS $0, Z3, Z0, K7
+	VBROADCASTSS.Z elementwiseConsts<>+12(SB), K7, Z1
+	VMOVUPS Z1, K6, (AX)(SI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func equal2AVX512(y, x, z *float32, n int)
+TEXT ·equal2AVX512(SB), NOSPLIT, $0-32
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ z+16(FP), CX
+	VBROADCASTSS (CX), Z0
+	MOVQ n+24(FP), DX
+	XORL SI, SI
+	CMPQ DX, $64
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(SI*4), Z1
+	VCMPPS $0, Z0, Z1, K1
+	VBROADCASTSS.Z elementwiseConsts<>+12(SB), K1, Z1
+	VMOVUPS 64(BX)(SI*4), Z2
+	VCMPPS $0, Z0, Z2, K2
+	VBROADCASTSS.Z elementwiseConsts<>+12(SB), K2, Z2
+	VMOVUPS 128(BX)(SI*4), Z3
+	VCMPPS $0, Z0, Z3, K3
+	VBROADCASTSS.Z elementwiseConsts<>+12(SB), K3, Z3
+	VMOVUPS 192(BX)(SI*4), Z4
+	VCMPPS $0, Z0, Z4, K4
+	VBROADCASTSS.Z elementwiseConsts<>+12(SB), K4, Z4
+	VMOVUPS Z1, (AX)(SI*4)
+	VMOVUPS Z2, 64(AX)(SI*4)
+	VMOVUPS Z3, 128(AX)(SI*4)
+	VMOVUPS Z4, 192(AX)(SI*4)
+	SUBQ $64, DX
+	ADDQ $64, SI
+	CMPQ DX, $64
+	JGE loop1
+
+end2:
+	CMPQ DX, $16
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(SI*4), Z1
+	VCMPPS $0, Z0, Z1, K5
+	VBROADCASTSS.Z elementwiseConsts<>+12(SB), K5, Z1
+	VMOVUPS Z1, (AX)(SI*4)
+	SUBQ $16, DX
+	ADDQ $16, SI
+	CMPQ DX, $16
+	JGE loop3
+
+end4:
+	CMPQ DX, $0
+	JEQ end5
+	MOVL $-1, DI
+	BZHIL DX, DI, DI
+	KMOVW DI, K6
+	VMOVUPS.Z (BX)(SI*4), K6, Z2
+	VCMPPS $0, Z0, Z2, K7
+	VBROADCASTSS.Z elementwiseConsts<>+12(SB), K7, Z1
+	VMOVUPS Z1, K6, (AX)(SI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func fma0AVX512(y, x, z, w *float32, n int)
+TEXT ·fma0AVX512(SB), NOSPLIT, $0-40
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ z+16(FP), CX
+	MOVQ w+24(FP), DX
+	MOVQ n+32(FP), SI
+	XORL DI, DI
+	CMPQ SI, $32
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(DI*4), Z5
+	VMOVUPS (CX)(DI*4), Z6
+	VMOVUPS (DX)(DI*4), Z7
+	VMOVAPS Z7, Z0
+	VFMADD231PS Z6, Z5, Z0
+	VMOVUPS 64(BX)(DI*4), Z5
+	VMOVUPS 64(CX)(DI*4), Z6
+	VMOVUPS 64(DX)(DI*4), Z7
+	VMOVAPS Z7, Z1
+	VFMADD231PS Z6, Z5, Z1
+	VMOVUPS Z0, (AX)(DI*4)
+	VMOVUPS Z1, 64(AX)(DI*4)
+	SUBQ $32, SI
+	ADDQ $32, DI
+	CMPQ SI, $32
+	JGE loop1
+
+end2:
+	CMPQ SI, $16
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(DI*4), Z4
+	VMOVUPS (CX)(DI*4), Z5
+	VMOVUPS (DX)(DI*4), Z6
+	VMOVAPS Z6, Z0
+	VFMADD231PS Z5, Z4, Z0
+	VMOVUPS Z0, (AX)(DI*4)
+	SUBQ $16, SI
+	ADDQ $16, DI
+	CMPQ SI, $16
+	JGE loop3
+
+end4:
+	CMPQ SI, $0
+	JEQ end5
+	MOVL $-1, R8
+	BZHIL SI, R8, R8
+	KMOVW R8, K1
+	VMOVUPS.Z (BX)(DI*4), K1, Z1
+	VMOVUPS.Z (CX)(DI*4), K1, Z2
+	VMOVUPS.Z (DX)(DI*4), K1, Z3
+	VMOVAPS Z3, Z0
+	VFMADD231PS Z2, Z1, Z0
+	VMOVUPS Z0, K1, (AX)(DI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func fma1AVX512(y, x, z, w *float32, n int)
+TEXT ·fma1AVX512(SB), NOSPLIT, $0-40
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	VBROADCASTSS (BX), Z0
+	MOVQ z+16(FP), CX
+	MOVQ w+24(FP), DX
+	MOVQ n+32(FP), SI
+	XORL DI, DI
+	CMPQ SI, $32
+	JLT end2
+
+loop1:
+	VMOVUPS (CX)(DI*4), Z6
+	VMOVUPS (DX)(DI*4), Z7
+	VMOVAPS Z7, Z1
+	VFMADD231PS Z6, Z0, Z1
+	VMOVUPS 64(CX)(DI*4), Z6
+	VMOVUPS 64(DX)(DI*4), Z7
+	VMOVAPS Z7, Z2
+	VFMADD231PS Z6, Z0, Z2
+	VMOVUPS Z1, (AX)(DI*4)
+	VMOVUPS Z2, 64(AX)(DI*4)
+	SUBQ $32, SI
+	ADDQ $32, DI
+	CMPQ SI, $32
+	JGE loop1
+
+end2:
+	CMPQ SI, $16
+	JLT end4
+
+loop3:
+	VMOVUPS (CX)(DI*4), Z5
+	VMOVUPS (DX)(DI*4), Z6
+	VMOVAPS Z6, Z1
+	VFMADD231PS Z5, Z0, Z1
+	VMOVUPS Z1, (AX)(DI*4)
+	SUBQ $16, SI
+	ADDQ $16, DI
+	CMPQ SI, $16
+	JGE loop3
+
+end4:
+	CMPQ SI, $0
+	JEQ end5
+	MOVL $-1, R8
+	BZHIL SI, R8, R8
+	KMOVW R8, K1
+	VMOVUPS.Z (CX)(DI*4), K1, Z3
+	VMOVUPS.Z (DX)(DI*4), K1, Z4
+	VMOVAPS Z4, Z1
+	VFMADD231PS Z3, Z0, Z1
+	VMOVUPS Z1, K1, (AX)(DI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func fma2AVX512(y, x, z, w *float32, n int)
+TEXT ·fma2AVX512(SB), NOSPLIT, $0-40
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ z+16(FP), CX
+	VBROADCASTSS (CX), Z0
+	MOVQ w+24(FP), DX
+	MOVQ n+32(FP), SI
+	XORL DI, DI
+	CMPQ SI, $32
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(DI*4), Z6
+	VMOVUPS (DX)(DI*4), Z7
+	VMOVAPS Z7, Z1
+	VFMADD231PS Z0, Z6, Z1
+	VMOVUPS 64(BX)(DI*4), Z6
+	VMOVUPS 64(DX)(DI*4), Z7
+	VMOVAPS Z7, Z2
+	VFMADD231PS Z0, Z6, Z2
+	VMOVUPS Z1, (AX)(DI*4)
+	VMOVUPS Z2, 64(AX)(DI*4)
+	SUBQ $32, SI
+	ADDQ $32, DI
+	CMPQ SI, $32
+	JGE loop1
+
+end2:
+	CMPQ SI, $16
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(DI*4), Z5
+	VMOVUPS (DX)(DI*4), Z6
+	VMOVAPS Z6, Z1
+	VFMADD231PS Z0, Z5, Z1
+	VMOVUPS Z1, (AX)(DI*4)
+	SUBQ $16, SI
+	ADDQ $16, DI
+	CMPQ SI, $16
+	JGE loop3
+
+end4:
+	CMPQ SI, $0
+	JEQ end5
+	MOVL $-1, R8
+	BZHIL SI, R8, R8
+	KMOVW R8, K1
+	VMOVUPS.Z (BX)(DI*4), K1, Z2
+	VMOVUPS.Z (DX)(DI*4), K1, Z4
+	VMOVAPS Z4, Z1
+	VFMADD231PS Z0, Z2, Z1
+	VMOVUPS Z1, K1, (AX)(DI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func fma3AVX512(y, x, z, w *float32, n int)
+TEXT ·fma3AVX512(SB), NOSPLIT, $0-40
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	VBROADCASTSS (BX), Z0
+	MOVQ z+16(FP), CX
+	VBROADCASTSS (CX), Z1
+	MOVQ w+24(FP), DX
+	MOVQ n+32(FP), SI
+	XORL DI, DI
+	CMPQ SI, $32
+	JLT end2
+
+loop1:
+	VMOVUPS (DX)(DI*4), Z7
+	VMOVAPS Z7, Z2
+	VFMADD231PS Z1, Z0, Z2
+	VMOVUPS 64(DX)(DI*4), Z7
+	VMOVAPS Z7, Z3
+	VFMADD231PS Z1, Z0, Z3
+	VMOVUPS Z2, (AX)(DI*4)
+	VMOVUPS Z3, 64(AX)(DI*4)
+	SUBQ $32, SI
+	ADDQ $32, DI
+	CMPQ SI, $32
+	JGE loop1
+
+end2:
+	CMPQ SI, $16
+	JLT end4
+
+loop3:
+	VMOVUPS (DX)(DI*4), Z6
+	VMOVAPS Z6, Z2
+	VFMADD231PS Z1, Z0, Z2
+	VMOVUPS Z2, (AX)(DI*4)
+	SUBQ $16, SI
+	ADDQ $16, DI
+	CMPQ SI, $16
+	JGE loop3
+
+end4:
+	CMPQ SI, $0
+	JEQ end5
+	MOVL $-1, R8
+	BZHIL SI, R8, R8
+	KMOVW R8, K1
+	VMOVUPS.Z (DX)(DI*4), K1, Z5
+	VMOVAPS Z5, Z2
+	VFMADD231PS Z1, Z0, Z2
+	VMOVUPS Z2, K1, (AX)(DI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func fma4AVX512(y, x, z, w *float32, n int)
+TEXT ·fma4AVX512(SB), NOSPLIT, $0-40
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ z+16(FP), CX
+	MOVQ w+24(FP), DX
+	VBROADCASTSS (DX), Z0
+	MOVQ n+32(FP), SI
+	XORL DI, DI
+	CMPQ SI, $32
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(DI*4), Z6
+	VMOVUPS (CX)(DI*4), Z7
+	VMOVAPS Z0, Z1
+	VFMADD231PS Z7, Z6, Z1
+	VMOVUPS 64(BX)(DI*4), Z6
+	VMOVUPS 64(CX)(DI*4), Z7
+	VMOVAPS Z0, Z2
+	VFMADD231PS Z7, Z6, Z2
+	VMOVUPS Z1, (AX)(DI*4)
+	VMOVUPS Z2, 64(AX)(DI*4)
+	SUBQ $32, SI
+	ADDQ $32, DI
+	CMPQ SI, $32
+	JGE loop1
+
+end2:
+	CMPQ SI, $16
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(DI*4), Z5
+	VMOVUPS (CX)(DI*4), Z6
+	VMOVAPS Z0, Z1
+	VFMADD231PS Z6, Z5, Z1
+	VMOVUPS Z1, (AX)(DI*4)
+	SUBQ $16, SI
+	ADDQ $16, DI
+	CMPQ SI, $16
+	JGE loop3
+
+end4:
+	CMPQ SI, $0
+	JEQ end5
+	MOVL $-1, R8
+	BZHIL SI, R8, R8
+	KMOVW R8, K1
+	VMOVUPS.Z (BX)(DI*4), K1, Z2
+	VMOVUPS.Z (CX)(DI*4), K1, Z3
+	VMOVAPS Z0, Z1
+	VFMADD231PS Z3, Z2, Z1
+	VMOVUPS Z1, K1, (AX)(DI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func fma5AVX512(y, x, z, w *float32, n int)
+TEXT ·fma5AVX512(SB), NOSPLIT, $0-40
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	VBROADCASTSS (BX), Z0
+	MOVQ z+16(FP), CX
+	MOVQ w+24(FP), DX
+	VBROADCASTSS (DX), Z1
+	MOVQ n+32(FP), SI
+	XORL DI, DI
+	CMPQ SI, $32
+	JLT end2
+
+loop1:
+	VMOVUPS (CX)(DI*4), Z7
+	VMOVAPS Z1, Z2
+	VFMADD231PS Z7, Z0, Z2
+	VMOVUPS 64(CX)(DI*4), Z7
+	VMOVAPS Z1, Z3
+	VFMADD231PS Z7, Z0, Z3
+	VMOVUPS Z2, (AX)(DI*4)
+	VMOVUPS Z3, 64(AX)(DI*4)
+	SUBQ $32, SI
+	ADDQ $32, DI
+	CMPQ SI, $32
+	JGE loop1
+
+end2:
+	CMPQ SI, $16
+	JLT end4
+
+loop3:
+	VMOVUPS (CX)(DI*4), Z6
+	VMOVAPS Z1, Z2
+	VFMADD231PS Z6, Z0, Z2
+	VMOVUPS Z2, (AX)(DI*4)
+	SUBQ $16, SI
+	ADDQ $16, DI
+	CMPQ SI, $16
+	JGE loop3
+
+end4:
+	CMPQ SI, $0
+	JEQ end5
+	MOVL $-1, R8
+	BZHIL SI, R8, R8
+	KMOVW R8, K1
+	VMOVUPS.Z (CX)(DI*4), K1, Z4
+	VMOVAPS Z1, Z2
+	VFMADD231PS Z4, Z0, Z2
+	VMOVUPS Z2, K1, (AX)(DI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func fma6AVX512(y, x, z, w *float32, n int)
+TEXT ·fma6AVX512(SB), NOSPLIT, $0-40
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ z+16(FP), CX
+	VBROADCASTSS (CX), Z0
+	MOVQ w+24(FP), DX
+	VBROADCASTSS (DX), Z1
+	MOVQ n+32(FP), SI
+	XORL DI, DI
+	CMPQ SI, $32
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(DI*4), Z7
+	VMOVAPS Z1, Z2
+	VFMADD231PS Z0, Z7, Z2
+	VMOVUPS 64(BX)(DI*4), Z7
+	VMOVAPS Z1, Z3
+	VFMADD231PS Z0, Z7, Z3
+	VMOVUPS Z2, (AX)(DI*4)
+	VMOVUPS Z3, 64(AX)(DI*4)
+	SUBQ $32, SI
+	ADDQ $32, DI
+	CMPQ SI, $32
+	JGE loop1
+
+end2:
+	CMPQ SI, $16
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(DI*4), Z6
+	VMOVAPS Z1, Z2
+	VFMADD231PS Z0, Z6, Z2
+	VMOVUPS Z2, (AX)(DI*4)
+	SUBQ $16, SI
+	ADDQ $16, DI
+	CMPQ SI, $16
+	JGE loop3
+
+end4:
+	CMPQ SI, $0
+	JEQ end5
+	MOVL $-1, R8
+	BZHIL SI, R8, R8
+	KMOVW R8, K1
+	VMOVUPS.Z (BX)(DI*4), K1, Z3
+	VMOVAPS Z1, Z2
+	VFMADD231PS Z0, Z3, Z2
+	VMOVUPS Z2, K1, (AX)(DI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func select0AVX512(y, x, z, w *float32, n int)
+TEXT ·select0AVX512(SB), NOSPLIT, $0-40
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ z+16(FP), CX
+	MOVQ w+24(FP), DX
+	MOVQ n+32(FP), SI
+	XORL DI, DI
+	CMPQ SI, $32
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(DI*4), Z5
+	VMOVUPS (CX)(DI*4), Z6
+	VMOVUPS (DX)(DI*4), Z7
+	VCMPPS.BCST $4, elementwiseConsts<>+8(SB), Z5, K1
+	VBLENDMPS Z6, Z7, K1, Z0
+	VMOVUPS 64(BX)(DI*4), Z5
+	VMOVUPS 64(CX)(DI*4), Z6
+	VMOVUPS 64(DX)(DI*4), Z7
+	VCMPPS.BCST $4, elementwiseConsts<>+8(SB), Z5, K2
+	VBLENDMPS Z6, Z7, K2, Z1
+	VMOVUPS Z0, (AX)(DI*4)
+	VMOVUPS Z1, 64(AX)(DI*4)
+	SUBQ $32, SI
+	ADDQ $32, DI
+	CMPQ SI, $32
+	JGE loop1
+
+end2:
+	CMPQ SI, $16
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(DI*4), Z4
+	VMOVUPS (CX)(DI*4), Z5
+	VMOVUPS (DX)(DI*4), Z6
+	VCMPPS.BCST $4, elementwiseConsts<>+8(SB), Z4, K3
+	VBLENDMPS Z5, Z6, K3, Z0
+	VMOVUPS Z0, (AX)(DI*4)
+	SUBQ $16, SI
+	ADDQ $16, DI
+	CMPQ SI, $16
+	JGE loop3
+
+end4:
+	CMPQ SI, $0
+	JEQ end5
+	MOVL $-1, R8
+	BZHIL SI, R8, R8
+	KMOVW R8, K4
+	VMOVUPS.Z (BX)(DI*4), K4, Z1
+	VMOVUPS.Z (CX)(DI*4), K4, Z2
+	VMOVUPS.Z (DX)(DI*4), K4, Z3
+	VCMPPS.BCST $4, elementwiseConsts<>+8(SB), Z1, K5
+	VBLENDMPS Z2, Z3, K5, Z0
+	VMOVUPS Z0, K4, (AX)(DI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func select1AVX512(y, x, z, w *float32, n int)
+TEXT ·select1AVX512(SB), NOSPLIT, $0-40
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	VBROADCASTSS (BX), Z0
+	MOVQ z+16(FP), CX
+	MOVQ w+24(FP), DX
+	MOVQ n+32(FP), SI
+	XORL DI, DI
+	CMPQ SI, $32
+	JLT end2
+
+loop1:
+	VMOVUPS (CX)(DI*4), Z6
+	VMOVUPS (DX)(DI*4), Z7
+	VCMPPS.BCST $4, elementwiseConsts<>+8(SB), Z0, K1
+	VBLENDMPS Z6, Z7, K1, Z1
+	VMOVUPS 64(CX)(DI*4), Z6
+	VMOVUPS 64(DX)(DI*4), Z7
+	VCMPPS.BCST $4, elementwiseConsts<>+8(SB), Z0, K2
+	VBLENDMPS Z6, Z7, K2, Z2
+	VMOVUPS Z1, (AX)(DI*4)
+	VMOVUPS Z2, 64(AX)(DI*4)
+	SUBQ $32, SI
+	ADDQ $32, DI
+	CMPQ SI, $32
+	JGE loop1
+
+end2:
+	CMPQ SI, $16
+	JLT end4
+
+loop3:
+	VMOVUPS (CX)(DI*4), Z5
+	VMOVUPS (DX)(DI*4), Z6
+	VCMPPS.BCST $4, elementwiseConsts<>+8(SB), Z0, K3
+	VBLENDMPS Z5, Z6, K3, Z1
+	VMOVUPS Z1, (AX)(DI*4)
+	SUBQ $16, SI
+	ADDQ $16, DI
+	CMPQ SI, $16
+	JGE loop3
+
+end4:
+	CMPQ SI, $0
+	JEQ end5
+	MOVL $-1, R8
+	BZHIL SI, R8, R8
+	KMOVW R8, K4
+	VMOVUPS.Z (CX)(DI*4), K4, Z3
+	VMOVUPS.Z (DX)(DI*4), K4, Z4
+	VCMPPS.BCST $4, elementwiseConsts<>+8(SB), Z0, K5
+	VBLENDMPS Z3, Z4, K5, Z1
+	VMOVUPS Z1, K4, (AX)(DI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func select2AVX512(y, x, z, w *float32, n int)
+TEXT ·select2AVX512(SB), NOSPLIT, $0-40
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ z+16(FP), CX
+	VBROADCASTSS (CX), Z0
+	MOVQ w+24(FP), DX
+	MOVQ n+32(FP), SI
+	XORL DI, DI
+	CMPQ SI, $32
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(DI*4), Z6
+	VMOVUPS (DX)(DI*4), Z7
+	VCMPPS.BCST $4, elementwiseConsts<>+8(SB), Z6, K1
+	VBLENDMPS Z0, Z7, K1, Z1
+	VMOVUPS 64(BX)(DI*4), Z6
+	VMOVUPS 64(DX)(DI*4), Z7
+	VCMPPS.BCST $4, elementwiseConsts<>+8(SB), Z6, K2
+	VBLENDMPS Z0, Z7, K2, Z2
+	VMOVUPS Z1, (AX)(DI*4)
+	VMOVUPS Z2, 64(AX)(DI*4)
+	SUBQ $32, SI
+	ADDQ $32, DI
+	CMPQ SI, $32
+	JGE loop1
+
+end2:
+	CMPQ SI, $16
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(DI*4), Z5
+	VMOVUPS (DX)(DI*4), Z6
+	VCMPPS.BCST $4, elementwiseConsts<>+8(SB), Z5, K3
+	VBLENDMPS Z0, Z6, K3, Z1
+	VMOVUPS Z1, (AX)(DI*4)
+	SUBQ $16, SI
+	ADDQ $16, DI
+	CMPQ SI, $16
+	JGE loop3
+
+end4:
+	CMPQ SI, $0
+	JEQ end5
+	MOVL $-1, R8
+	BZHIL SI, R8, R8
+	KMOVW R8, K4
+	VMOVUPS.Z (BX)(DI*4), K4, Z2
+	VMOVUPS.Z (DX)(DI*4), K4, Z4
+	VCMPPS.BCST $4, elementwiseConsts<>+8(SB), Z2, K5
+	VBLENDMPS Z0, Z4, K5, Z1
+	VMOVUPS Z1, K4, (AX)(DI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func select3AVX512(y, x, z, w *float32, n int)
+TEXT ·select3AVX512(SB), NOSPLIT, $0-40
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	VBROADCASTSS (BX), Z0
+	MOVQ z+16(FP), CX
+	VBROADCASTSS (CX), Z1
+	MOVQ w+24(FP), DX
+	MOVQ n+32(FP), SI
+	XORL DI, DI
+	CMPQ SI, $32
+	JLT end2
+
+loop1:
+	VMOVUPS (DX)(DI*4), Z7
+	VCMPPS.BCST $4, elementwiseConsts<>+8(SB), Z0, K1
+	VBLENDMPS Z1, Z7, K1, Z2
+	VMOVUPS 64(DX)(DI*4), Z7
+	VCMPPS.BCST $4, elementwiseConsts<>+8(SB), Z0, K2
+	VBLENDMPS Z1, Z7, K2, Z3
+	VMOVUPS Z2, (AX)(DI*4)
+	VMOVUPS Z3, 64(AX)(DI*4)
+	SUBQ $32, SI
+	ADDQ $32, DI
+	CMPQ SI, $32
+	JGE loop1
+
+end2:
+	CMPQ SI, $16
+	JLT end4
+
+loop3:
+	VMOVUPS (DX)(DI*4), Z6
+	VCMPPS.BCST $4, elementwiseConsts<>+8(SB), Z0, K3
+	VBLENDMPS Z1, Z6, K3, Z2
+	VMOVUPS Z2, (AX)(DI*4)
+	SUBQ $16, SI
+	ADDQ $16, DI
+	CMPQ SI, $16
+	JGE loop3
+
+end4:
+	CMPQ SI, $0
+	JEQ end5
+	MOVL $-1, R8
+	BZHIL SI, R8, R8
+	KMOVW R8, K4
+	VMOVUPS.Z (DX)(DI*4), K4, Z5
+	VCMPPS.BCST $4, elementwiseConsts<>+8(SB), Z0, K5
+	VBLENDMPS Z1, Z5, K5, Z2
+	VMOVUPS Z2, K4, (AX)(DI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func select4AVX512(y, x, z, w *float32, n int)
+TEXT ·select4AVX512(SB), NOSPLIT, $0-40
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ z+16(FP), CX
+	MOVQ w+24(FP), DX
+	VBROADCASTSS (DX), Z0
+	MOVQ n+32(FP), SI
+	XORL DI, DI
+	CMPQ SI, $32
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(DI*4), Z6
+	VMOVUPS (CX)(DI*4), Z7
+	VCMPPS.BCST $4, elementwiseConsts<>+8(SB), Z6, K1
+	VBLENDMPS Z7, Z0, K1, Z1
+	VMOVUPS 64(BX)(DI*4), Z6
+	VMOVUPS 64(CX)(DI*4), Z7
+	VCMPPS.BCST $4, elementwiseConsts<>+8(SB), Z6, K2
+	VBLENDMPS Z7, Z0, K2, Z2
+	VMOVUPS Z1, (AX)(DI*4)
+	VMOVUPS Z2, 64(AX)(DI*4)
+	SUBQ $32, SI
+	ADDQ $32, DI
+	CMPQ SI, $32
+	JGE loop1
+
+end2:
+	CMPQ SI, $16
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(DI*4), Z5
+	VMOVUPS (CX)(DI*4), Z6
+	VCMPPS.BCST $4, elementwiseConsts<>+8(SB), Z5, K3
+	VBLENDMPS Z6, Z0, K3, Z1
+	VMOVUPS Z1, (AX)(DI*4)
+	SUBQ $16, SI
+	ADDQ $16, DI
+	CMPQ SI, $16
+	JGE loop3
+
+end4:
+	CMPQ SI, $0
+	JEQ end5
+	MOVL $-1, R8
+	BZHIL SI, R8, R8
+	KMOVW R8, K4
+	VMOVUPS.Z (BX)(DI*4), K4, Z2
+	VMOVUPS.Z (CX)(DI*4), K4, Z3
+	VCMPPS.BCST $4, elementwiseConsts<>+8(SB), Z2, K5
+	VBLENDMPS Z3, Z0, K5, Z1
+	VMOVUPS Z1, K4, (AX)(DI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func select5AVX512(y, x, z, w *float32, n int)
+TEXT ·select5AVX512(SB), NOSPLIT, $0-40
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	VBROADCASTSS (BX), Z0
+	MOVQ z+16(FP), CX
+	MOVQ w+24(FP), DX
+	VBROADCASTSS (DX), Z1
+	MOVQ n+32(FP), SI
+	XORL DI, DI
+	CMPQ SI, $32
+	JLT end2
+
+loop1:
+	VMOVUPS (CX)(DI*4), Z7
+	VCMPPS.BCST $4, elementwiseConsts<>+8(SB), Z0, K1
+	VBLENDMPS Z7, Z1, K1, Z2
+	VMOVUPS 64(CX)(DI*4), Z7
+	VCMPPS.BCST $4, elementwiseConsts<>+8(SB), Z0, K2
+	VBLENDMPS Z7, Z1, K2, Z3
+	VMOVUPS Z2, (AX)(DI*4)
+	VMOVUPS Z3, 64(AX)(DI*4)
+	SUBQ $32, SI
+	ADDQ $32, DI
+	CMPQ SI, $32
+	JGE loop1
+
+end2:
+	CMPQ SI, $16
+	JLT end4
+
+loop3:
+	VMOVUPS (CX)(DI*4), Z6
+	VCMPPS.BCST $4, elementwiseConsts<>+8(SB), Z0, K3
+	VBLENDMPS Z6, Z1, K3, Z2
+	VMOVUPS Z2, (AX)(DI*4)
+	SUBQ $16, SI
+	ADDQ $16, DI
+	CMPQ SI, $16
+	JGE loop3
+
+end4:
+	CMPQ SI, $0
+	JEQ end5
+	MOVL $-1, R8
+	BZHIL SI, R8, R8
+	KMOVW R8, K4
+	VMOVUPS.Z (CX)(DI*4), K4, Z4
+	VCMPPS.BCST $4, elementwiseConsts<>+8(SB), Z0, K5
+	VBLENDMPS Z4, Z1, K5, Z2
+	VMOVUPS Z2, K4, (AX)(DI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func select6AVX512(y, x, z, w *float32, n int)
+TEXT ·select6AVX512(SB), NOSPLIT, $0-40
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ z+16(FP), CX
+	VBROADCASTSS (CX), Z0
+	MOVQ w+24(FP), DX
+	VBROADCASTSS (DX), Z1
+	MOVQ n+32(FP), SI
+	XORL DI, DI
+	CMPQ SI, $32
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(DI*4), Z7
+	VCMPPS.BCST $4, elementwiseConsts<>+8(SB), Z7, K1
+	VBLENDMPS Z0, Z1, K1, Z2
+	VMOVUPS 64(BX)(DI*4), Z7
+	VCMPPS.BCST $4, elementwiseConsts<>+8(SB), Z7, K2
+	VBLENDMPS Z0, Z1, K2, Z3
+	VMOVUPS Z2, (AX)(DI*4)
+	VMOVUPS Z3, 64(AX)(DI*4)
+	SUBQ $32, SI
+	ADDQ $32, DI
+	CMPQ SI, $32
+	JGE loop1
+
+end2:
+	CMPQ SI, $16
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(DI*4), Z6
+	VCMPPS.BCST $4, elementwiseConsts<>+8(SB), Z6, K3
+	VBLENDMPS Z0, Z1, K3, Z2
+	VMOVUPS Z2, (AX)(DI*4)
+	SUBQ $16, SI
+	ADDQ $16, DI
+	CMPQ SI, $16
+	JGE loop3
+
+end4:
+	CMPQ SI, $0
+	JEQ end5
+	MOVL $-1, R8
+	BZHIL SI, R8, R8
+	KMOVW R8, K4
+	VMOVUPS.Z (BX)(DI*4), K4, Z3
+	VCMPPS.BCST $4, elementwiseConsts<>+8(SB), Z3, K5
+	VBLENDMPS Z0, Z1, K5, Z2
+	VMOVUPS Z2, K4, (AX)(DI*4)
+
+end5:
+	VZEROUPPER
+	RET
+
+// func sinAVX512(y, x *float32, n int) (ret int)
+TEXT ·sinAVX512(SB), NOSPLIT, $0-32
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ n+16(FP), CX
+	VBROADCASTSS elementwiseConsts<>+268(SB), Z0
+	XORL DX, DX
+	CMPQ CX, $16
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(DX*4), Z1
+	VANDPS.BCST elementwiseConsts<>+4(SB), Z1, Z2
+	VBROADCASTSS elementwiseConsts<>+272(SB), Z3
+	VFMADD213PS.BCST elementwiseConsts<>+32(SB), Z2, Z3
+	VSUBPS.BCST elementwiseConsts<>+32(SB), Z3, Z4
+	VMOVAPS Z2, Z5
+	VFNMADD231PS.BCST elementwiseConsts<>+276(SB), Z4, Z5
+	VFNMADD231PS.BCST elementwiseConsts<>+280(SB), Z4, Z5
+	VFNMADD231PS.BCST elementwiseConsts<>+284(SB), Z4, Z5
+	VMULPS Z5, Z5, Z6
+	VBROADCASTSS elementwiseConsts<>+288(SB), Z7
+	VFMADD213PS.BCST elementwiseConsts<>+292(SB), Z6, Z7
+	VFMADD213PS.BCST elementwiseConsts<>+296(SB), Z6, Z7
+	VMULPS Z6, Z7, Z7
+	VFMADD213PS Z5, Z5, Z7
+	VBROADCASTSS elementwiseConsts<>+300(SB), Z4
+	VFMADD213PS.BCST elementwiseConsts<>+304(SB), Z6, Z4
+	VFMADD213PS.BCST elementwiseConsts<>+308(SB), Z6, Z4
+	VFMADD213PS.BCST elementwiseConsts<>+120(SB), Z6, Z4
+	VFMADD213PS.BCST elementwiseConsts<>+12(SB), Z6, Z4
+	VANDPS.BCST elementwiseConsts<>+312(SB), Z3, Z5
+	VPCMPD.BCST $0, elementwiseConsts<>+312(SB), Z5, K1
+	VBLENDMPS Z4, Z7, K1, Z7
+	VANDPS.BCST elementwiseConsts<>+316(SB), Z3, Z3
+	VPSLLD $30, Z3, Z3
+	VXORPS Z3, Z7, Z7
+	VANDPS.BCST elementwiseConsts<>+0(SB), Z1, Z3
+	VXORPS Z3, Z7, Z7
+	VCMPPS.BCST $18, elementwiseConsts<>+320(SB), Z2, K2
+	VBROADCASTSS.Z elementwiseConsts<>+268(SB), K2, Z3
+	VANDPS Z3, Z0, Z0
+	VBLENDMPS Z7, Z1, K2, Z1
+	VMOVUPS Z1, (AX)(DX*4)
+	SUBQ $16, CX
+	ADDQ $16, DX
+	CMPQ CX, $16
+	JGE loop1
+
+end2:
+	CMPQ CX, $0
+	JEQ end3
+	MOVL $-1, SI
+	BZHIL CX, SI, SI
+	KMOVW SI, K3
+	VMOVUPS.Z (BX)(DX*4), K3, Z1
+	VANDPS.BCST elementwiseConsts<>+4(SB), Z1, Z2
+	VBROADCASTSS elementwiseConsts<>+272(SB), Z3
+	VFMADD213PS.BCST elementwiseConsts<>+32(SB), Z2, Z3
+	VSUBPS.BCST elementwiseConsts<>+32(SB), Z3, Z4
+	VMOVAPS Z2, Z5
+	VFNMADD231PS.BCST elementwiseConsts<>+276(SB), Z4, Z5
+	VFNMADD231PS.BCST elementwiseConsts<>+280(SB), Z4, Z5
+	VFNMADD231PS.BCST elementwiseConsts<>+284(SB), Z4, Z5
+	VMULPS Z5, Z5, Z6
+	VBROADCASTSS elementwiseConsts<>+288(SB), Z7
+	VFMADD213PS.BCST elementwiseConsts<>+292(SB), Z6, Z7
+	VFMADD213PS.BCST elementwiseConsts<>+296(SB), Z6, Z7
+	VMULPS Z6, Z7, Z7
+	VFMADD213PS Z5, Z5, Z7
+	VBROADCASTSS elementwiseConsts<>+300(SB), Z4
+	VFMADD213PS.BCST elementwiseConsts<>+304(SB), Z6, Z4
+	VFMADD213PS.BCST elementwiseConsts<>+308(SB), Z6, Z4
+	VFMADD213PS.BCST elementwiseConsts<>+120(SB), Z6, Z4
+	VFMADD213PS.BCST elementwiseConsts<>+12(SB), Z6, Z4
+	VANDPS.BCST elementwiseConsts<>+312(SB), Z3, Z5
+	VPCMPD.BCST $0, elementwiseConsts<>+312(SB), Z5, K4
+	VBLENDMPS Z4, Z7, K4, Z7
+	VANDPS.BCST elementwiseConsts<>+316(SB), Z3, Z3
+	VPSLLD $30, Z3, Z3
+	VXORPS Z3, Z7, Z7
+	VANDPS.BCST elementwiseConsts<>+0(SB), Z1, Z3
+	VXORPS Z3, Z7, Z7
+	VCMPPS.BCST $18, elementwiseConsts<>+320(SB), Z2, K5
+	VBROADCASTSS.Z elementwiseConsts<>+268(SB), K5, Z3
+	VANDPS Z3, Z0, Z0
+	VBLENDMPS Z7, Z1, K5, Z1
+	VMOVUPS Z1, K3, (AX)(DX*4)
+
+end3:
+	VXORPS.BCST elementwiseConsts<>+268(SB), Z0, Z0
+	VPMOVD2M Z0, K6
+	KMOVW K6, DX
+	MOVQ DX, ret+24(FP)
+	VZEROUPPER
+	RET
+
+// func cosAVX512(y, x *float32, n int) (ret int)
+TEXT ·cosAVX512(SB), NOSPLIT, $0-32
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ n+16(FP), CX
+	VBROADCASTSS elementwiseConsts<>+268(SB), Z0
+	XORL DX, DX
+	CMPQ CX, $16
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(DX*4), Z1
+	VANDPS.BCST elementwiseConsts<>+4(SB), Z1, Z2
+	VBROADCASTSS elementwiseConsts<>+272(SB), Z3
+	VFMADD213PS.BCST elementwiseConsts<>+32(SB), Z2, Z3
+	VSUBPS.BCST elementwiseConsts<>+32(SB), Z3, Z4
+	VMOVAPS Z2, Z5
+	VFNMADD231PS.BCST elementwiseConsts<>+276(SB), Z4, Z5
+	VFNMADD231PS.BCST elementwiseConsts<>+280(SB), Z4, Z5
+	VFNMADD231PS.BCST elementwiseConsts<>+284(SB), Z4, Z5
+	VPADDD.BCST elementwiseConsts<>+312(SB), Z3, Z3
+	VMULPS Z5, Z5, Z6
+	VBROADCASTSS elementwiseConsts<>+288(SB), Z7
+	VFMADD213PS.BCST elementwiseConsts<>+292(SB), Z6, Z7
+	VFMADD213PS.BCST elementwiseConsts<>+296(SB), Z6, Z7
+	VMULPS Z6, Z7, Z7
+	VFMADD213PS Z5, Z5, Z7
+	VBROADCASTSS elementwiseConsts<>+300(SB), Z4
+	VFMADD213PS.BCST elementwiseConsts<>+304(SB), Z6, Z4
+	VFMADD213PS.BCST elementwiseConsts<>+308(SB), Z6, Z4
+	VFMADD213PS.BCST elementwiseConsts<>+120(SB), Z6, Z4
+	VFMADD213PS.BCST elementwiseConsts<>+12(SB), Z6, Z4
+	VANDPS.BCST elementwiseConsts<>+312(SB), Z3, Z5
+	VPCMPD.BCST $0, elementwiseConsts<>+312(SB), Z5, K1
+	VBLENDMPS Z4, Z7, K1, Z7
+	VANDPS.BCST elementwiseConsts<>+316(SB), Z3, Z3
+	VPSLLD $30, Z3, Z3
+	VXORPS Z3, Z7, Z7
+	VCMPPS.BCST $18, elementwiseConsts<>+320(SB), Z2, K2
+	VBROADCASTSS.Z elementwiseConsts<>+268(SB), K2, Z3
+	VANDPS Z3, Z0, Z0
+	VBLENDMPS Z7, Z1, K2, Z1
+	VMOVUPS Z1, (AX)(DX*4)
+	SUBQ $16, CX
+	ADDQ $16, DX
+	CMPQ CX, $16
+	JGE loop1
+
+end2:
+	CMPQ CX, $0
+	JEQ end3
+	MOVL $-1, SI
+	BZHIL CX, SI, SI
+	KMOVW SI, K3
+	VMOVUPS.Z (BX)(DX*4), K3, Z1
+	VANDPS.BCST elementwiseConsts<>+4(SB), Z1, Z2
+	VBROADCASTSS elementwiseConsts<>+272(SB), Z3
+	VFMADD213PS.BCST elementwiseConsts<>+32(SB), Z2, Z3
+	VSUBPS.BCST elementwiseConsts<>+32(SB), Z3, Z4
+	VMOVAPS Z2, Z5
+	VFNMADD231PS.BCST elementwiseConsts<>+276(SB), Z4, Z5
+	VFNMADD231PS.BCST elementwiseConsts<>+280(SB), Z4, Z5
+	VFNMADD231PS.BCST elementwiseConsts<>+284(SB), Z4, Z5
+	VPADDD.BCST elementwiseConsts<>+312(SB), Z3, Z3
+	VMULPS Z5, Z5, Z6
+	VBROADCASTSS elementwiseConsts<>+288(SB), Z7
+	VFMADD213PS.BCST elementwiseConsts<>+292(SB), Z6, Z7
+	VFMADD213PS.BCST elementwiseConsts<>+296(SB), Z6, Z7
+	VMULPS Z6, Z7, Z7
+	VFMADD213PS Z5, Z5, Z7
+	VBROADCASTSS elementwiseConsts<>+300(SB), Z4
+	VFMADD213PS.BCST elementwiseConsts<>+304(SB), Z6, Z4
+	VFMADD213PS.BCST elementwiseConsts<>+308(SB), Z6, Z4
+	VFMADD213PS.BCST elementwiseConsts<>+120(SB), Z6, Z4
+	VFMADD213PS.BCST elementwiseConsts<>+12(SB), Z6, Z4
+	VANDPS.BCST elementwiseConsts<>+312(SB), Z3, Z5
+	VPCMPD.BCST $0, elementwiseConsts<>+312(SB), Z5, K4
+	VBLENDMPS Z4, Z7, K4, Z7
+	VANDPS.BCST elementwiseConsts<>+316(SB), Z3, Z3
+	VPSLLD $30, Z3, Z3
+	VXORPS Z3, Z7, Z7
+	VCMPPS.BCST $18, elementwiseConsts<>+320(SB), Z2, K5
+	VBROADCASTSS.Z elementwiseConsts<>+268(SB), K5, Z3
+	VANDPS Z3, Z0, Z0
+	VBLENDMPS Z7, Z1, K5, Z1
+	VMOVUPS Z1, K3, (AX)(DX*4)
+
+end3:
+	VXORPS.BCST elementwiseConsts<>+268(SB), Z0, Z0
+	VPMOVD2M Z0, K6
+	KMOVW K6, DX
+	MOVQ DX, ret+24(FP)
+	VZEROUPPER
+	RET
+
+DATA elementwiseConsts<>+0(SB)/8, $0x7fffffff80000000
+DATA elementwiseConsts<>+8(SB)/8, $0x3f80000000000000
+DATA elementwiseConsts<>+16(SB)/8, $0x42b20000bf800000
+DATA elementwiseConsts<>+24(SB)/8, $0x3fb8aa3bc2d00000
+DATA elementwiseConsts<>+32(SB)/8, $0x3f3172184b400000
+DATA elementwiseConsts<>+40(SB)/8, $0x3ab5343db102e308
+DATA elementwiseConsts<>+48(SB)/8, $0x3d2aac503c091fbc
+DATA elementwiseConsts<>+56(SB)/8, $0x3efffffe3e2aaa45
+DATA elementwiseConsts<>+64(SB)/8, $0x4b00000000800000
+DATA elementwiseConsts<>+72(SB)/8, $0x3f3504f3c1b80000
+DATA elementwiseConsts<>+80(SB)/8, $0x3d89ddc2007fffff
+DATA elementwiseConsts<>+88(SB)/8, $0x3df3705cbdeecf4d
+DATA elementwiseConsts<>+96(SB)/8, $0x3e119d5dbdfe1ecd
+DATA elementwiseConsts<>+104(SB)/8, $0x3e4cd23dbe2aadc7
+DATA elementwiseConsts<>+112(SB)/8, $0x3eaaaaa4be800004
+DATA elementwiseConsts<>+120(SB)/8, $0x7f800000bf000000
+DATA elementwiseConsts<>+128(SB)/8, $0xff8000007fc00000
+DATA elementwiseConsts<>+136(SB)/8, $0xb4c0007f41200000
+DATA elementwiseConsts<>+144(SB)/8, $0xbbbac7d640000000
+DATA elementwiseConsts<>+152(SB)/8, $0xbd5c1c503ca908e2
+DATA elementwiseConsts<>+160(SB)/8, $0xbeaaaa993e088382
+DATA elementwiseConsts<>+168(SB)/8, $0x408000003f200000
+DATA elementwiseConsts<>+176(SB)/8, $0xbb476bd3394d6afd
+DATA elementwiseConsts<>+184(SB)/8, $0xbdd4d93d3cb61337
+DATA elementwiseConsts<>+192(SB)/8, $0xbf9057a7bf231e79
+DATA elementwiseConsts<>+200(SB)/8, $0x38a7937cb94d50bd
+DATA elementwiseConsts<>+208(SB)/8, $0x3baa24a5ba52fe9f
+DATA elementwiseConsts<>+216(SB)/8, $0x3de716b2bcdc0089
+DATA elementwiseConsts<>+224(SB)/8, $0x3e0375d4bec093a0
+DATA elementwiseConsts<>+232(SB)/8, $0xc19000003f6b851f
+DATA elementwiseConsts<>+240(SB)/8, $0x3ab6a025394f455f
+DATA elementwiseConsts<>+248(SB)/8, $0x3d2aaa7a3c088968
+DATA elementwiseConsts<>+256(SB)/8, $0x3f0000003e2aaaaa
+DATA elementwiseConsts<>+264(SB)/8, $0xffffffffb4c0007e
+DATA elementwiseConsts<>+272(SB)/8, $0x3fc90fdb3f22f983
+DATA elementwiseConsts<>+280(SB)/8, $0xa6f72cedb33bbd2e
+DATA elementwiseConsts<>+288(SB)/8, $0x3c088364b94c8e80
+DATA elementwiseConsts<>+296(SB)/8, $0x37cceec1be2aaaa2
+DATA elementwiseConsts<>+304(SB)/8, $0x3d2aaaa5bab60609
+DATA elementwiseConsts<>+312(SB)/8, $0x0000000200000001
+DATA elementwiseConsts<>+320(SB)/4, $0x48000000
+GLOBL elementwiseConsts<>(SB), RODATA|NOPTR, $324

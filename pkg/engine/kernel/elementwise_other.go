@@ -4,7 +4,27 @@
 
 package kernel
 
+// sinASM computes the sin of |x| ≤ TrigMax and leaves other numbers as they are; it returns whether there are such.
+func sinASM(_ *float32, _ *float32, _ int) (_ int, ok bool) {
+	return 0, false
+}
+
+// cosASM computes the cos of |x| ≤ TrigMax and leaves other numbers as they are; it returns whether there are such.
+func cosASM(_ *float32, _ *float32, _ int) (_ int, ok bool) {
+	return 0, false
+}
+
+// unaryASM calls the assembly of op for the active instruction set, if there is any.
+func unaryASM(_ Op, _ *float32, _ *float32, _ int) bool {
+	return false
+}
+
 // binaryASM calls the assembly of op for the active instruction set, if there is any.
-func binaryASM(_ Op, _ *float32, _ *float32, _ *float32, _ int) bool {
+func binaryASM(_ int, _ *float32, _ *float32, _ *float32, _ int) bool {
+	return false
+}
+
+// ternaryASM calls the assembly of op for the active instruction set, if there is any.
+func ternaryASM(_ int, _ *float32, _ *float32, _ *float32, _ *float32, _ int) bool {
 	return false
 }

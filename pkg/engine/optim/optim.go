@@ -169,6 +169,14 @@ func checkDecay(name string, v float64) error {
 	return nil
 }
 
+// checkEpsilon checks what keeps a divisor from 0.
+func checkEpsilon(v float64) error {
+	if !(v > 0 && v <= 1) {
+		return component.Fieldf("epsilon", "must be above 0 and at most 1, is %v", v)
+	}
+	return nil
+}
+
 // checkNotNegative checks a number that may be 0.
 func checkNotNegative(name string, v float64) error {
 	if !(v >= 0 && v <= 1e6) {

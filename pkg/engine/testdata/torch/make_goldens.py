@@ -38,6 +38,9 @@ OPTIMIZERS = {
     "momentum": lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9),
     "adam": lambda p: torch.optim.Adam(p, lr=0.002),
     "adam-wd": lambda p: torch.optim.Adam(p, lr=0.002, weight_decay=0.01),
+    "amsgrad": lambda p: torch.optim.Adam(p, lr=0.002, amsgrad=True),
+    "rmsprop": lambda p: torch.optim.RMSprop(p, lr=0.001),
+    "adagrad": lambda p: torch.optim.Adagrad(p, lr=0.01),
     "adamw": lambda p: torch.optim.AdamW(p, lr=0.002, betas=(0.8, 0.99), weight_decay=0.05),
 }
 ACTIVATIONS = {

@@ -130,19 +130,19 @@ type Asm struct {
 // A family is a set of functions with the same parameters, selected by an
 // operation.
 type family struct {
-	name, params string
-	cases        []familyCase
+	name, key, params string
+	cases             []familyCase
 }
 
 type familyCase struct{ label, fn string }
 
 // Family declares a dispatcher over functions with equal parameters:
 //
-//	func <name>ASM(op Op, <params>) bool
+//	func <name>ASM(op <key>, <params>) bool
 //
-// calls the function that Case has given for op.
-func (a *Asm) Family(name, params string) {
-	a.families = append(a.families, &family{name: name, params: params})
+// calls the function that Case has given for op. Key is a Go integer type.
+func (a *Asm) Family(name, key, params string) {
+	a.families = append(a.families, &family{name: name, key: key, params: params})
 }
 
 // Case says that the last declared family calls the function fn where op is the
@@ -259,10 +259,10 @@ func stubs(tag string, asm ...*Asm) []byte {
 	for i, fam := range asm[0].families {
 		fmt.Fprintf(&b, "\n// %sASM calls the assembly of op for the active instruction set, if there is any.\n", fam.name)
 		if !has {
-			fmt.Fprintf(&b, "func %sASM(_ Op, %s) bool {\nreturn false\n}\n", fam.name, blank(fam.params))
+			fmt.Fprintf(&b, "func %sASM(_ %s, %s) bool {\nreturn false\n}\n", fam.name, fam.key, blank(fam.params))
 			continue
 		}
-		fmt.Fprintf(&b, "func %sASM(op Op, %s) bool {\nswitch active {\n", fam.name, fam.params)
+		fmt.Fprintf(&b, "func %sASM(op %s, %s) bool {\nswitch active {\n", fam.name, fam.key, fam.params)
 		for _, a := range asm {
 			fmt.Fprintf(&b, "case %s:\nswitch op {\n", a.ISA)
 			for _, c := range a.families[i].cases {

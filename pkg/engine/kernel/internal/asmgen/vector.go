@@ -398,6 +398,37 @@ func (f *Func) StoreResult(v Vec) {
 	f.Emit("VMOVSS X%d, ret+%d(FP)", v, p.off)
 }
 
+// AnyNegative returns a new register that is nonzero if the sign bit of any lane
+// of v is set. v is used up.
+func (f *Func) AnyNegative(v Vec) Reg {
+	r := f.Reg()
+	switch f.ISA {
+	case AVX512:
+		c := f.newCond()
+		f.Emit("VPMOVD2M %s, K%d", f.v(v), c.n)
+		f.Emit("KMOVW K%d, %s", c.n, r)
+		f.FreeCond(c)
+	case AVX2:
+		f.Emit("VMOVMSKPS %s, %s", f.v(v), r)
+	default:
+		f.word(0x6EB0A800|uint32(v)<<5|uint32(v), "UMAXV S%d, V%d.4S", v, v)
+		f.Emit("FMOVS F%d, %s", v, r)
+		f.Emit("LSR $31, %s, %s", r, r)
+		f.AndReg(r, 1)
+	}
+	return r
+}
+
+// StoreResultReg makes r the integer result of the function.
+func (f *Func) StoreResultReg(r Reg) {
+	p := f.param("ret")
+	if f.ISA == NEON {
+		f.Emit("MOVD %s, ret+%d(FP)", r, p.off)
+		return
+	}
+	f.Emit("MOVQ %s, ret+%d(FP)", r, p.off)
+}
+
 // Cond is a condition per lane.
 type Cond struct{ n int } // a mask register on AVX-512, else a vector of all-zero or all-one lanes
 
