@@ -185,10 +185,7 @@ func (b *Builder) Attention(q, k, v, mask Node) Node {
 	if mask.Valid() {
 		scores = b.Add(scores, mask)
 	}
-	to := scores.Shape()
-	m := to[len(to)-1]
-	weights := b.Softmax(b.Reshape(scores, to.Elems()/m, m))
-	return b.BatchMatMul(b.Reshape(weights, to...), v)
+	return b.BatchMatMul(b.Softmax(scores), v)
 }
 
 // CausalMask returns the mask [n][n] for [Builder.Attention] that lets each

@@ -267,6 +267,7 @@ func TestMistakesInOps(t *testing.T) {
 		"gather of a number":   func(b *Builder) { b.Gather(b.Const(1), b.Labels("l", 2)) },
 		"scatter":              func(b *Builder) { b.ScatterAdd(m(b, 3, 3), b.Labels("l", 2), 4) },
 		"top-k":                func(b *Builder) { b.TopK(m(b, 3, 3), 4) },
+		"softmax of a number":  func(b *Builder) { b.Softmax(b.Const(1)) },
 		"top-k of a number":    func(b *Builder) { b.TopK(b.Const(1), 1) },
 		"max of a number":      func(b *Builder) { b.MaxRows(b.Const(1)) },
 		"uniform":              func(b *Builder) { b.Uniform(testKey, 1, 0, 3) },

@@ -81,12 +81,12 @@ func (crossEntropyOp) grad(b *Builder, _, dy Node, in []Node) []Node {
 func (oneHotOp) grad(*Builder, Node, Node, []Node) []Node  { return []Node{{}} }
 func (correctOp) grad(*Builder, Node, Node, []Node) []Node { return []Node{{}, {}} }
 
-// Softmax returns the softmax of each row of [n][m].
+// Softmax returns the softmax along the last axis.
 func (b *Builder) Softmax(x Node) Node {
-	if len(x.Shape()) != 2 {
-		panic(errorf("softmax: %s is not a matrix", x.Shape()))
-	}
-	return b.add(softmaxOp{}, x.Shape(), x)
+	s := x.Shape()
+	m := s[axisOf("softmax", s, -1)]
+	rows := tensor.Shape{s.Elems() / m, m}
+	return b.Reshape(b.add(softmaxOp{}, rows, b.Reshape(x, rows...)), s...)
 }
 
 // CrossEntropy returns −ln softmax(logits)[label] for each row: [n] from
