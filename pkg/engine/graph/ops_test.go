@@ -66,6 +66,10 @@ var opCases = []opCase{
 	unaryCase("sigmoid", -1, 1, (*Builder).Sigmoid),
 	unaryCase("sin", -1, 1, (*Builder).Sin),
 	unaryCase("cos", -1, 1, (*Builder).Cos),
+	unaryCase("erf", -1, 1, (*Builder).Erf),
+	unaryCase("floor", -1.9, 1.9, func(b *Builder, x Node) Node { return b.Mul(b.Floor(x), b.Square(x)) }),
+	unaryCase("log1p", -0.5, 2, (*Builder).Log1p),
+	unaryCase("expm1", -1, 1, (*Builder).Expm1),
 	unaryCase("clip", -1, 1, func(b *Builder, x Node) Node { return b.Square(b.Clip(x, -0.3, 0.6)) }),
 	unaryCase("pow 3", -1, 1, func(b *Builder, x Node) Node { return b.Pow(x, 3) }),
 	unaryCase("pow -5", 0.5, 2, func(b *Builder, x Node) Node { return b.Pow(x, -5) }),
@@ -88,6 +92,12 @@ var opCases = []opCase{
 	binaryCase("max", tensor.Shape{8}, tensor.Shape{8}, -1, 1, func(b *Builder, x, z Node) Node { return b.Square(b.Max(x, z)) }),
 	binaryCase("min", tensor.Shape{8}, tensor.Shape{8}, -1, 1, func(b *Builder, x, z Node) Node { return b.Square(b.Min(x, z)) }),
 	binaryCase("greater", tensor.Shape{8}, tensor.Shape{8}, -1, 1, func(b *Builder, x, z Node) Node { return b.Mul(b.Greater(x, z), b.Square(x)) }),
+	binaryCase("greater-equal", tensor.Shape{8}, tensor.Shape{8}, -1, 1, func(b *Builder, x, z Node) Node { return b.Mul(b.GreaterEqual(x, z), b.Square(x)) }),
+	binaryCase("equal", tensor.Shape{8}, tensor.Shape{8}, -1, 1, func(b *Builder, x, z Node) Node { return b.Mul(b.Equal(b.Step(x), b.Step(z)), b.Square(x)) }),
+	{name: "fma", vars: shapes(key3x4, tensor.Shape{4}, tensor.Shape{3, 1}), lo: -1, hi: 1, f: func(b *Builder, v []Node) Node { return b.Square(b.Fma(v[0], v[1], v[2])) }},
+	{name: "select", vars: shapes(key3x4, key3x4, tensor.Shape{4}), lo: -1, hi: 1, f: func(b *Builder, v []Node) Node {
+		return b.Square(b.Select(b.Step(v[0]), b.Mul(v[0], v[1]), v[2]))
+	}},
 
 	unaryCase("sum", -1, 1, func(b *Builder, x Node) Node { return b.Square(b.Sum(x)) }),
 	unaryCase("mean", -1, 1, func(b *Builder, x Node) Node { return b.Square(b.Mean(x)) }),
@@ -373,6 +383,8 @@ func operations(b *Builder, types map[string]bool, functions map[string]bool) {
 			functions[o.f.String()] = true
 		case binaryOp:
 			functions[o.f.String()] = true
+		case ternaryOp:
+			functions[o.f.String()] = true
 		}
 	}
 }
@@ -401,10 +413,7 @@ func TestEveryOpHasACase(t *testing.T) {
 		}
 	}
 	require.Greater(t, found, 20)
-	for op := kernel.Copy; op <= kernel.Greater; op++ {
-		if op >= kernel.Erf && op <= kernel.Expm1 {
-			continue // kernels that no operation uses yet
-		}
+	for op := kernel.Copy; op <= kernel.Select; op++ {
 		require.True(t, functions[op.String()], "opCases has no line for the function %s", op)
 	}
 }
