@@ -12,6 +12,9 @@ func gemmNarrowAVX512(tiles, rows, k int, a *float32, ars, acs int, b *float32, 
 func transposeRowsAVX512(dst *float32, lddst int, src *float32, ldsrc, rows, cols int)
 
 //go:noescape
+func packRowsAVX512(dst *float32, lddst int, src *float32, ldsrc, rows int)
+
+//go:noescape
 func gemmWideAVX2(tiles, rows, k int, a *float32, ars, acs int, b *float32, ldb int, c *float32, ldc, last, more int)
 
 //go:noescape
@@ -19,6 +22,9 @@ func gemmNarrowAVX2(tiles, rows, k int, a *float32, ars, acs int, b *float32, ld
 
 //go:noescape
 func transposeRowsAVX2(dst *float32, lddst int, src *float32, ldsrc, rows, cols int)
+
+//go:noescape
+func packRowsAVX2(dst *float32, lddst int, src *float32, ldsrc, rows int)
 
 // gemmWideASM computes tiles of rows of C, which has one register tile of columns,
 // the last vector of which has last elements. Strides are in bytes. More adds to C.
@@ -56,6 +62,19 @@ func transposeRowsASM(dst *float32, lddst int, src *float32, ldsrc, rows, cols i
 		return true
 	case AVX2:
 		transposeRowsAVX2(dst, lddst, src, ldsrc, rows, cols)
+		return true
+	}
+	return false
+}
+
+// packRowsASM copies rows as wide as the register tile. Strides are in bytes.
+func packRowsASM(dst *float32, lddst int, src *float32, ldsrc, rows int) bool {
+	switch active {
+	case AVX512:
+		packRowsAVX512(dst, lddst, src, ldsrc, rows)
+		return true
+	case AVX2:
+		packRowsAVX2(dst, lddst, src, ldsrc, rows)
 		return true
 	}
 	return false

@@ -11,6 +11,9 @@ func gemmNarrowNEON(tiles, rows, k int, a *float32, ars, acs int, b *float32, ld
 //go:noescape
 func transposeRowsNEON(dst *float32, lddst int, src *float32, ldsrc, rows, cols int)
 
+//go:noescape
+func packRowsNEON(dst *float32, lddst int, src *float32, ldsrc, rows int)
+
 // gemmWideASM computes tiles of rows of C, which has one register tile of columns,
 // the last vector of which has last elements. Strides are in bytes. More adds to C.
 func gemmWideASM(tiles, rows, k int, a *float32, ars, acs int, b *float32, ldb int, c *float32, ldc, last, more int) bool {
@@ -38,6 +41,16 @@ func transposeRowsASM(dst *float32, lddst int, src *float32, ldsrc, rows, cols i
 	switch active {
 	case NEON:
 		transposeRowsNEON(dst, lddst, src, ldsrc, rows, cols)
+		return true
+	}
+	return false
+}
+
+// packRowsASM copies rows as wide as the register tile. Strides are in bytes.
+func packRowsASM(dst *float32, lddst int, src *float32, ldsrc, rows int) bool {
+	switch active {
+	case NEON:
+		packRowsNEON(dst, lddst, src, ldsrc, rows)
 		return true
 	}
 	return false

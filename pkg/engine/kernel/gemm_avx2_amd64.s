@@ -1648,6 +1648,27 @@ done3:
 	VZEROUPPER
 	RET
 
+// func packRowsAVX2(dst *float32, lddst int, src *float32, ldsrc, rows int)
+TEXT ·packRowsAVX2(SB), NOSPLIT, $0-40
+	MOVQ dst+0(FP), AX
+	MOVQ lddst+8(FP), BX
+	MOVQ src+16(FP), CX
+	MOVQ ldsrc+24(FP), DX
+	MOVQ rows+32(FP), SI
+
+row1:
+	VMOVUPS (CX), Y0
+	VMOVUPS 32(CX), Y1
+	VMOVUPS Y0, (AX)
+	VMOVUPS Y1, 32(AX)
+	ADDQ DX, CX
+	ADDQ BX, AX
+	SUBQ $1, SI
+	CMPQ SI, $0
+	JGT row1
+	VZEROUPPER
+	RET
+
 DATA gemmMasks<>+0(SB)/8, $0xffffffffffffffff
 DATA gemmMasks<>+8(SB)/8, $0xffffffffffffffff
 DATA gemmMasks<>+16(SB)/8, $0xffffffffffffffff

@@ -6532,3 +6532,25 @@ stored39:
 
 done3:
 	RET
+
+// func packRowsNEON(dst *float32, lddst int, src *float32, ldsrc, rows int)
+TEXT ·packRowsNEON(SB), NOSPLIT, $0-40
+	MOVD dst+0(FP), R0
+	MOVD lddst+8(FP), R1
+	MOVD src+16(FP), R2
+	MOVD ldsrc+24(FP), R3
+	MOVD rows+32(FP), R4
+
+row1:
+	FMOVQ (R2), F0
+	FMOVQ 16(R2), F1
+	FMOVQ 32(R2), F2
+	FMOVQ F0, (R0)
+	FMOVQ F1, 16(R0)
+	FMOVQ F2, 32(R0)
+	ADD R3, R2
+	ADD R1, R0
+	SUB $1, R4
+	CMP $0, R4
+	BGT row1
+	RET

@@ -20,3 +20,8 @@ func gemmNarrowASM(_ int, _ int, _ int, _ *float32, _ int, _ int, _ *float32, _ 
 func transposeRowsASM(_ *float32, _ int, _ *float32, _ int, _ int, _ int) bool {
 	return false
 }
+
+// packRowsASM copies rows as wide as the register tile. Strides are in bytes.
+func packRowsASM(_ *float32, _ int, _ *float32, _ int, _ int) bool {
+	return false
+}

@@ -135,7 +135,7 @@ func gemmPanels(m, n, k int, a []float32, ars, acs int, b []float32, ldb int, tr
 			case transposed:
 				transposeInto(t, panel, width, b[j*ldb+p:], ldb, columns, depth)
 			case pack:
-				packPanel(panel, width, b[p*ldb+j:], ldb, depth, columns)
+				packPanel(panel, width, b[p*ldb+j:], ldb, depth, columns, columns == width)
 			default:
 				panel, ld = b[p*ldb+j:], ldb
 			}
@@ -206,7 +206,11 @@ func (t *tiling) next(m, k int) (tiles, rows int) {
 }
 
 // packPanel copies rows of B side by side.
-func packPanel(dst []float32, lddst int, src []float32, ldsrc, rows, cols int) {
+func packPanel(dst []float32, lddst int, src []float32, ldsrc, rows, cols int, whole bool) {
+	if whole {
+		packRowsASM(&dst[0], 4*lddst, &src[0], 4*ldsrc, rows)
+		return
+	}
 	for i := range rows {
 		copy(dst[i*lddst:i*lddst+cols], src[i*ldsrc:])
 	}
