@@ -9,7 +9,7 @@ import (
 
 // job is what a contestant is asked to do over and over; it travels as JSON.
 type job struct {
-	Kind string `json:"kind"` // train, life, gemm, stream or peak
+	Kind string `json:"kind"` // train, life, bare, gemm, stream or peak
 
 	// Training.
 	Network   string `json:"network,omitempty"` // mlp or cnn
@@ -23,15 +23,15 @@ type job struct {
 	Examples  int    `json:"examples,omitempty"`  // in the files X and Y
 	X         string `json:"x,omitempty"`
 	Y         string `json:"y,omitempty"`
-	Data      string `json:"data,omitempty"` // data folder, for lives
+	Data      string `json:"data,omitempty"`    // data folder, for whole runs
+	Metrics   string `json:"metrics,omitempty"` // address of the metrics service, "" discards; the parent starts it
 
 	// Kernels.
-	Impl    string `json:"impl,omitempty"` // whose: ours or gonum; which stream or peak
-	Form    string `json:"form,omitempty"` // NN, TN, NT or TT
-	M       int    `json:"m,omitempty"`
-	N       int    `json:"n,omitempty"`
-	K       int    `json:"k,omitempty"`
-	Threads int    `json:"-"`
+	Impl string `json:"impl,omitempty"` // whose: ours or gonum; which stream or peak
+	Form string `json:"form,omitempty"` // NN, TN, NT or TT
+	M    int    `json:"m,omitempty"`
+	N    int    `json:"n,omitempty"`
+	K    int    `json:"k,omitempty"`
 }
 
 // A benchCase is one line of the results: our job, and whom it is held against.
@@ -103,12 +103,19 @@ func allCases() []benchCase {
 			job: sized(1, "sgd", width, width, width), target: atLeast(1 / 1.5),
 		})
 	}
-	life := sized(1, "sgd", 100, 100, 100)
-	life.Kind = "life"
-	cases = append(cases, benchCase{
-		name: "life/784-100x3-10 batch 1 sgd", group: groupWhole, peer: "bare", job: life,
-		note: "permuted MNIST with loss and accuracy of every step, to a sink that discards them; against bare steps on batches that are ready",
-	})
+	whole := func(name, kind, peer, note string, target *float64) {
+		j := sized(1, "sgd", 100, 100, 100)
+		j.Kind = kind
+		if name == "metrics" {
+			j.Metrics = "to be started"
+		}
+		cases = append(cases, benchCase{
+			name: "run/784-100x3-10 batch 1 sgd, " + name, group: groupWhole, peer: peer, job: j, target: target, note: note,
+		})
+	}
+	whole("metrics", "life", "bare", "metrics: permuted MNIST, loss and accuracy of every step sent to a metrics service; bare: the learner on the same stream", atLeast(1/1.05))
+	whole("discarded", "life", "bare", "discarded: the same, measured and recorded, but not sent", nil)
+	whole("stream", "bare", "ready", "stream: the learner on the stream; ready: the learner on batches that lie ready", nil)
 	for _, width := range []int{10, 20, 50, 100, 200, 500, 1000, 2000} {
 		cases = append(cases, benchCase{
 			name: fmt.Sprintf("width/%d", width), group: groupWidth, peer: "torch",

@@ -94,6 +94,8 @@ func prepare(j job) (*task, error) {
 		return prepareTraining(j)
 	case "life":
 		return prepareLife(j)
+	case "bare":
+		return prepareBare(j)
 	case "gemm":
 		return prepareGEMM(j)
 	case "stream":

@@ -171,15 +171,15 @@ func TestServeRefuses(t *testing.T) {
 func TestVerdicts(t *testing.T) {
 	c := benchCase{job: job{Kind: "gemm", M: 10, N: 10, K: 10}, target: atLeast(2), peak: 0.5}
 	r := result{Ours: 1, PeerUS: 4, Ratio: 4, PeakFraction: 0.6, Target: c.target, PeakTarget: c.peak}
-	r.derive(c, nil)
+	r.derive(c, nil, "wall")
 	require.True(t, *r.Met)
 	require.InDelta(t, 2.0, r.GFLOPS, 1e-9)
 	r.PeakFraction, r.Met = 0.4, nil
-	r.derive(c, nil)
+	r.derive(c, nil, "wall")
 	require.False(t, *r.Met)
 	require.Equal(t, "40 % of peak, target 50 %", shortfall(r))
 	r.PeakFraction, r.Met = 0, nil
-	r.derive(c, nil)
+	r.derive(c, nil, "wall")
 	require.Nil(t, r.Met, "without a peak nothing is known")
 	require.Equal(t, "not measured", verdict(r))
 	require.Equal(t, 2.5, median([]float64{4, 1, 2, 3}))

@@ -54,7 +54,7 @@ func (in *inputs) load(ctx context.Context) error {
 // (symmetric); uniform noise is in [0, 1).
 func (in *inputs) fill(ctx context.Context, j *job) error {
 	switch {
-	case j.Kind == "life":
+	case j.Kind == "life" || j.Kind == "bare":
 		j.Data = in.data
 		return in.load(ctx)
 	case j.Kind != "train":

@@ -17,9 +17,7 @@ func noise(n int) []float32 {
 	return x
 }
 
-var gemms = map[string]func(c, a, b []float32, m, n, k int){
-	"NN": kernel.GemmNN, "TN": kernel.GemmTN, "NT": kernel.GemmNT, "TT": kernel.GemmTT,
-}
+var forms = map[string]kernel.Form{"NN": kernel.NN, "TN": kernel.TN, "NT": kernel.NT, "TT": kernel.TT}
 
 // prepareGEMM is C = A·B of M×K and K×N, with A, B or both stored transposed.
 func prepareGEMM(j job) (*task, error) {
@@ -38,12 +36,13 @@ func prepareGEMM(j job) (*task, error) {
 	var step func() error
 	switch j.Impl {
 	case "ours":
-		gemm, ok := gemms[j.Form]
+		form, ok := forms[j.Form]
 		if !ok {
 			return nil, fmt.Errorf("unknown form %q", j.Form)
 		}
+		scratch := tensor.Float32s(kernel.MatMulScratch(form, m, n, k))
 		step = func() error {
-			gemm(c, a, b, m, n, k)
+			kernel.MatMul(form, m, n, k, a, lda, b, ldb, c, n, scratch)
 			return nil
 		}
 	case "gonum":
@@ -90,20 +89,46 @@ var streams = []struct {
 	}},
 	{"dot", 2, func(n int) func() {
 		x, y := noise(n), noise(n)
-		return func() { sink = kernel.Dot(x, y) }
+		return func() { _ = kernel.Dot(x, y) }
 	}},
 	{"sum", 1, func(n int) func() {
 		x := noise(n)
-		return func() { sink = kernel.Sum(x) }
+		return func() { _ = kernel.Sum(x) }
 	}},
 	{"axpy", 3, func(n int) func() {
 		x, y := noise(n), noise(n)
 		return func() { kernel.Axpy(y, 1e-9, x) }
 	}},
+	// One example through a layer of a quarter as many inputs as outputs, none
+	// of them zero: the weights are what moves.
+	{"gemv", 1, func(n int) func() {
+		x, y, w := layer(n)
+		return func() { kernel.Gemv(y, x, w) }
+	}},
+	{"gemv-t", 1, func(n int) func() {
+		x, y, w := layer(n)
+		return func() { kernel.GemvT(x, w, y) }
+	}},
+	{"backward-sgd", 2, func(n int) func() {
+		x, y, w := layer(n)
+		dx := tensor.Float32s(len(x))
+		return func() { kernel.BackwardSGD(dx, w, x, y, 1e-9, true) }
+	}},
+	{"normal", 1, func(n int) func() {
+		x, key := tensor.Float32s(n), rng.New(0, "bench")
+		var a uint64
+		return func() { key.FillNormal(x, a); a++ }
+	}},
 }
 
-// sink keeps results from being optimised away.
-var sink float32
+// layer is a layer's input and output and its n weights.
+func layer(n int) (x, y, w []float32) {
+	inputs := 1
+	for 4*inputs*inputs < n {
+		inputs *= 2
+	}
+	return noise(inputs), noise(n / inputs), noise(n)
+}
 
 func prepareStream(j job) (*task, error) {
 	for _, s := range streams {

@@ -62,7 +62,7 @@ func describeMachine(ctx context.Context, s *starter) (*machine, error) {
 			return nil, err
 		}
 	}
-	if us := median(c.micros("wall")); us > 0 {
+	if us := median(c.micros(s.options.clock)); us > 0 {
 		m.PeakGFLOPS = 1e6 / us
 	}
 	return m, nil

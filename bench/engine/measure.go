@@ -73,6 +73,7 @@ func measureAll(ctx context.Context, cases []benchCase, o measureOptions, rep *r
 		return err
 	}
 	s := &starter{options: o, inputs: in, dir: dir, self: self, built: map[string]error{}}
+	defer s.close()
 	m, err := describeMachine(ctx, s)
 	if err != nil {
 		return err
@@ -183,7 +184,7 @@ func (s *starter) measure(ctx context.Context, c benchCase) (result, error) {
 		r.PeerMiB, r.PeerLoss, r.PeerAbout = peer.memory(), peer.loss, peer.about.Version
 		r.PeerShare, _ = peer.share()
 	}
-	r.derive(c, others)
+	r.derive(c, others, clock)
 	r.warn(c, ours, peer)
 	return r, nil
 }
@@ -195,6 +196,8 @@ func (c benchCase) peerJob() job {
 	case "copy":
 		j.Impl = "copy"
 	case "bare":
+		j.Kind, j.Metrics = "bare", ""
+	case "ready":
 		j.Kind = "train"
 	case "torch":
 		j.Lanes = 0
@@ -203,7 +206,7 @@ func (c benchCase) peerJob() job {
 }
 
 // derive computes rates and whether the case met its targets.
-func (r *result) derive(c benchCase, others map[string]*contestant) {
+func (r *result) derive(c benchCase, others map[string]*contestant, clock string) {
 	j := c.job
 	switch j.Kind {
 	case "gemm":
@@ -213,11 +216,11 @@ func (r *result) derive(c benchCase, others map[string]*contestant) {
 			r.PeerGFLOPS = flop / r.PeerUS
 		}
 		if o := others["gonum"]; o != nil {
-			r.GonumGFLOPS = flop / median(o.micros("wall"))
+			r.GonumGFLOPS = flop / median(o.micros(clock))
 		}
 		if o := others["peak"]; o != nil {
 			// Its steps are GFLOP.
-			r.PeakGFLOPS = 1e6 / median(o.micros("wall"))
+			r.PeakGFLOPS = 1e6 / median(o.micros(clock))
 			r.PeakFraction = r.GFLOPS / r.PeakGFLOPS
 		}
 	case "stream":

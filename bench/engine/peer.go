@@ -200,6 +200,13 @@ type starter struct {
 	self    string
 	built   map[string]error // by program, once tried
 	torch   error            // why there is none, once known
+	metrics *metricsService  // once needed
+}
+
+func (s *starter) close() {
+	if s.metrics != nil {
+		s.metrics.close()
+	}
 }
 
 // start starts a contestant and has it prepare the job. An [absentError] says
@@ -208,8 +215,17 @@ func (s *starter) start(ctx context.Context, name string, j job) (*contestant, e
 	if err := s.inputs.fill(ctx, &j); err != nil {
 		return nil, err
 	}
+	if j.Metrics != "" {
+		if s.metrics == nil {
+			var err error
+			if s.metrics, err = startMetrics(ctx, s.dir); err != nil {
+				return nil, err
+			}
+		}
+		j.Metrics = s.metrics.address
+	}
 	switch name {
-	case "ours", "gonum", "bare", "copy", "peak":
+	case "ours", "gonum", "bare", "ready", "copy", "peak":
 		c, err := start(ctx, name, false, s.self, "--child")
 		if err != nil {
 			return nil, err

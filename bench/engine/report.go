@@ -96,9 +96,9 @@ var groups = []struct {
 	anchor  string // of the template
 	columns []column
 }{
-	{groupTrain, "train", append(slices.Clone(timing("PyTorch")), column{"MiB", memory})},
+	{groupTrain, "train", append(timing("PyTorch"), column{"MiB", memory})},
 	{groupC, "c", timing("C")},
-	{groupWhole, "whole", timing("bare steps")},
+	{groupWhole, "whole", append(timing("without"), column{"MiB", memory})},
 	{groupWidth, "width", timing("PyTorch")},
 	{groupDepth, "depth", timing("PyTorch")},
 	{groupBatch, "batch", timing("PyTorch")},

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -12,7 +11,6 @@ import (
 	"neoteny/pkg/engine"
 	_ "neoteny/pkg/engine/all"
 	"neoteny/pkg/engine/component"
-	"neoteny/pkg/engine/data"
 	"neoteny/pkg/engine/learner"
 	"neoteny/pkg/engine/stream"
 	"neoteny/pkg/engine/tensor"
@@ -169,35 +167,6 @@ func notBuilt(err error) error {
 	}
 	return err
 }
-
-// prepareLife lives a whole run step by step: stream, learner, probes,
-// recorder.
-func prepareLife(j job) (*task, error) {
-	l, err := j.spec()
-	if err != nil {
-		return nil, err
-	}
-	spec, err := engine.Resolve(engine.RawSpec{
-		Stream:  object{"kind": "permuted", "tasks": 1e6, "examples_per_task": float64(60000 / j.Batch * j.Batch), "batch": float64(j.Batch)},
-		Learner: l,
-		Probes:  []map[string]any{{"kind": "loss"}, {"kind": "online-accuracy"}},
-	})
-	if err != nil {
-		return nil, err
-	}
-	life, err := engine.New(spec, engine.Env{Data: data.NewDir(j.Data)})
-	if err != nil {
-		return nil, err
-	}
-	const stretch = 256 // steps; a worker's calls are longer
-	step := func() error { return life.Advance(context.Background(), life.Step()+stretch, discard{}) }
-	return &task{step: step, units: stretch}, step()
-}
-
-type discard struct{}
-
-func (discard) Rows(engine.Rows) error         { return nil }
-func (discard) Boundary(engine.Boundary) error { return nil }
 
 // readFloats reads a file of n little-endian float32.
 func readFloats(path string, n int) ([]float32, error) {

@@ -255,6 +255,27 @@ func TestImportURL(t *testing.T) {
 	require.Empty(t, tree(t, s.dir))
 }
 
+func TestImportFromMirrors(t *testing.T) {
+	f := newFake()
+	served := t.TempDir()
+	f.write(t, served)
+	server := httptest.NewServer(http.FileServer(http.Dir(served)))
+	defer server.Close()
+
+	s := f.store(t)
+	s.origins["fake"] = origin{mirrors: []string{server.URL + "/gone", server.URL}}
+	require.NoError(t, s.importDataset(t.Context(), "fake", FromMirrors))
+	requireImported(t, s, f)
+
+	s = f.store(t)
+	s.origins["fake"] = origin{mirrors: []string{server.URL + "/gone"}}
+	err := s.importDataset(t.Context(), "fake", FromMirrors)
+	require.ErrorContains(t, err, "404 Not Found")
+	require.ErrorContains(t, err, "`neoteny data import fake --from FOLDER`")
+	s.origins["fake"] = origin{}
+	require.ErrorContains(t, s.importDataset(t.Context(), "fake", FromMirrors), "no mirror is known")
+}
+
 func TestImportURLRefuses(t *testing.T) {
 	f := newFake()
 	for name, c := range map[string]struct {
@@ -532,6 +553,15 @@ func TestExported(t *testing.T) {
 		require.True(t, known, "%s has no origin", st.Name)
 	}
 	require.Equal(t, []string{"fashion-mnist", "mnist"}, names)
+	require.Equal(t, names, Lacking(dir))
+	meta, _ := data.Lookup("mnist")
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "mnist"), 0o755))
+	for i, f := range meta.Files {
+		require.Contains(t, Lacking(dir), "mnist", "with %d files of %d", i, len(meta.Files))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "mnist", f.Name), nil, 0o644))
+	}
+	require.Equal(t, []string{"fashion-mnist"}, Lacking(dir))
+	require.NoError(t, os.RemoveAll(filepath.Join(dir, "mnist")))
 	var missing *data.MissingError
 	require.ErrorAs(t, Verify(dir, "mnist"), &missing)
 	log := slog.New(slog.DiscardHandler)

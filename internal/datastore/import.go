@@ -32,6 +32,8 @@ func (s *store) importDataset(ctx context.Context, name, from string) error {
 	switch {
 	case from == "":
 		err = s.importKnown(ctx, meta)
+	case from == FromMirrors:
+		err = s.importMirrors(ctx, meta)
 	case strings.HasPrefix(from, "http://"), strings.HasPrefix(from, "https://"):
 		err = s.importAll(ctx, meta, from, s.openURL(from))
 	default:
@@ -72,6 +74,24 @@ func (s *store) importKnown(ctx context.Context, meta data.Meta) error {
 		reasons = append(reasons, fmt.Sprintf("Go module %s: %v", o.module, err))
 	}
 	reasons = append(reasons, o.mend(meta.Name))
+	return errors.New(strings.Join(reasons, "; "))
+}
+
+// importMirrors tries the dataset's mirrors in order.
+func (s *store) importMirrors(ctx context.Context, meta data.Meta) error {
+	var reasons []string
+	for _, m := range s.origins[meta.Name].mirrors {
+		err := s.importAll(ctx, meta, m, s.openURL(m))
+		if err == nil || final(ctx, err) {
+			return err
+		}
+		s.log.WarnContext(ctx, "mirror failed", "dataset", meta.Name, "mirror", m, "error", err)
+		reasons = append(reasons, err.Error())
+	}
+	if len(reasons) == 0 {
+		reasons = append(reasons, "no mirror is known")
+	}
+	reasons = append(reasons, fmt.Sprintf("run `neoteny data import %s --from FOLDER` with a folder that holds its files", meta.Name))
 	return errors.New(strings.Join(reasons, "; "))
 }
 

@@ -68,10 +68,28 @@ func Verify(dir, name string) error {
 
 // Import puts a dataset into the data folder dir and leaves alone the files of it that are already intact there.
 // With from empty it looks in the places that the dataset is known to come in: a Go module by way of the go tool,
-// a folder of the operating system. Otherwise from is a local folder, one local file of the dataset, or the
-// http(s) address of a folder. Files may be gzip-compressed or not.
+// a folder of the operating system. [FromMirrors] stands for the addresses where the dataset is published.
+// Otherwise from is a local folder, one local file of the dataset, or the http(s) address of a folder. Files may be gzip-compressed or not.
 func Import(ctx context.Context, name, from, dir string, logger *slog.Logger) error {
 	return newStore(dir, logger).importDataset(ctx, name, from)
+}
+
+// FromMirrors is the place to import from that stands for a dataset's official mirrors.
+const FromMirrors = "mirrors"
+
+// Lacking returns the names of the catalogue's datasets of which the data folder dir lacks a file. It reads no
+// file, so it may be called often.
+func Lacking(dir string) []string {
+	var out []string
+	for _, meta := range data.Catalogue() {
+		if slices.ContainsFunc(meta.Files, func(f data.File) bool {
+			info, err := os.Stat(filepath.Join(dir, meta.Name, f.Name))
+			return err != nil || !info.Mode().IsRegular()
+		}) {
+			out = append(out, meta.Name)
+		}
+	}
+	return out
 }
 
 // Ensure makes sure that the data folder dir holds intact copies of the named datasets, importing what is missing

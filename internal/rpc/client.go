@@ -41,6 +41,7 @@ const retries = `{"methodConfig": [{
 var roles = map[string]string{
 	"neoteny.v1.ExperimentService": "coordinator",
 	"neoteny.v1.MetricsService":    "metrics service",
+	"grpc.health.v1.Health":        "service",
 }
 
 // Dial makes a connection to a server of the project at addr, host:port or any
@@ -83,6 +84,9 @@ type unreachable struct {
 }
 
 func (e *unreachable) Error() string {
+	if why, ok := strings.CutPrefix(status.Convert(e.err).Message(), notReady); ok {
+		return fmt.Sprintf("%s at %s is not ready: %s", e.role, e.addr, why) // it was reached
+	}
 	return fmt.Sprintf("cannot reach %s at %s: %s", e.role, e.addr, reason(status.Convert(e.err).Message()))
 }
 func (e *unreachable) Unwrap() error              { return e.err }

@@ -23,8 +23,9 @@ type HTTPConfig struct {
 
 // Handler serves /metrics (Prometheus and OpenMetrics), /metrics/etcd after
 // [Telemetry.GatherEtcd], /healthz (200 as long as the process answers) and
-// /readyz (503 with a line per condition that fails). The caller may add its
-// own paths.
+// /readyz (503 with a line per condition that fails). Over HTTP/2 it also answers
+// grpc.health.v1, so that gRPC probes need no other port and no TLS, whatever the
+// API's port has. The caller may add its own paths.
 func (t *Telemetry) Handler(cfg HTTPConfig) *http.ServeMux {
 	opts := promhttp.HandlerOpts{
 		EnableOpenMetrics:   true,
@@ -59,6 +60,7 @@ func (t *Telemetry) Handler(cfg HTTPConfig) *http.ServeMux {
 		}
 		answer(w, code, strings.Join(append([]string{verdict}, lines...), "\n"))
 	})
+	mux.Handle("POST /grpc.health.v1.Health/", t.healthHandler())
 	if cfg.Pprof {
 		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 		mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
@@ -101,8 +103,12 @@ const (
 // Requests under way at the end get a few seconds. It returns nil after ctx was
 // done.
 func Serve(ctx context.Context, lis net.Listener, handler http.Handler) error {
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true) // gRPC probes
 	srv := &http.Server{
 		Handler:           handler,
+		Protocols:         &protocols,
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaders,

@@ -164,15 +164,22 @@ func specOf(doc component.Doc, c object) engine.RawSpec {
 		},
 		Probes: []map[string]any{{"kind": "loss"}, {"kind": "weight-magnitude", "every": 5.0}},
 	}
-	if slices.Contains(doc.Needs, component.Classification) {
+	if slices.Contains(doc.Needs, component.Classification) || slices.Contains(doc.Needs, component.Images) {
 		raw.Stream = object{"kind": "permuted", "tasks": 3.0, "examples_per_task": 24.0, "batch": 2.0}
 	}
 	switch doc.Kind {
 	case "stream":
 		raw.Stream = c
 		shrink(doc, c, 8)
-	case "network", "rule", "optimizer":
+	case "network":
+		narrow(doc, c)
+		raw.Learner["network"] = c
+	case "rule", "optimizer":
 		raw.Learner[doc.Kind] = c
+	case "activation", "init":
+		raw.Learner["network"].(object)[doc.Kind] = c
+		raw.Learner["optimizer"] = object{"kind": "sgd", "lr": 1e-4} // polynomials diverge soon
+		raw.Stream["examples_per_task"] = 6.0
 	case "method":
 		raw.Learner["methods"] = []any{c}
 	case "probe":
@@ -201,6 +208,37 @@ func parameters(doc component.Doc, c object) object {
 func limitSamples(doc component.Doc, c object) {
 	if _, ok := parameters(doc, c)["samples"]; ok {
 		c["samples"] = 16.0
+	}
+}
+
+// narrow cuts a network down to layers of a few units.
+func narrow(doc component.Doc, c object) {
+	p := parameters(doc, c)
+	for name, value := range map[string]float64{"width": 4, "hidden_width": 6} {
+		if _, ok := p[name]; ok {
+			c[name] = value
+		}
+	}
+	for name, most := range map[string]float64{"hidden": 7, "blocks": 1} {
+		if list, ok := p[name].([]any); ok {
+			small := []any{}
+			for i, n := range list {
+				small = append(small, math.Max(min(n.(float64), most)-float64(i), 1))
+			}
+			c[name] = small
+		}
+	}
+	if list, ok := p["convolutions"].([]any); ok {
+		small := []any{}
+		for _, x := range list {
+			conv := maps.Clone(x.(object))
+			conv["channels"] = 2.0
+			if conv["stride"] == 1.0 {
+				conv["stride"] = 2.0
+			}
+			small = append(small, conv)
+		}
+		c["convolutions"] = small
 	}
 }
 

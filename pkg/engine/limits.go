@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"neoteny/pkg/engine/component"
+	"neoteny/pkg/engine/nn"
 	"neoteny/pkg/engine/tensor"
 )
 
@@ -18,16 +19,6 @@ import (
 // Datasets, the states of methods and what probes compute with are not in it.
 const MaxBytes = 8 << 30
 
-// sized is what a network's configuration may implement, to be refused when it
-// is too large. Counts above what an int64 holds are not needed: 2^62 will do.
-type sized interface {
-	// ParamCount returns the number of weights and biases.
-	ParamCount(inputs, outputs int) int64
-	// ActivationCount returns the number of features and outputs of one
-	// example, and of the widest layer's.
-	ActivationCount(inputs, outputs int) (all, widest int64)
-}
-
 // stateful is what an optimiser's configuration may implement: how many arrays
 // of the parameters' size it keeps.
 type stateful interface{ StateArrays() int }
@@ -36,12 +27,16 @@ type stateful interface{ StateArrays() int }
 // than [tensor.MaxElems] elements. It names the field that is to blame: the
 // network where a batch of one would be too much already.
 func (s *Spec) checkMemory() error {
-	network, ok := s.network.Config.(sized)
+	network, ok := s.network.Config.(nn.Sizer)
 	if !ok {
 		return nil
 	}
-	inputs, outputs := s.info.Input.Elems(), s.info.Outputs
-	params := network.ParamCount(inputs, outputs)
+	inputs := s.info.Input.Elems()
+	size, err := network.Size(s.info.Input, s.info.Outputs, s.info.Batch)
+	if err != nil {
+		return component.At("learner.network", err)
+	}
+	params := size.Params
 	if params > tensor.MaxElems {
 		return component.Fieldf("learner.network", "has %d parameters, at most %d are allowed", params, int64(tensor.MaxElems))
 	}
@@ -50,11 +45,10 @@ func (s *Spec) checkMemory() error {
 		arrays += o.StateArrays()
 	}
 	// In float64 nothing overflows.
-	all, widest := network.ActivationCount(inputs, outputs)
-	activations := float64(all)
-	widest = max(widest, int64(inputs))
-	fixed := 4 * float64(params) * float64(arrays)
-	each := 4 * (float64(inputs) + 2*activations)
+	activations := float64(size.Activations)
+	widest := max(size.Widest, int64(inputs))
+	fixed := float64(4 * float64(params) * float64(arrays))
+	each := float64(4 * (float64(inputs) + 2*activations))
 	if need := fixed + each; need > MaxBytes {
 		return component.Fieldf("learner.network", "with %d parameters takes %s to train with %s, at most %s are allowed",
 			params, gib(need), s.optimizer.Name, gib(MaxBytes))
@@ -64,7 +58,7 @@ func (s *Spec) checkMemory() error {
 	if s.stream.Path == "" { // of a caller of NewLearner
 		field = "info.Batch"
 	}
-	used := fixed + batch*each
+	used := fixed + float64(batch*each)
 	if err := fits(field, s.info.Batch, widest, used); err != nil {
 		return err
 	}
@@ -76,7 +70,7 @@ func (s *Spec) checkMemory() error {
 			continue // probes that ask for the same number share an evaluation
 		}
 		known[n] = true
-		need := used + 4*float64(n)*(float64(inputs)+activations)
+		need := used + float64(4*float64(n)*(float64(inputs)+activations))
 		if err := fits(p.Path+".samples", n, widest, need); err != nil {
 			errs = append(errs, err)
 			continue

@@ -181,6 +181,9 @@ func (s *Spec) checkNeeds() error {
 	} else {
 		have[component.Regression] = true
 	}
+	if n := len(s.info.Input); n == 2 || n == 3 {
+		have[component.Images] = true
+	}
 	provide := func(info component.Info, config any) {
 		for _, c := range info.Provides {
 			have[c] = true
@@ -197,6 +200,7 @@ func (s *Spec) checkNeeds() error {
 	why := map[component.Capability]string{
 		component.Classification: "a stream with class labels; the stream %q has real targets",
 		component.Regression:     "a stream with real targets; the stream %q has class labels",
+		component.Images:         "a stream of images; the examples of the stream %q are none",
 		component.Units:          "a network with hidden units; learner.network has none (stream %q)",
 		component.Gradients:      "a rule that computes gradients (stream %q)",
 	}

@@ -78,7 +78,7 @@ func newSupervised(spec *Spec, seed uint64, store *graph.Store) (l *supervised, 
 	key := func(purpose string) rng.Key { return rng.New(seed, purpose) }
 
 	l.network, err = spec.network.Build(nn.Env{
-		Store: store, Key: key("init"), Input: spec.info.Input, Outputs: spec.info.Outputs,
+		Store: store, Key: key("init"), Keys: key, Input: spec.info.Input, Outputs: spec.info.Outputs,
 		Edit: func(bp *nn.Blueprint) error {
 			for _, m := range spec.methods {
 				if b, ok := m.Config.(method.Builder); ok {
@@ -150,9 +150,9 @@ func (l *supervised) buildMethods(spec *Spec, key func(string) rng.Key) ([]metho
 
 // forward traces network and losses for a batch of n; output, if set, changes
 // the network's output before.
-func (l *supervised) forward(b *graph.Builder, n int, output func(*graph.Builder, nn.Activations) graph.Node) (x graph.Node, net nn.Activations, losses graph.Node) {
+func (l *supervised) forward(b *graph.Builder, n int, mode nn.Mode, output func(*graph.Builder, nn.Activations) graph.Node) (x graph.Node, net nn.Activations, losses graph.Node) {
 	x = b.Input("x", n, l.info.Input.Elems())
-	net = l.network.Forward(b, x)
+	net = l.network.Forward(b, x, mode)
 	if output != nil {
 		net.Output = output(b, net)
 	}
@@ -222,7 +222,7 @@ func (l *supervised) traceTraining(rule gradientRule, optimizer optim.Optimizer,
 	}
 	params := l.network.Params()
 	b := l.store.Builder()
-	x, net, losses := l.forward(b, l.info.Batch, nil)
+	x, net, losses := l.forward(b, l.info.Batch, nn.Training, nil)
 	gradients := rule.Gradients(b, l.total(b, x, net, losses, methods), l.reads(b))
 	for _, p := range probes {
 		if t, ok := p.(probe.Tracer); ok {
@@ -436,7 +436,7 @@ func (l *supervised) Evaluate(batch *stream.Batch) (result *learner.Evaluation, 
 	e := l.evals[batch.N]
 	if e == nil {
 		b := graph.NewBuilder()
-		_, net, _ := l.forward(b, batch.N, l.output)
+		_, net, _ := l.forward(b, batch.N, nn.Evaluation, l.output)
 		b.Output("output", net.Output)
 		p := b.Compile()
 		e = &evaluation{program: p, in: inputsOf(p), result: learner.Evaluation{
@@ -465,7 +465,7 @@ type secondGradient struct {
 
 func (g *secondGradient) trace(n int) {
 	b := graph.NewBuilder()
-	_, _, losses := g.learner.forward(b, n, nil)
+	_, _, losses := g.learner.forward(b, n, nn.Evaluation, nil)
 	for i, d := range g.rule.Gradients(b, b.Mean(losses), g.learner.reads(b)) {
 		b.Output(fmt.Sprintf("gradient/%d", i), d)
 	}

@@ -223,7 +223,7 @@ func TestPyTorchComparisonCanFail(t *testing.T) {
 			spec["methods"].([]any)[0].(map[string]any)["penalty"] = "squared-norm"
 		}},
 		{"leaky-relu_mse_8_sgd", "slope 0.011", func(spec map[string]any) {
-			spec["network"].(map[string]any)["negative_slope"] = 0.011
+			spec["network"].(map[string]any)["activation"] = map[string]any{"kind": "leaky-relu", "slope": 0.011}
 		}},
 		{"sigmoid_mse_1_sgd", "another activation", func(spec map[string]any) {
 			spec["network"].(map[string]any)["activation"] = "tanh"

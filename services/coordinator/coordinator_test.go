@@ -214,6 +214,36 @@ func TestOnlyWorkersThatMayDoTheWorkGetIt(t *testing.T) {
 	require.Empty(t, old.past)
 }
 
+func TestWorkersThatCannotWorkSayWhy(t *testing.T) {
+	w := setup(t)
+	id := w.submit("deployment", small)
+	broken := w.join("broken", 4, func(r *pb.Worker) { r.Problem = "blob store: read-only file system" })
+	w.eventually(func() bool {
+		return strings.Contains(w.get(id).Message, "no worker can work (1 of 1); broken: blob store: read-only file system")
+	}, "a problem")
+	for _, r := range w.runs(id) {
+		require.Contains(t, r.Message, "read-only file system")
+	}
+	w.join("new", 1).work()
+	w.waitState(id, expDone)
+	require.Empty(t, broken.past)
+}
+
+func TestRunsGoToWorkersWithTheirData(t *testing.T) {
+	w := setup(t)
+	w.model.datasets = []string{"mnist"}
+	id := w.submit("data", small)
+	bare := w.join("bare", 4, func(r *pb.Worker) { r.MissingDatasets, r.DataFolder = []string{"fashion-mnist", "mnist"}, "/data" })
+	const want = "waiting for a worker with the data: bare lacks mnist in /data; run `neoteny data import mnist` there"
+	w.eventually(func() bool { return w.get(id).Message == want }, "no data")
+	for _, r := range w.runs(id) {
+		require.Equal(t, want, r.Message)
+	}
+	require.NoError(t, bare.reg.Update(w.ctx, &pb.Worker{Id: "bare", Slots: 4, NumericsVersion: 1, MissingDatasets: []string{"fashion-mnist"}}))
+	bare.work()
+	w.waitState(id, expDone)
+}
+
 func TestRunsStayWithTheirWorker(t *testing.T) {
 	w := setup(t)
 	id := w.submit("warm", shape{Tasks: 20, Steps: perTask, Segment: 1, Arms: map[string]int{"a": 1, "b": 1}, Seeds: []uint32{0, 1}})

@@ -162,6 +162,8 @@ func (s shape) spec(name string) *pb.ExperimentSpec {
 type fakeModel struct {
 	plans   atomic.Int64
 	failing atomic.Bool
+	// datasets that every trial reads; set before the first submission.
+	datasets []string
 }
 
 func (m *fakeModel) Plan(spec *pb.ExperimentSpec) (*Plan, error) {
@@ -188,7 +190,7 @@ func (m *fakeModel) Plan(spec *pb.ExperimentSpec) (*Plan, error) {
 				Index: int32(len(p.Trials)), Name: fmt.Sprintf("%s-%d", arm, i), Arm: arm,
 				Params:        map[string]string{"lr": fmt.Sprint(i)},
 				CanonicalSpec: fmt.Appendf(nil, `{"trial":"%s-%d"}`, arm, i),
-				Tasks:         s.Tasks, StepsPerTask: int64(s.Steps), Seeds: packSeeds(s.Seeds),
+				Tasks:         s.Tasks, StepsPerTask: int64(s.Steps), Seeds: packSeeds(s.Seeds), Datasets: m.datasets,
 			})
 		}
 	}

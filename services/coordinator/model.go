@@ -54,6 +54,7 @@ func (experiments) Plan(spec *pb.ExperimentSpec) (*Plan, error) {
 			Tasks:         int32(t.Spec.Tasks()),
 			StepsPerTask:  t.Spec.StepsPerTask(),
 			Seeds:         packSeeds(t.Seeds),
+			Datasets:      t.Spec.Datasets(),
 		})
 	}
 	return out, nil

@@ -52,8 +52,11 @@ func (s *Service) runView(e *exp, w want) *pb.Run {
 	id := w.id(e)
 	if r := e.runs[id]; r != nil && r.rec != nil {
 		v := r.view()
-		if v.State == pb.RunState_RUN_STATE_PENDING {
-			v.Message = s.pendingReason(e, v.NumericsVersion, e.before(r))
+		switch g := r.last(); {
+		case v.State == pb.RunState_RUN_STATE_PENDING:
+			v.Message = s.pendingReason(e, v.NumericsVersion, w.trial.rec.Datasets, e.before(r))
+		case !final(v.State) && e.control == 0 && g != nil && g.rec.State == pb.SegmentState_SEGMENT_STATE_PENDING:
+			v.Message = s.stuck(v.NumericsVersion, w.trial.rec.Datasets)
 		}
 		return v
 	}
@@ -72,7 +75,7 @@ func (s *Service) runView(e *exp, w want) *pb.Run {
 		v.State, v.Message = pb.RunState_RUN_STATE_CANCELLED, "the experiment ended before it began"
 		return v
 	}
-	v.Message = s.pendingReason(e, v.NumericsVersion, e.before(&run{rec: v}))
+	v.Message = s.pendingReason(e, v.NumericsVersion, t.Datasets, e.before(&run{rec: v}))
 	return v
 }
 

@@ -33,7 +33,7 @@ func (s *Service) upkeep() []action {
 // slots is how many segments of new runs the workers could do at a time.
 func (s *Service) slots() (n int) {
 	for _, w := range s.state.workers {
-		if !w.rec.Draining && w.rec.NumericsVersion == s.cfg.NumericsVersion {
+		if !w.rec.Draining && w.rec.Problem == "" && w.rec.NumericsVersion == s.cfg.NumericsVersion {
 			n += int(w.rec.Slots)
 		}
 	}
@@ -357,7 +357,7 @@ func (s *Service) assign() []action {
 	slots := 0
 	for _, id := range slices.Sorted(maps.Keys(s.state.workers)) {
 		w := s.state.workers[id]
-		if w.rec.Draining || s.state.outOfService(id, now) {
+		if w.rec.Draining || w.rec.Problem != "" || s.state.outOfService(id, now) {
 			continue
 		}
 		f := &free{id, w, max(0, int(w.rec.Slots)-w.busy)}
@@ -418,14 +418,35 @@ func (s *Service) assign() []action {
 	return out
 }
 
-// choose picks the worker for a segment: of its numerics version, not one that
-// has failed it unless there is no other, best the one that has just done the
+// lacking returns the datasets of those needed that a worker does not have.
+func lacking(w *pb.Worker, need []string) (out []string) {
+	for _, name := range need {
+		if slices.Contains(w.MissingDatasets, name) {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// datasets returns what a run reads.
+func (r *run) datasets() []string {
+	if t := r.exp.trials[r.rec.Trial]; t != nil {
+		return t.rec.Datasets
+	}
+	return nil
+}
+
+// choose picks the worker for a segment: of its numerics version and with its
+// datasets, not one that has failed it unless there is no other, best the one that has just done the
 // run's previous segment, else the one with the most free slots.
 func choose(g *segment, ws []*free) *free {
 	failed := func(id string) bool {
 		return slices.ContainsFunc(g.rec.Failures, func(f *pb.SegmentFailure) bool { return f.Worker == id })
 	}
-	able := func(f *free) bool { return f.w.rec.NumericsVersion == g.run.rec.NumericsVersion }
+	need := g.run.datasets()
+	able := func(f *free) bool {
+		return f.w.rec.NumericsVersion == g.run.rec.NumericsVersion && len(lacking(f.w.rec, need)) == 0
+	}
 	fresh := slices.ContainsFunc(ws, func(f *free) bool { return able(f) && !failed(f.id) })
 	warm := ""
 	if n := len(g.run.segs); n > 1 {

@@ -1,7 +1,9 @@
 package coordinator
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -98,7 +100,7 @@ func (s *Service) experimentView(e *exp, spec *pb.ExperimentSpec) *pb.Experiment
 		v.Message = "being expanded"
 	default:
 		if v.Progress.SegmentsAssigned == 0 {
-			v.Message = s.stuck(s.cfg.NumericsVersion)
+			v.Message = s.stuck(s.cfg.NumericsVersion, e.datasets())
 		}
 		if v.Message == "" && e.ended.failed > 0 {
 			v.Message = fmt.Sprintf("%d runs failed so far; %s: %s", e.ended.failed, e.ended.firstFailure, e.ended.failure)
@@ -107,22 +109,40 @@ func (s *Service) experimentView(e *exp, spec *pb.ExperimentSpec) *pb.Experiment
 	return v
 }
 
-// stuck says why work of a numerics version goes to nobody, or "".
-func (s *Service) stuck(numerics int32) string {
+// datasets returns what the experiment's trials read, in order.
+func (e *exp) datasets() (out []string) {
+	for _, t := range e.trials {
+		out = append(out, t.rec.Datasets...)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// stuck says why work of a numerics version that reads datasets goes to nobody,
+// or "".
+func (s *Service) stuck(numerics int32, need []string) string {
 	now := s.cfg.Now()
-	var other []string
+	var other, problems []string
+	var without *pb.Worker // one that lacks datasets
 	total, draining, out, able := 0, 0, 0, 0
-	for id, w := range s.state.workers {
+	for _, id := range slices.Sorted(maps.Keys(s.state.workers)) {
+		w := s.state.workers[id]
 		total++
 		switch v := w.rec.NumericsVersion; {
 		case v != numerics:
 			if name := fmt.Sprint(v); !slices.Contains(other, name) {
 				other = append(other, name)
 			}
+		case w.rec.Problem != "":
+			problems = append(problems, id+": "+w.rec.Problem)
 		case w.rec.Draining:
 			draining++
 		case s.state.outOfService(id, now):
 			out++
+		case len(lacking(w.rec, need)) > 0:
+			if without == nil {
+				without = w.rec
+			}
 		default:
 			able++
 		}
@@ -133,24 +153,31 @@ func (s *Service) stuck(numerics int32) string {
 		return ""
 	case total == 0:
 		return "waiting for workers: none is connected"
+	case without != nil:
+		names := lacking(without, need)
+		return fmt.Sprintf("waiting for a worker with the data: %s lacks %s in %s; run `neoteny data import %s` there",
+			without.Id, strings.Join(names, ", "), cmp.Or(without.DataFolder, "its data folder"), names[0])
 	case out > 0:
 		return fmt.Sprintf("waiting: %d workers are out of service after repeated failures and will be tried again soon", out)
 	case draining > 0:
 		return fmt.Sprintf("waiting: all workers that could do this are draining (%d)", draining)
+	}
+	if len(problems) > 0 {
+		return fmt.Sprintf("waiting: no worker can work (%d of %d); %s", len(problems), total, problems[0])
 	}
 	return fmt.Sprintf("waiting for workers of numerics version %d: those connected have version %s", numerics, strings.Join(other, ", "))
 }
 
 // pendingReason says why a run has not begun. place is how many of the
 // experiment's runs are to begin before it.
-func (s *Service) pendingReason(e *exp, numerics int32, place int) string {
+func (s *Service) pendingReason(e *exp, numerics int32, need []string, place int) string {
 	switch {
 	case e.control == pb.Desired_DESIRED_CANCEL:
 		return "being cancelled"
 	case !e.rec.Expanded:
 		return "being expanded"
 	}
-	if why := s.stuck(numerics); why != "" {
+	if why := s.stuck(numerics, need); why != "" {
 		return why
 	}
 	return fmt.Sprintf("waiting for a free slot, %d runs of the experiment before it", place)

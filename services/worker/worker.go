@@ -15,6 +15,7 @@ import (
 	"io"
 	"log/slog"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -38,6 +39,9 @@ type Deps struct {
 	Data      data.Source
 	Logger    *slog.Logger      // nil: nothing is logged
 	Telemetry *telemetry.Worker // nil: nothing is measured; workers of one process share one
+	// Missing names the datasets that Data lacks now, so that the coordinator
+	// does not give their runs; it is asked every few seconds. Nil: not known.
+	Missing func() []string
 }
 
 // Config sizes a worker; zero fields take the defaults.
@@ -49,6 +53,8 @@ type Config struct {
 	Address string
 	// Version of the program and ISA of its kernels, for people; may be empty.
 	Version, ISA string
+	// DataFolder is where the datasets are looked for, for people; may be empty.
+	DataFolder string
 	// Slots is how many segments run at a time. Default GOMAXPROCS.
 	Slots int
 	// LeaseTTL is how long the cluster waits for a worker that is not heard of
@@ -157,6 +163,7 @@ type Worker struct {
 	engine  maker
 	log     *slog.Logger
 	tel     *telemetry.Worker
+	missing func() []string
 	started time.Time
 
 	board *board
@@ -174,7 +181,7 @@ func New(d Deps, cfg Config) (*Worker, error) {
 	}
 	w := &Worker{
 		cfg: cfg, members: clusterAdapter{d.Cluster}, ledger: d.Cluster, store: d.Blob,
-		metrics: metricsAdapter{d.Metrics}, engine: engineAdapter{d.Data}, log: d.Logger, tel: d.Telemetry,
+		metrics: metricsAdapter{d.Metrics}, engine: engineAdapter{d.Data}, log: d.Logger, tel: d.Telemetry, missing: d.Missing,
 	}
 	if err := w.init(); err != nil {
 		return nil, err
@@ -193,6 +200,9 @@ func (w *Worker) init() error {
 	}
 	if w.tel == nil {
 		w.tel = telemetry.NewWorker(telemetry.New())
+	}
+	if w.missing == nil {
+		w.missing = func() []string { return nil }
 	}
 	w.board = newBoard()
 	w.warm = newLRU[trackKey, warmLife](2*w.cfg.Slots, w.cfg.WarmBytes)
@@ -298,12 +308,24 @@ func (w *Worker) listen(ctx, hard context.Context, reg registration) bool {
 		}
 		return ctx.Err() != nil
 	}
+	look := time.NewTicker(dataInterval)
+	defer look.Stop()
+	told := w.missing()
 	for {
 		select {
 		case <-ctx.Done():
 			return true
 		case <-reg.Lost():
 			return false
+		case <-look.C:
+			if now := w.missing(); !slices.Equal(now, told) {
+				w.log.Info("data folder has changed", "folder", w.cfg.DataFolder, "missing", now)
+				if err := reg.Update(ctx, w.record(false)); err != nil {
+					w.log.Warn("registration could not be updated", "error", err)
+					continue // at the next look
+				}
+				told = now
+			}
 		case ev, ok := <-events:
 			switch {
 			case !ok:
@@ -324,6 +346,9 @@ func (w *Worker) listen(ctx, hard context.Context, reg registration) bool {
 		}
 	}
 }
+
+// dataInterval is how often the data folder is looked at.
+const dataInterval = 5 * time.Second
 
 // gone tells whether the registration has ended, as it has when etcd revoked the
 // lease before the worker noticed. Its assignments went with it then, which says
@@ -410,5 +435,6 @@ func (w *Worker) record(draining bool) *pb.Worker {
 	return &pb.Worker{
 		Id: w.cfg.ID, Address: w.cfg.Address, Slots: int32(w.cfg.Slots), NumericsVersion: engine.NumericsVersion,
 		Isa: w.cfg.ISA, Version: w.cfg.Version, Draining: draining, StartedAt: timestamppb.New(w.started),
+		MissingDatasets: w.missing(), DataFolder: w.cfg.DataFolder,
 	}
 }

@@ -42,6 +42,21 @@ func TestRunsSegmentsAndKeepsLivesWarm(t *testing.T) {
 	})
 }
 
+func TestMissingDataIsToldAndLookedForAgain(t *testing.T) {
+	missing := []string{"mnist"}
+	inBubble(t, func(x *fixture) {
+		x.missing = func() []string { return missing }
+	}, func(t *testing.T, x *fixture) {
+		require.Equal(t, []string{"mnist"}, x.c.records[0].MissingDatasets)
+		wait(time.Minute)
+		require.Len(t, x.c.records, 1, "nothing new is not told")
+		missing = nil
+		wait(dataInterval)
+		require.Len(t, x.c.records, 2)
+		require.Empty(t, x.c.records[1].MissingDatasets)
+	})
+}
+
 func TestAWarmLifeOfAnotherCheckpointIsNotUsed(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, x *fixture) {
 		x.c.assign(0, 500, nil)

@@ -36,6 +36,8 @@ const (
 	Classification Capability = "classification"
 	// Regression: the stream's targets are real vectors.
 	Regression Capability = "regression"
+	// Images: the stream's examples are images.
+	Images Capability = "images"
 	// Units: the network declares hidden units with their incoming and
 	// outgoing weights.
 	Units Capability = "units"

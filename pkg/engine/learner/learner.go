@@ -34,7 +34,7 @@ type Step struct {
 
 	Loss     float32     // mean over the batch, without penalties
 	Correct  []float32   // [n] 1 where the largest logit is at the label; classification
-	Features [][]float32 // [n][units] per group of hidden units
+	Features [][]float32 // [n·rows][units] per group of hidden units; see nn.Activations
 }
 
 // Evaluation is a forward pass for measurements.
@@ -43,5 +43,5 @@ type Evaluation struct {
 	Losses   []float32   // [n]
 	Correct  []float32   // [n]; classification
 	Output   []float32   // [n][outputs]
-	Features [][]float32 // [n][units] per group of hidden units
+	Features [][]float32 // [n·rows][units] per group of hidden units; see nn.Activations
 }

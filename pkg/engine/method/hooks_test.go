@@ -14,6 +14,7 @@ import (
 	"neoteny/pkg/engine/learner"
 	"neoteny/pkg/engine/method"
 	"neoteny/pkg/engine/nn"
+	"neoteny/pkg/engine/nn/activation"
 	"neoteny/pkg/engine/probe"
 	"neoteny/pkg/engine/stream"
 )
@@ -99,7 +100,7 @@ func (tanhConfig) Validate() error { return nil }
 
 func (tanhConfig) Build(bp *nn.Blueprint) error {
 	for i := range bp.Layers[:len(bp.Layers)-1] {
-		bp.Layers[i].Activation.Name = "tanh"
+		bp.Layers[i].Activation = activation.Named("tanh")
 	}
 	return nil
 }

@@ -20,8 +20,8 @@ func checkRange(name string, v, lo, hi float64) error {
 }
 
 // recycler makes hidden units of one layer new: incoming weights drawn afresh
-// from the distribution that the network started from, bias 0, outgoing
-// weights 0, and what the optimiser and other methods remember of all these
+// from the distribution that the network started from, bias 0, scale of a
+// normalisation 1, outgoing weights 0, and what the optimiser and other methods remember of all these
 // weights back at its start.
 type recycler struct {
 	units  *nn.Units
@@ -48,6 +48,11 @@ func (r *recycler) recycle(step int64, unit int) {
 	for i, s := range r.units.In {
 		fresh := r.drawn[:s.Len()]
 		s.Param.Init.Fill(fresh, r.keys[i], draw)
+		r.write(s, unit, fresh)
+	}
+	for _, s := range r.units.Gain {
+		fresh := r.drawn[:s.Len()]
+		s.Param.Init.Fill(fresh, rng.Key{}, 0) // a constant
 		r.write(s, unit, fresh)
 	}
 	for _, s := range r.units.Bias {

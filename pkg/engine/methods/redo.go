@@ -56,7 +56,8 @@ func (c redoConfig) Validate() error {
 // over the training batches of the last window steps, each as its forward pass
 // saw it. The paper evaluates one batch of a replay buffer, which window 1 is
 // closest to; with batches of one example a window of 64 is as many examples as
-// usual implementations take. All layers are measured before any is changed. Incoming weights are
+// usual implementations take. For a channel of a
+// convolution it is the mean over positions, too. All layers are measured before any is changed. Incoming weights are
 // drawn from the distribution of the network's initialiser (the paper's code:
 // Xavier). The output layer has no units to recycle.
 type redo struct {
@@ -101,22 +102,22 @@ func (m *redo) AfterStep(s *learner.Step) error {
 	if toCheck > 0 {
 		return nil
 	}
-	examples := float64(m.cfg.Window) * float64(s.Batch.N)
 	for _, l := range m.layers {
-		l.recycle(s.Index, m.cfg.Threshold, examples)
+		rows := float64(m.cfg.Window) * float64(s.Batch.N) * float64(l.units.Rows())
+		l.recycle(s.Index, m.cfg.Threshold, rows)
 	}
 	return nil
 }
 
 // recycle makes dormant units new and ends the window.
-func (l *redoLayer) recycle(step int64, threshold, examples float64) {
+func (l *redoLayer) recycle(step int64, threshold, rows float64) {
 	var total float64
 	for _, a := range l.active {
 		total += a
 	}
-	mean := total / examples / float64(l.units.N)
+	mean := total / rows / float64(l.units.N)
 	for i, a := range l.active {
-		if a/examples/(mean+1e-9) <= threshold {
+		if a/rows/(mean+1e-9) <= threshold {
 			l.new.recycle(step, i)
 		}
 	}

@@ -73,7 +73,11 @@ func newShrinkPerturb(c shrinkPerturbConfig, env method.Env) (method.Method, err
 		return &shrinkPerturbUPGD{s, sigma}, nil
 	case "kumar":
 		m := &shrinkPerturbKumar{keep: float32(1 - c.Shrink), sigma: sigma}
-		m.noise = newWeightNoise(env, func(p *nn.Param) nn.Distribution { return p.Init })
+		m.noise = newWeightNoise(env, func(p *nn.Param) nn.Distribution {
+			noise := p.Init
+			noise.Mean = 0 // 1 for the scale of a normalisation
+			return noise
+		})
 		return m, nil
 	case "ash-adams":
 		m := &shrinkPerturbAshAdams{keep: float32(1 - c.Shrink), sigma: sigma}

@@ -6,6 +6,8 @@
 package nn
 
 import (
+	"fmt"
+
 	"neoteny/pkg/engine/component"
 	"neoteny/pkg/engine/graph"
 	"neoteny/pkg/engine/rng"
@@ -17,8 +19,11 @@ type Role string
 
 // Roles of parameters.
 const (
-	Weight Role = "weight"
-	Bias   Role = "bias"
+	Weight    Role = "weight"
+	Bias      Role = "bias"
+	Gain      Role = "gain"      // γ of a normalisation
+	Shift     Role = "shift"     // β of a normalisation
+	Embedding Role = "embedding" // added to the input, place by place
 )
 
 // Param is a trained array with what methods need to know of it.
@@ -28,10 +33,16 @@ type Param struct {
 	Role   Role
 	FanIn  int // inputs of one unit of its layer
 	FanOut int
-	Init   Distribution // what its elements are drawn from at the start
+	// Init is what its elements are drawn from when a method draws them afresh.
+	// For initialisers whose elements depend on each other (orthogonal, say) it
+	// is a normal distribution with the same variance.
+	Init Distribution
+
+	torch torchName
 }
 
-// Units is a group of hidden units: one layer's.
+// Units is a group of hidden units: one layer's. The units of a convolution are
+// its channels.
 type Units struct {
 	Layer string
 	N     int
@@ -42,24 +53,54 @@ type Units struct {
 	// Out; nil where there is none. Continual backprop's bias compensation
 	// writes to it.
 	OutBias []*Param
+	// Gain are the scales of the units' normalisation, which a unit that is
+	// made new has at their initial values again; empty without. The shifts are
+	// among the biases.
+	Gain []Slice
+
+	// Places is how many values one unit has for one example, beside the ones of
+	// Outputs: positions in the image, steps of the sequence. 1 for dense layers.
+	Places int
+	// Outputs is how many functions of the unit the next layer reads: 2 behind
+	// an activation that concatenates two, else 1.
+	Outputs int
 }
+
+// Rows returns how many rows of [Activations.Features] one example has.
+func (u *Units) Rows() int { return u.Places * u.Outputs }
 
 // Slice says which elements of a parameter belong to a unit: along Axis the
 // indices [Start + unit·Each, Start + (unit+1)·Each), along the others all.
+//
+// With Repeat above 1 the same again Repeat−1 times, each Every indices further
+// on: a channel c of C that is flattened into a dense layer's inputs has the
+// indices p·C + c for every position p, a unit h of H of an LSTM the gates
+// g·H + h. Start is 0 then and Repeat·Every the whole axis.
 type Slice struct {
 	Param *Param
 	Axis  int
 	Start int
 	Each  int
+
+	Repeat int // 0 stands for 1
+	Every  int
 }
 
 // Span returns, for a unit, the elements of the slice as count runs of length
-// elements, first at offset and stride apart.
+// elements, first at offset and stride apart. The runs of the next unit are
+// those of this one, length elements further on.
 func (s Slice) Span(unit int) (offset, length, stride, count int) {
 	shape := s.Param.Var.Shape
 	inner := shape[s.Axis+1:].Elems()
 	count = shape[:s.Axis].Elems()
-	return (s.Start + unit*s.Each) * inner, s.Each * inner, shape[s.Axis] * inner, count
+	offset, length, stride = (s.Start+unit*s.Each)*inner, s.Each*inner, shape[s.Axis]*inner
+	if s.Repeat > 1 {
+		if s.Start != 0 || s.Repeat*s.Every != shape[s.Axis] {
+			panic(fmt.Sprintf("nn: %s: a slice that repeats %d times every %d does not fill axis %d of %s", s.Param.Var.Name, s.Repeat, s.Every, s.Axis, shape))
+		}
+		stride, count = s.Every*inner, count*s.Repeat
+	}
+	return offset, length, stride, count
 }
 
 // Len returns how many elements each unit has.
@@ -67,6 +108,18 @@ func (s Slice) Len() int {
 	_, length, _, count := s.Span(0)
 	return length * count
 }
+
+// Mode says what a forward pass is for.
+type Mode uint8
+
+const (
+	// Evaluation leaves dropout out and normalises batches by the statistics
+	// that training collected.
+	Evaluation Mode = iota
+	// Training drops units out, and normalises a batch by its own statistics,
+	// which it adds to the collected ones. One program traces it at most once.
+	Training
+)
 
 // Network is a function with parameters. Forward may be traced into any number
 // of programs.
@@ -76,13 +129,34 @@ type Network interface {
 	// Units returns the groups of hidden units, input side first.
 	Units() []*Units
 	// Forward traces the network for a batch [n][inputs].
-	Forward(b *graph.Builder, x graph.Node) Activations
+	Forward(b *graph.Builder, x graph.Node, mode Mode) Activations
 }
 
 // Activations are the values of a forward pass.
 type Activations struct {
-	Output   graph.Node   // [n][outputs]: logits or predictions
-	Features []graph.Node // [n][units] after the activation, parallel to Units
+	Output graph.Node // [n][outputs]: logits or predictions
+	// Features are the units' values after the activation, before pools and
+	// dropout, parallel to Units: [n·rows][units], where the rows of one example
+	// follow each other (see [Units.Rows]), place by place. A channel of a
+	// convolution so has a row for every position of the image: means over rows
+	// are means over examples and positions, as ReDo and continual backprop
+	// define activity of channels. A unit with two outputs has a row for each.
+	Features []graph.Node
+}
+
+// Size is what a network takes, which its configuration tells before anything
+// is allocated. Counts stop at 2^62.
+type Size struct {
+	Params      int64 // weights, biases and so on
+	Activations int64 // values of one example that a training step keeps, about
+	Widest      int64 // elements of the largest array for one example
+}
+
+// Sizer is implemented by the configurations of networks that come with
+// neoteny. Size returns an error, best a *[component.FieldError], where the
+// network does not go with examples of that shape or with such batches.
+type Sizer interface {
+	Size(input tensor.Shape, outputs, batch int) (Size, error)
 }
 
 // Env is what a network is built in.
@@ -91,8 +165,12 @@ type Env struct {
 	Key     rng.Key      // draws the initial parameters
 	Input   tensor.Shape // of one example
 	Outputs int
+	// Keys returns the random key of a purpose, for what the network draws while
+	// it lives (dropout). It may be nil where the network is not trained.
+	Keys func(purpose string) rng.Key
 	// Edit, if set, changes the blueprint before parameters are made (the
-	// Build hook of methods).
+	// Build hook of methods). Networks that are no chain of layers give it a
+	// blueprint without layers.
 	Edit func(*Blueprint) error
 }
 

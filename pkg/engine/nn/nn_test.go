@@ -2,7 +2,6 @@ package nn
 
 import (
 	"fmt"
-	"math"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -10,6 +9,7 @@ import (
 
 	"neoteny/pkg/engine/component"
 	"neoteny/pkg/engine/graph"
+	"neoteny/pkg/engine/nn/activation"
 	"neoteny/pkg/engine/rng"
 	"neoteny/pkg/engine/tensor"
 )
@@ -21,74 +21,6 @@ func build(t require.TestingT, seed uint64, inputs, outputs int, spec map[string
 	n, err := r.Build(Env{Store: graph.NewStore(), Key: rng.New(seed, "init"), Input: tensor.Shape{inputs}, Outputs: outputs})
 	require.NoError(t, err)
 	return n
-}
-
-// Gains as torch.nn.init.calculate_gain has them.
-var gains = map[string]float64{
-	"relu": math.Sqrt2, "tanh": 5.0 / 3, "leaky-relu": math.Sqrt(2 / (1 + 0.2*0.2)), "sigmoid": 1, "linear": 1,
-}
-
-// The deviations of the initialisers, from their papers; fan-in and fan-out of
-// the layer, and the gain.
-var deviations = map[string]struct {
-	uniform bool
-	sd      func(in, out, gain float64) float64
-}{
-	"kaiming-uniform": {true, func(in, _, gain float64) float64 { return gain / math.Sqrt(in) }},
-	"kaiming-normal":  {false, func(in, _, gain float64) float64 { return gain / math.Sqrt(in) }},
-	"xavier-uniform":  {true, func(in, out, gain float64) float64 { return gain * math.Sqrt(2/(in+out)) }},
-	"xavier-normal":   {false, func(in, out, gain float64) float64 { return gain * math.Sqrt(2/(in+out)) }},
-	"lecun-uniform":   {true, func(in, _, _ float64) float64 { return 1 / math.Sqrt(in) }},
-	"lecun-normal":    {false, func(in, _, _ float64) float64 { return 1 / math.Sqrt(in) }},
-	"pytorch":         {true, func(in, _, _ float64) float64 { return 1 / math.Sqrt(3*in) }},
-}
-
-func TestInitialisersByMoments(t *testing.T) {
-	require.Len(t, deviations, len(Inits))
-	for _, init := range Inits {
-		for activation, gain := range gains {
-			t.Run(init+" "+activation, func(t *testing.T) {
-				net := build(t, 4, 150, 90, map[string]any{"hidden": []any{200.0, 120.0}, "activation": activation, "negative_slope": 0.2, "init": init})
-				for _, p := range net.Params() {
-					in, g := map[string]float64{"hidden1": 150, "hidden2": 200, "output": 120}[p.Layer], gain
-					out := map[string]float64{"hidden1": 200, "hidden2": 120, "output": 90}[p.Layer]
-					if p.Layer == "output" {
-						g = 1
-					}
-					require.Equal(t, [2]float64{in, out}, [2]float64{float64(p.FanIn), float64(p.FanOut)})
-					if p.Role == Bias && init != "pytorch" {
-						require.Equal(t, make([]float32, int(out)), p.Var.F32)
-						require.Zero(t, p.Init.StdDev())
-						continue
-					}
-					d := deviations[init]
-					want := d.sd(in, out, g)
-					require.InEpsilon(t, want, float64(p.Init.StdDev()), 1e-6, p.Var.Name)
-
-					n := float64(p.Var.Len())
-					var m1, m2, m4, largest float64
-					for _, v := range p.Var.F32 {
-						x := float64(v) / want
-						m1 += x / n
-						m2 += x * x / n
-						m4 += x * x * x * x / n
-						largest = math.Max(largest, math.Abs(x))
-					}
-					kurtosis := 3.0
-					if d.uniform {
-						kurtosis = 1.8
-						require.LessOrEqual(t, largest, math.Sqrt(3)*(1+1e-6))
-					}
-					// Five standard errors of each moment.
-					require.InDelta(t, 0, m1, 5/math.Sqrt(n), "%s: mean", p.Var.Name)
-					require.InDelta(t, 1, m2, 5*math.Sqrt((kurtosis-1)/n), "%s: variance", p.Var.Name)
-					if p.Role == Weight {
-						require.InDelta(t, kurtosis, m4, 0.25, "%s: fourth moment", p.Var.Name)
-					}
-				}
-			})
-		}
-	}
 }
 
 func TestParametersDependOnSeedAndDifferBetweenLayers(t *testing.T) {
@@ -115,16 +47,26 @@ func TestSpanAgainstIndexing(t *testing.T) {
 		rank := rapid.IntRange(axis+1, 4).Draw(t, "rank")
 		each, units, start, rest := rapid.IntRange(1, 3).Draw(t, "each"), rapid.IntRange(1, 4).Draw(t, "units"),
 			rapid.IntRange(0, 2).Draw(t, "start"), rapid.IntRange(0, 2).Draw(t, "rest")
+		repeat := rapid.IntRange(0, 4).Draw(t, "repeat")
 		shape := make([]int, rank)
 		for i := range shape {
 			shape[i] = rapid.IntRange(1, 4).Draw(t, "dim")
 		}
-		shape[axis] = start + units*each + rest
-		s := Slice{Param: &Param{Var: graph.NewStore().New("w", graph.F32, graph.Persistent, shape...)}, Axis: axis, Start: start, Each: each}
+		s := Slice{Axis: axis, Start: start, Each: each}
+		if repeat > 1 {
+			s.Start, s.Repeat, s.Every = 0, repeat, units*each+rest
+			shape[axis] = repeat * s.Every
+		} else {
+			s.Repeat, s.Every = repeat, 7 // of no importance
+			shape[axis] = start + units*each + rest
+		}
+		s.Param = &Param{Var: graph.NewStore().New("w", graph.F32, graph.Persistent, shape...)}
 		owner := make([]int, s.Param.Var.Len()) // by element: 1 + its unit
+		first, _, _, _ := s.Span(0)
 		for u := range units {
 			offset, length, stride, count := s.Span(u)
 			require.Equal(t, s.Len(), length*count)
+			require.Equal(t, first+u*length, offset, "the next unit's runs follow")
 			for c := range count {
 				for k := range length {
 					require.Zero(t, owner[offset+c*stride+k], "two units own an element")
@@ -138,13 +80,21 @@ func TestSpanAgainstIndexing(t *testing.T) {
 				along = rest % shape[d]
 				rest /= shape[d]
 			}
+			if repeat > 1 {
+				along %= s.Every
+			}
 			want := 0
-			if along >= start && along < start+units*each {
-				want = 1 + (along-start)/each
+			if along >= s.Start && along < s.Start+units*each {
+				want = 1 + (along-s.Start)/each
 			}
 			require.Equal(t, want, owner[at], "element %d of %v", at, shape)
 		}
 	})
+}
+
+func TestSliceThatDoesNotFillItsAxis(t *testing.T) {
+	p := &Param{Var: graph.NewStore().New("w", graph.F32, graph.Persistent, 7, 2)}
+	require.Panics(t, func() { Slice{Param: p, Each: 1, Repeat: 3, Every: 2}.Span(0) })
 }
 
 func TestUnitsOfAnMLP(t *testing.T) {
@@ -184,23 +134,48 @@ func TestLinearLearnerHasNoUnits(t *testing.T) {
 	require.Empty(t, r.Config.(mlpConfig).Provides())
 }
 
-// ParamCount, by which too large networks are refused, is what is made.
-func TestParamCount(t *testing.T) {
+// Size, by which too large networks are refused, is what is made.
+func TestSize(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var hidden []any
 		for range rapid.IntRange(0, 3).Draw(t, "layers") {
 			hidden = append(hidden, float64(rapid.IntRange(1, 9).Draw(t, "width")))
 		}
 		inputs, outputs := rapid.IntRange(1, 9).Draw(t, "inputs"), rapid.IntRange(1, 9).Draw(t, "outputs")
-		net := build(t, 1, inputs, outputs, map[string]any{"hidden": append([]any{}, hidden...)})
+		spec := map[string]any{
+			"hidden":     append([]any{}, hidden...),
+			"activation": rapid.SampledFrom([]any{"relu", "crelu"}).Draw(t, "activation"),
+			"norm":       rapid.SampledFrom([]any{"none", "layer", "batch"}).Draw(t, "norm"),
+			"bias":       rapid.Bool().Draw(t, "bias"), "residual": len(hidden) > 1 && rapid.Bool().Draw(t, "residual"),
+		}
+		net := build(t, 1, inputs, outputs, spec)
 		var made int64
 		for _, p := range net.Params() {
 			made += int64(p.Var.Len())
 		}
-		r, err := Resolve("network", map[string]any{"kind": "mlp", "hidden": append([]any{}, hidden...)})
+		r, err := Resolve("network", spec)
 		require.NoError(t, err)
-		require.Equal(t, made, r.Config.(mlpConfig).ParamCount(inputs, outputs))
+		size, err := r.Config.(Sizer).Size(tensor.Shape{inputs}, outputs, 2)
+		require.NoError(t, err)
+		require.Equal(t, made, size.Params)
 	})
+}
+
+func TestSizeOfGiants(t *testing.T) {
+	r, err := Resolve("network", map[string]any{"kind": "mlp", "hidden": make64(1 << 20)})
+	require.NoError(t, err)
+	size, err := r.Config.(Sizer).Size(tensor.Shape{1 << 30}, 1<<30, 1)
+	require.NoError(t, err)
+	require.Equal(t, int64(1<<20+1)<<20*63+1<<50+1<<20+1<<50+1<<30, size.Params)
+	require.Equal(t, int64(1<<30), size.Widest)
+}
+
+func make64(width float64) []any {
+	layers := make([]any, 64)
+	for i := range layers {
+		layers[i] = width
+	}
+	return layers
 }
 
 func TestEditedBlueprintIsBuilt(t *testing.T) {
@@ -209,14 +184,17 @@ func TestEditedBlueprintIsBuilt(t *testing.T) {
 	env := func(edit func(*Blueprint) error) Env {
 		return Env{Store: graph.NewStore(), Key: rng.New(1, "init"), Input: tensor.Shape{2, 3}, Outputs: 2, Edit: edit}
 	}
-	net, err := r.Build(env(func(bp *Blueprint) error { bp.Layers[0].Width = 7; return nil }))
+	net, err := r.Build(env(func(bp *Blueprint) error {
+		bp.Layers[0].Width = 7
+		bp.Layers[0].Activation = activation.Named("crelu")
+		return nil
+	}))
 	require.NoError(t, err)
 	require.Equal(t, 7, net.Units()[0].N)
 	require.Equal(t, tensor.Shape{6, 7}, net.Params()[0].Var.Shape)
-	_, err = r.Build(env(func(bp *Blueprint) error { bp.Layers[0].Activation.Name = "rleu"; return nil }))
-	require.ErrorContains(t, err, `layer hidden1: unknown activation "rleu"`)
-	_, err = r.Build(env(func(bp *Blueprint) error { bp.Init = "zeros"; return nil }))
-	require.ErrorContains(t, err, `unknown initialiser "zeros"`)
+	require.Equal(t, tensor.Shape{14, 2}, net.Params()[2].Var.Shape)
+	_, err = r.Build(env(func(*Blueprint) error { return component.Fieldf("", "cannot") }))
+	require.ErrorContains(t, err, "cannot")
 }
 
 func TestBadParameters(t *testing.T) {
@@ -227,10 +205,17 @@ func TestBadParameters(t *testing.T) {
 		{map[string]any{"hidden": []any{0.0}}, "network.hidden[0]: must be between 1 and 1048576 units, is 0"},
 		{map[string]any{"hidden": []any{5.0, 1e7}}, "network.hidden[1]"},
 		{map[string]any{"hidden": make65()}, "network.hidden: has 65 layers"},
-		{map[string]any{"negative_slope": 1.0}, "network.negative_slope"},
-		{map[string]any{"negative_slope": -0.1}, "network.negative_slope"},
-		{map[string]any{"activation": "rleu"}, `network.activation: unknown value "rleu", did you mean "relu"?`},
-		{map[string]any{"init": "he"}, `network.init: unknown value "he"`},
+		{map[string]any{"activation": "reluu"}, `network.activation: unknown activation "reluu", did you mean "relu"?`},
+		{map[string]any{"activation": map[string]any{"kind": "elu", "alpha": -1.0}}, `network.activation.alpha: must be between 0 and 100, is -1`},
+		{map[string]any{"init": "he"}, `network.init: unknown init "he"`},
+		{map[string]any{"init": map[string]any{"kind": "normal", "sd": 1.0}}, `network.init.sd: normal has no such parameter, did you mean "std"?`},
+		{map[string]any{"norm": "bach"}, `network.norm: unknown value "bach", did you mean "batch"?`},
+		{map[string]any{"dropout": 1.0}, "network.dropout: must be in [0, 1), is 1"},
+		{map[string]any{"residual": true, "hidden": []any{3.0}}, "network.residual: needs at least 2 hidden layers"},
+		{map[string]any{"weights": map[string]any{"path": "x"}}, "network.weights.sha256: missing"},
+		{map[string]any{"weights": map[string]any{"path": "x", "sha256": "AB"}}, "network.weights.sha256: must be 64 hexadecimal digits"},
+		{map[string]any{"weights": map[string]any{"sha256": "ab"}}, "network.weights.path: missing"},
+		{map[string]any{"weights": map[string]any{"file": "x"}}, "network.weights.file: this object has no such parameter"},
 	} {
 		tc.spec["kind"] = "mlp"
 		_, err := Resolve("network", tc.spec)

@@ -34,13 +34,15 @@ func unitColumns(metric string, net nn.Network) []probe.Column {
 type unitFraction struct {
 	columns []probe.Column
 	samples int
+	units   []*nn.Units
 	total   []float64 // Σ_b |h_bi| of one layer's units
-	// idle counts idle units, given Σ_b |h_bi| over n samples.
+	// idle counts idle units, given Σ_b |h_bi| over n rows: samples, or samples
+	// and places of a convolution or a sequence.
 	idle func(total []float64, n int) int
 }
 
 func newUnitFraction(metric string, samples int, env probe.Env, idle func([]float64, int) int) *unitFraction {
-	p := &unitFraction{columns: unitColumns(metric, env.Network), samples: samples, idle: idle}
+	p := &unitFraction{columns: unitColumns(metric, env.Network), samples: samples, units: env.Network.Units(), idle: idle}
 	widest := 0
 	for _, u := range env.Network.Units() {
 		widest = max(widest, u.N)
@@ -59,9 +61,10 @@ func (p *unitFraction) Samples() int { return p.samples }
 func (p *unitFraction) Measure(e *learner.Evaluation, values []float32) error {
 	idle, units := 0, 0
 	for layer, h := range e.Features {
-		total := p.total[:len(h)/e.N]
+		total := p.total[:p.units[layer].N]
 		clear(total)
-		for b := range e.N {
+		rows := len(h) / len(total)
+		for b := range rows {
 			for i, v := range h[b*len(total) : (b+1)*len(total)] {
 				if v < 0 {
 					v = -v
@@ -69,7 +72,7 @@ func (p *unitFraction) Measure(e *learner.Evaluation, values []float32) error {
 				total[i] += float64(v)
 			}
 		}
-		n := p.idle(total, e.N)
+		n := p.idle(total, rows)
 		values[1+layer] = float32(float64(n) / float64(len(total)))
 		idle += n
 		units += len(total)
@@ -80,17 +83,50 @@ func (p *unitFraction) Measure(e *learner.Evaluation, values []float32) error {
 
 // rank measures a function of the singular values of each layer's feature
 // matrix H [samples][units], its columns not centred. The whole network's value
-// is the mean over layers.
+// is the mean over layers. A channel of a convolution, or a unit that a sequence
+// passes through, has its mean over places there; a unit with two outputs has
+// two columns.
 type rank struct {
 	columns []probe.Column
 	samples int
+	units   []*nn.Units
+	means   [][]float32 // [samples][outputs·units] of layers with several places
 	svd     linalg.SVD
 	// of maps singular values, in descending order and not all 0, to a rank.
 	of func(sigma []float64) float64
 }
 
 func newRank(metric string, samples int, env probe.Env, of func([]float64) float64) *rank {
-	return &rank{columns: unitColumns(metric, env.Network), samples: samples, of: of}
+	p := &rank{columns: unitColumns(metric, env.Network), samples: samples, units: env.Network.Units(), of: of}
+	for _, u := range p.units {
+		var means []float32
+		if u.Places > 1 {
+			means = make([]float32, samples*u.Outputs*u.N)
+		}
+		p.means = append(p.means, means)
+	}
+	return p
+}
+
+// matrix returns a layer's features [n][columns].
+func (p *rank) matrix(layer int, h []float32, n int) []float32 {
+	means := p.means[layer]
+	if means == nil {
+		return h
+	}
+	places := p.units[layer].Places
+	columns := len(h) / n / places
+	means = means[:n*columns]
+	for i := range n {
+		for j := range columns {
+			var sum float64
+			for place := range places {
+				sum += float64(h[(i*places+place)*columns+j])
+			}
+			means[i*columns+j] = float32(sum / float64(places))
+		}
+	}
+	return means
 }
 
 // Columns implements [probe.Probe].
@@ -104,6 +140,7 @@ func (p *rank) Samples() int { return p.samples }
 func (p *rank) Measure(e *learner.Evaluation, values []float32) error {
 	var sum float64
 	for layer, h := range e.Features {
+		h = p.matrix(layer, h, e.N)
 		sigma, err := p.svd.Values(h, e.N, len(h)/e.N)
 		if err != nil {
 			return fmt.Errorf("layer %s: %w", p.columns[1+layer].Layer, err)

@@ -270,7 +270,9 @@ type TrialRecord struct {
 	// Steps of each task.
 	StepsPerTask int64 `protobuf:"varint,8,opt,name=steps_per_task,json=stepsPerTask,proto3" json:"steps_per_task,omitempty"`
 	// Seeds of the (tuning) runs.
-	Seeds         *Seeds `protobuf:"bytes,9,opt,name=seeds,proto3" json:"seeds,omitempty"`
+	Seeds *Seeds `protobuf:"bytes,9,opt,name=seeds,proto3" json:"seeds,omitempty"`
+	// Datasets that its runs read.
+	Datasets      []string `protobuf:"bytes,10,rep,name=datasets,proto3" json:"datasets,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -368,6 +370,13 @@ func (x *TrialRecord) GetSeeds() *Seeds {
 	return nil
 }
 
+func (x *TrialRecord) GetDatasets() []string {
+	if x != nil {
+		return x.Datasets
+	}
+	return nil
+}
+
 // ControlRecord is the state that coordinator and workers converge to.
 type ControlRecord struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -450,7 +459,7 @@ const file_neoteny_v1_store_proto_rawDesc = "" +
 	"\amessage\x18\x0f \x01(\tR\amessage\x1a;\n" +
 	"\rSelectedEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x87\x03\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa3\x03\n" +
 	"\vTrialRecord\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x05R\x05index\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x10\n" +
@@ -460,7 +469,9 @@ const file_neoteny_v1_store_proto_rawDesc = "" +
 	"\rspec_overflow\x18\x06 \x01(\v2\x13.neoteny.v1.BlobRefR\fspecOverflow\x12\x14\n" +
 	"\x05tasks\x18\a \x01(\x05R\x05tasks\x12$\n" +
 	"\x0esteps_per_task\x18\b \x01(\x03R\fstepsPerTask\x12'\n" +
-	"\x05seeds\x18\t \x01(\v2\x11.neoteny.v1.SeedsR\x05seeds\x1a9\n" +
+	"\x05seeds\x18\t \x01(\v2\x11.neoteny.v1.SeedsR\x05seeds\x12\x1a\n" +
+	"\bdatasets\x18\n" +
+	" \x03(\tR\bdatasets\x1a9\n" +
 	"\vParamsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"}\n" +

@@ -1005,7 +1005,13 @@ type Worker struct {
 	// Takes no new work.
 	Draining bool `protobuf:"varint,7,opt,name=draining,proto3" json:"draining,omitempty"`
 	// When it registered.
-	StartedAt     *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`
+	StartedAt *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`
+	// Why it cannot work now, in words; it is given nothing until this is empty.
+	Problem string `protobuf:"bytes,9,opt,name=problem,proto3" json:"problem,omitempty"`
+	// Known datasets that its data folder lacks; it is not given runs that need one.
+	MissingDatasets []string `protobuf:"bytes,10,rep,name=missing_datasets,json=missingDatasets,proto3" json:"missing_datasets,omitempty"`
+	// Its data folder, for people.
+	DataFolder    string `protobuf:"bytes,11,opt,name=data_folder,json=dataFolder,proto3" json:"data_folder,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1094,6 +1100,27 @@ func (x *Worker) GetStartedAt() *timestamppb.Timestamp {
 		return x.StartedAt
 	}
 	return nil
+}
+
+func (x *Worker) GetProblem() string {
+	if x != nil {
+		return x.Problem
+	}
+	return ""
+}
+
+func (x *Worker) GetMissingDatasets() []string {
+	if x != nil {
+		return x.MissingDatasets
+	}
+	return nil
+}
+
+func (x *Worker) GetDataFolder() string {
+	if x != nil {
+		return x.DataFolder
+	}
+	return ""
 }
 
 // Run is one trial with one seed: one learner's whole life.
@@ -1454,7 +1481,7 @@ const file_neoteny_v1_work_proto_rawDesc = "" +
 	"Assignment\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06worker\x18\x02 \x01(\tR\x06worker\x127\n" +
-	"\bsegments\x18\x03 \x03(\v2\x1b.neoteny.v1.AssignedSegmentR\bsegments\"\xf6\x01\n" +
+	"\bsegments\x18\x03 \x03(\v2\x1b.neoteny.v1.AssignedSegmentR\bsegments\"\xdc\x02\n" +
 	"\x06Worker\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x14\n" +
@@ -1464,7 +1491,12 @@ const file_neoteny_v1_work_proto_rawDesc = "" +
 	"\aversion\x18\x06 \x01(\tR\aversion\x12\x1a\n" +
 	"\bdraining\x18\a \x01(\bR\bdraining\x129\n" +
 	"\n" +
-	"started_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\tstartedAt\"\x83\x06\n" +
+	"started_at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\tstartedAt\x12\x18\n" +
+	"\aproblem\x18\t \x01(\tR\aproblem\x12)\n" +
+	"\x10missing_datasets\x18\n" +
+	" \x03(\tR\x0fmissingDatasets\x12\x1f\n" +
+	"\vdata_folder\x18\v \x01(\tR\n" +
+	"dataFolder\"\x83\x06\n" +
 	"\x03Run\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1e\n" +
 	"\n" +

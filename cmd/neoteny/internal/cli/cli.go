@@ -23,6 +23,7 @@ import (
 	"golang.org/x/term"
 
 	"neoteny/pkg/engine"
+	"neoteny/pkg/engine/kernel"
 )
 
 // Exit codes of the program.
@@ -62,6 +63,7 @@ type commands struct {
 	Metrics    metricsCmd    `cmd:"" help:"Run the metrics service." group:"services"`
 	Components componentsCmd `cmd:"" help:"Describe streams, networks, methods, probes and their parameters." group:"reference"`
 	Data       dataCmd       `cmd:"" help:"List, import and verify datasets." group:"reference"`
+	Health     healthCmd     `cmd:"" help:"Ask a service whether it is ready." group:"services"`
 	Version    versionCmd    `cmd:"" help:"Show the version." group:"reference"`
 
 	LogLevel  string `help:"Least level of log lines: debug, info, warn or error. Default: info for services, warn for others." enum:",debug,info,warn,error" default:"" placeholder:"LEVEL"`
@@ -300,5 +302,5 @@ func revision() string {
 	return rev + dirty
 }
 
-// isa names the instruction set that the kernels use: so far they are plain Go.
-func isa() string { return "generic" }
+// isa names the instruction set that the kernels use.
+func isa() string { return kernel.Active().String() }

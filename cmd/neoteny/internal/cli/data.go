@@ -88,8 +88,8 @@ func (c *dataListCmd) Run(a *app) error {
 }
 
 type dataImportCmd struct {
-	Name string `arg:"" help:"Dataset, see neoteny data list."`
-	From string `help:"Folder, file or http(s) address of a folder. Default: where the dataset is known to be had." placeholder:"PLACE"`
+	Name []string `arg:"" help:"Datasets, see neoteny data list."`
+	From string   `help:"Folder, file, http(s) address of a folder, or mirrors: where the dataset is published. Default: the Go module or system folder that it is known to be in." placeholder:"PLACE"`
 	dataFlag
 }
 
@@ -98,7 +98,8 @@ func (dataImportCmd) Help() string {
 
   neoteny data import mnist
   neoteny data import fashion-mnist --from /usr/share/datasets/fashion-mnist
-  neoteny data import mnist --from https://example.com/mnist/`
+  neoteny data import mnist --from https://example.com/mnist/
+  neoteny data import mnist fashion-mnist --from mirrors --data /srv/neoteny/data`
 }
 
 func (c *dataImportCmd) Run(ctx context.Context, a *app) error {
@@ -106,14 +107,19 @@ func (c *dataImportCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	if err := datastore.Import(ctx, c.Name, c.From, dir, a.logger(slog.LevelInfo)); err != nil {
-		return err
+	var errs []error
+	for _, name := range c.Name {
+		err := datastore.Import(ctx, name, c.From, dir, a.logger(slog.LevelInfo))
+		if err == nil {
+			err = datastore.Verify(dir, name) // a single file may have been imported, others still be missing
+		}
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		fmt.Fprintf(a.Out, "%s: present in %s\n", name, dir)
 	}
-	if err := datastore.Verify(dir, c.Name); err != nil {
-		return err // a single file was imported, others are still missing
-	}
-	fmt.Fprintf(a.Out, "%s: present in %s\n", c.Name, dir)
-	return nil
+	return errors.Join(errs...)
 }
 
 type dataVerifyCmd struct {

@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -16,11 +15,11 @@ import (
 	"google.golang.org/grpc"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
-	"neoteny/internal/blob"
-	"neoteny/internal/cluster"
 	"neoteny/internal/rpc"
 	"neoteny/internal/telemetry"
+	"neoteny/pkg/engine"
 	"neoteny/pkg/engine/data"
+	"neoteny/pkg/engine/kernel"
 	pb "neoteny/proto/neoteny/v1"
 	"neoteny/services/coordinator"
 	"neoteny/services/metrics"
@@ -57,7 +56,9 @@ func (c *coordinatorCm) Run(ctx context.Context, a *app) error {
 	defer lis.Close()
 	tel := telemetry.New()
 	return serveHTTP(ctx, log, tel, c.HTTP, c.Pprof, func(ctx context.Context, _ string) error {
-		cl, bucket, err := openStores(ctx, c.storeFlags, log, tel)
+		started := starting(lis, tel)
+		defer started()
+		cl, bucket, err := openStores(ctx, c.storeFlags, log, tel, nil)
 		if err != nil {
 			return err
 		}
@@ -68,6 +69,7 @@ func (c *coordinatorCm) Run(ctx context.Context, a *app) error {
 			return err
 		}
 		tel.AddReadiness("coordinator", func(context.Context) error { return svc.Ready() })
+		started()
 		g, ctx := errgroup.WithContext(ctx)
 		g.Go(func() error { return svc.Run(ctx) })
 		g.Go(func() error {
@@ -100,10 +102,17 @@ func (c *metricsCmd) Run(ctx context.Context, a *app) error {
 	defer lis.Close()
 	tel := telemetry.New()
 	return serveHTTP(ctx, log, tel, c.HTTP, c.Pprof, func(ctx context.Context, _ string) error {
-		svc, err := metrics.New(metrics.Deps{Logger: log}, metrics.Config{Dir: c.Dir})
+		started := starting(lis, tel)
+		defer started()
+		var svc *metrics.Service
+		err := await(ctx, log, tel, need{name: "metrics folder", open: func(context.Context) (err error) {
+			svc, err = metrics.New(metrics.Deps{Logger: log}, metrics.Config{Dir: c.Dir})
+			return err
+		}, final: notOfTheFolder, ready: func(context.Context) error { return writable(c.Dir) }})
 		if err != nil {
 			return err
 		}
+		started()
 		if err := tel.Register(svc); err != nil {
 			return errors.Join(err, svc.Close())
 		}
@@ -128,12 +137,13 @@ func serveMetrics(ctx context.Context, lis net.Listener, log *slog.Logger, tel *
 
 type workerCmd struct {
 	storeFlags
-	Metrics string `help:"Address of the metrics service. Default: ${default}." default:"localhost:7080" placeholder:"HOST:PORT"`
-	Slots   int    `help:"Segments run at a time; 0 means one per core." default:"0"`
-	HTTP    string `help:"Address of /metrics, /healthz and /readyz. Default: ${default}." default:":7091" placeholder:"[HOST]:PORT"`
-	ID      string `help:"Name of this worker, unique in the cluster. Default: host name and a random part." placeholder:"NAME"`
-	Spill   string `help:"Folder for metrics that the metrics service cannot take now. Default: neoteny/spill in the user's cache folder." placeholder:"DIR" type:"path"`
-	Pprof   bool   `help:"Offer /debug/pprof/ too."`
+	Metrics string   `help:"Address of the metrics service. Default: ${default}." default:"localhost:7080" placeholder:"HOST:PORT"`
+	Slots   int      `help:"Segments run at a time; 0 means one per core." default:"0"`
+	HTTP    string   `help:"Address of /metrics, /healthz and /readyz. Default: ${default}." default:":7091" placeholder:"[HOST]:PORT"`
+	ID      string   `help:"Name of this worker, unique in the cluster. Default: host name and a random part." placeholder:"NAME"`
+	Spill   string   `help:"Folder for metrics that the metrics service cannot take now. Default: neoteny/spill in the user's cache folder." placeholder:"DIR" type:"path"`
+	Require []string `help:"Datasets that the worker must have: without one it says that it is not ready. Runs that need what it lacks go to others in any case." placeholder:"DATASET,…"`
+	Pprof   bool     `help:"Offer /debug/pprof/ too."`
 	dataFlag
 }
 
@@ -176,15 +186,33 @@ func (c *workerCmd) Run(ctx context.Context, a *app) error {
 			}
 			return nil
 		})
-		cl, bucket, err := openStores(ctx, c.storeFlags, log, tel)
+		tel.AddReadiness("data", func(context.Context) error { return lacks(dataDir, c.Require) })
+		if err := lacks(dataDir, c.Require); err != nil {
+			log.Warn("data folder lacks datasets that this worker is required to have", "error", err)
+		}
+		note := notice{log: log, record: &pb.Worker{
+			Id: c.ID, Address: address, Slots: int32(c.Slots), NumericsVersion: engine.NumericsVersion, Isa: isa(), Version: programVersion(), DataFolder: dataDir,
+		}}
+		defer note.close(ctx)
+		cl, bucket, err := openStores(ctx, c.storeFlags, log, tel, &note)
 		if err != nil {
 			return err
 		}
 		defer bucket.Close()
 		defer cl.Close()
+		for _, n := range []need{
+			{name: "instruction set", open: func(context.Context) error { return kernel.Err() }},
+			{name: "spill folder", open: func(context.Context) error { return writable(c.Spill) }},
+		} {
+			n.problem = note.say
+			if err := await(ctx, log, tel, n); err != nil {
+				return err
+			}
+		}
+		note.close(ctx)
 		return runWorker(ctx, workerParts{
 			id: c.ID, address: address, slots: c.Slots, spill: c.Spill,
-			cluster: cl, blob: bucket, metrics: pb.NewMetricsServiceClient(conn), data: data.NewDir(dataDir), log: log, tel: tel, counters: telemetry.NewWorker(tel),
+			cluster: cl, blob: bucket, metrics: pb.NewMetricsServiceClient(conn), data: data.NewDir(dataDir), dataDir: dataDir, log: log, tel: tel, counters: telemetry.NewWorker(tel),
 		})
 	})
 }
@@ -227,67 +255,6 @@ func serveGRPC(ctx context.Context, lis net.Listener, log *slog.Logger, tel *tel
 	register(srv)
 	tel.GRPC().Initialize(srv)
 	return rpc.Serve(ctx, lis, srv, hs, grace)
-}
-
-// openStores opens the blob store and connects to etcd, for which it waits.
-func openStores(ctx context.Context, f storeFlags, log *slog.Logger, tel *telemetry.Telemetry) (*cluster.Client, *blob.Bucket, error) {
-	bucket, err := blob.Open(ctx, f.Blob)
-	if err != nil {
-		return nil, nil, err
-	}
-	tel.AddReadiness("blob store", bucket.Ping)
-	cl, err := dialCluster(ctx, f.Etcd, bucket, log, tel)
-	if err != nil {
-		return nil, nil, errors.Join(err, bucket.Close())
-	}
-	return cl, bucket, nil
-}
-
-const (
-	etcdTimeout = 5 * time.Second // of one try
-	etcdPause   = 2 * time.Second // between tries
-)
-
-// dialCluster connects to etcd and goes on trying until ctx ends: a service
-// that is started before etcd must not die of that.
-func dialCluster(ctx context.Context, endpoints []string, bucket *blob.Bucket, log *slog.Logger, tel *telemetry.Telemetry) (*cluster.Client, error) {
-	var mu sync.Mutex
-	var client *cluster.Client
-	last := errors.New("no answer yet")
-	tel.AddReadiness("etcd", func(ctx context.Context) error {
-		mu.Lock()
-		c, err := client, last
-		mu.Unlock()
-		if c == nil {
-			return fmt.Errorf("waiting for etcd at %s: %w", strings.Join(endpoints, ", "), err)
-		}
-		return c.Ping(ctx)
-	})
-	for {
-		c, err := cluster.Dial(ctx, endpoints, cluster.Options{Overflow: bucket, Logger: log, DialTimeout: etcdTimeout})
-		if err == nil {
-			mu.Lock()
-			client = c
-			mu.Unlock()
-			log.Info("connected to etcd", "endpoints", endpoints)
-			return c, nil
-		}
-		if errors.Is(err, cluster.ErrSchema) {
-			return nil, err // waiting cannot mend it
-		}
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
-		mu.Lock()
-		last = err
-		mu.Unlock()
-		log.Warn("etcd cannot be reached, trying again", "endpoints", endpoints, "error", sentence(err))
-		select {
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
-		case <-time.After(etcdPause):
-		}
-	}
 }
 
 // reachable is the address of a listener as others may dial it: a listener on

@@ -189,7 +189,7 @@ func (s *stack) startWorkers(ctx context.Context, log *slog.Logger, cfg stackCon
 	for i := range cfg.workers {
 		parts := workerParts{
 			id: fmt.Sprintf("%s-%d", id, i), address: s.http, slots: 1, spill: filepath.Join(cfg.dir, "spill"), label: fmt.Sprint(i), lease: stackLease,
-			cluster: cl, blob: bucket, metrics: s.metricsAPI, data: source, log: log, tel: tel, counters: s.counters,
+			cluster: cl, blob: bucket, metrics: s.metricsAPI, data: source, dataDir: cfg.data, log: log, tel: tel, counters: s.counters,
 		}
 		wg.Go(func() {
 			if err := runWorker(wctx, parts); err != nil {

@@ -13,6 +13,7 @@ import (
 
 	"neoteny/internal/blob"
 	"neoteny/internal/cluster"
+	"neoteny/internal/datastore"
 	"neoteny/internal/metricsclient"
 	"neoteny/internal/telemetry"
 	"neoteny/pkg/engine/data"
@@ -33,6 +34,7 @@ type workerParts struct {
 	blob     *blob.Bucket
 	metrics  pb.MetricsServiceClient
 	data     data.Source
+	dataDir  string
 	log      *slog.Logger
 	tel      *telemetry.Telemetry
 	counters *telemetry.Worker
@@ -57,7 +59,8 @@ func runWorker(ctx context.Context, p workerParts) (err error) {
 	}()
 	w, err := worker.New(worker.Deps{
 		Cluster: p.cluster, Blob: p.blob, Metrics: stream, Data: p.data, Logger: log, Telemetry: p.counters,
-	}, worker.Config{ID: p.id, Address: p.address, Version: programVersion(), ISA: isa(), Slots: p.slots, LeaseTTL: p.lease})
+		Missing: func() []string { return datastore.Lacking(p.dataDir) },
+	}, worker.Config{DataFolder: p.dataDir, ID: p.id, Address: p.address, Version: programVersion(), ISA: isa(), Slots: p.slots, LeaseTTL: p.lease})
 	if err != nil {
 		return err
 	}

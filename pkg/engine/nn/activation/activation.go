@@ -123,7 +123,7 @@ func meanSquareGain(a Activation) float64 {
 	p := b.Compile()
 	in := p.Input("x")
 	for i := range in {
-		in[i] = float32(width * (float64(i)/(n-1) - 0.5))
+		in[i] = float32(width * (float64(float64(i)/(n-1)) - 0.5))
 	}
 	p.Run(0)
 	f, density := p.Output("f"), p.Output("density")

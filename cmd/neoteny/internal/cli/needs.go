@@ -1,0 +1,247 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"neoteny/internal/blob"
+	"neoteny/internal/cluster"
+	"neoteny/internal/datastore"
+	"neoteny/internal/rpc"
+	"neoteny/internal/telemetry"
+	"neoteny/pkg/engine/data"
+	pb "neoteny/proto/neoteny/v1"
+)
+
+const (
+	etcdTimeout = 5 * time.Second // of one try
+	needPause   = 2 * time.Second // between tries
+	needRemind  = time.Minute     // between log lines that say the same
+)
+
+// need is something that a service cannot begin without.
+type need struct {
+	name string
+	open func(context.Context) error
+	// final tells the errors that waiting cannot mend; nil: there are none.
+	final func(error) bool
+	// problem is told what is wrong, at each try; nil: nobody.
+	problem func(context.Context, error)
+	// ready is the readiness check once it is open; nil: always ready.
+	ready func(context.Context) error
+}
+
+// await opens a need and goes on trying until ctx ends: etcd may come later, a
+// volume be mended, and a service that stays says in its readiness what it waits
+// for, which one that ends cannot.
+func await(ctx context.Context, log *slog.Logger, tel *telemetry.Telemetry, n need) error {
+	var mu sync.Mutex
+	last, open := errors.New("not tried yet"), false
+	tel.AddReadiness(n.name, func(ctx context.Context) error {
+		mu.Lock()
+		err, open := last, open
+		mu.Unlock()
+		if !open {
+			return err
+		}
+		if n.ready == nil {
+			return nil
+		}
+		return n.ready(ctx)
+	})
+	said, when := "", time.Time{}
+	for {
+		err := n.open(ctx)
+		if err == nil {
+			mu.Lock()
+			open = true
+			mu.Unlock()
+			return nil
+		}
+		if n.final != nil && n.final(err) {
+			return err
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		mu.Lock()
+		last = errors.New(sentence(err))
+		mu.Unlock()
+		if s := sentence(err); s != said || time.Since(when) > needRemind {
+			log.Warn("cannot begin, trying again", "need", n.name, "error", s)
+			said, when = s, time.Now()
+		}
+		if n.problem != nil {
+			n.problem(ctx, fmt.Errorf("%s: %w", n.name, err))
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(needPause):
+		}
+	}
+}
+
+// notOfTheFolder tells errors that are not about a folder's permissions or
+// space: a wrong address stays wrong.
+func notOfTheFolder(err error) bool {
+	return !errors.As(err, new(*fs.PathError)) && !errors.Is(err, blob.ErrFull)
+}
+
+// writable makes a folder where it is missing and tries to write to it.
+func writable(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("folder cannot be made: %w", err)
+	}
+	f, err := os.CreateTemp(dir, ".probe-*")
+	if err != nil {
+		return fmt.Errorf("folder cannot be written to: %w", err)
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
+}
+
+// lacks says which of the named datasets a data folder lacks.
+func lacks(dir string, names []string) error {
+	lacking := datastore.Lacking(dir)
+	var errs []error
+	for _, name := range names {
+		if _, known := data.Lookup(name); !known {
+			errs = append(errs, fmt.Errorf("no dataset is called %s", name))
+		} else if slices.Contains(lacking, name) {
+			errs = append(errs, &data.MissingError{Name: name, Dir: dir})
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// starting answers on a service's port with the reason why it does not serve
+// yet, until the function it returns is called.
+func starting(lis net.Listener, tel *telemetry.Telemetry) (stop func()) {
+	tcp, ok := lis.(*net.TCPListener)
+	if !ok {
+		return func() {}
+	}
+	return rpc.Starting(tcp, tel.NotReady)
+}
+
+// openStores connects to etcd and opens the blob store, and waits for both. note
+// tells the cluster what is wrong with the store; nil: nobody does.
+func openStores(ctx context.Context, f storeFlags, log *slog.Logger, tel *telemetry.Telemetry, note *notice) (*cluster.Client, *blob.Bucket, error) {
+	var store overflow
+	cl, err := dialCluster(ctx, f.Etcd, &store, log, tel)
+	if err != nil {
+		return nil, nil, err
+	}
+	var bucket *blob.Bucket
+	n := need{name: "blob store", open: func(ctx context.Context) (err error) {
+		bucket, err = blob.Open(ctx, f.Blob)
+		return err
+	}, final: notOfTheFolder, ready: func(ctx context.Context) error { return bucket.Ping(ctx) }}
+	if note != nil {
+		note.cluster = cl
+		n.problem = note.say
+	}
+	if err := await(ctx, log, tel, n); err != nil {
+		return nil, nil, errors.Join(err, cl.Close())
+	}
+	store.bucket.Store(bucket)
+	return cl, bucket, nil
+}
+
+// overflow is a blob store that is opened after the cluster it serves.
+type overflow struct{ bucket atomic.Pointer[blob.Bucket] }
+
+var errStoreClosed = errors.New("blob store is not open yet")
+
+// Put implements cluster.Overflow.
+func (o *overflow) Put(ctx context.Context, key string, b []byte) (*pb.BlobRef, error) {
+	if s := o.bucket.Load(); s != nil {
+		return s.Put(ctx, key, b)
+	}
+	return nil, errStoreClosed
+}
+
+// Get implements cluster.Overflow.
+func (o *overflow) Get(ctx context.Context, ref *pb.BlobRef, limit int64) ([]byte, error) {
+	if s := o.bucket.Load(); s != nil {
+		return s.Get(ctx, ref, limit)
+	}
+	return nil, errStoreClosed
+}
+
+// dialCluster connects to etcd, for which it waits.
+func dialCluster(ctx context.Context, endpoints []string, store cluster.Overflow, log *slog.Logger, tel *telemetry.Telemetry) (*cluster.Client, error) {
+	var c *cluster.Client
+	err := await(ctx, log, tel, need{
+		name: "etcd",
+		open: func(ctx context.Context) (err error) {
+			if c, err = cluster.Dial(ctx, endpoints, cluster.Options{Overflow: store, Logger: log, DialTimeout: etcdTimeout}); err != nil {
+				return fmt.Errorf("waiting for etcd at %s: %w", strings.Join(endpoints, ", "), err)
+			}
+			return nil
+		},
+		final: func(err error) bool { return errors.Is(err, cluster.ErrSchema) },
+		ready: func(ctx context.Context) error { return c.Ping(ctx) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	log.Info("connected to etcd", "endpoints", endpoints)
+	return c, nil
+}
+
+// notice is a worker's registration while it cannot begin: it gets no work, and
+// users see why.
+type notice struct {
+	log     *slog.Logger
+	record  *pb.Worker
+	cluster *cluster.Client
+	reg     *cluster.Registration
+}
+
+// noticeLease is how long a notice outlives its process.
+const noticeLease = 10 * time.Second
+
+// say puts a problem into the worker's record.
+func (n *notice) say(ctx context.Context, problem error) {
+	if n.reg != nil {
+		select {
+		case <-n.reg.Lost():
+			n.close(ctx)
+		default:
+		}
+	}
+	n.record.Problem = sentence(problem)
+	var err error
+	if n.reg == nil {
+		n.reg, err = n.cluster.Register(ctx, n.record, noticeLease)
+	} else {
+		err = n.reg.Update(ctx, n.record)
+	}
+	if err != nil {
+		n.log.Debug("the cluster could not be told", "error", err)
+	}
+}
+
+// close ends the registration, if there is one.
+func (n *notice) close(ctx context.Context) {
+	if n.reg == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	if err := n.reg.Close(ctx); err != nil {
+		n.log.Debug("notice could not be withdrawn", "error", err)
+	}
+	n.reg = nil
+}

@@ -1,0 +1,106 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"neoteny/internal/telemetry"
+)
+
+func TestAwaitGoesOnUntilTheNeedIsMended(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tel, log := telemetry.New(), &bytes.Buffer{}
+		broken := error(&fs.PathError{Op: "mkdir", Path: "/srv", Err: fs.ErrPermission})
+		later := errors.New("gone again")
+		var told []string
+		done := make(chan error, 1)
+		go func() {
+			done <- await(t.Context(), slog.New(slog.NewTextHandler(log, nil)), tel, need{
+				name: "folder", open: func(context.Context) error { return broken }, final: notOfTheFolder,
+				problem: func(_ context.Context, err error) { told = append(told, err.Error()) },
+				ready:   func(context.Context) error { return later },
+			})
+		}()
+		time.Sleep(5*needPause + needPause/2)
+		synctest.Wait()
+		require.Equal(t, "folder: mkdir /srv: permission denied", tel.NotReady(t.Context()))
+		require.Len(t, told, 6)
+		require.Equal(t, "folder: mkdir /srv: permission denied", told[0])
+		require.Equal(t, 1, bytes.Count(log.Bytes(), []byte("permission denied")), "the same thing is said once: %s", log)
+		broken = nil
+		require.NoError(t, <-done)
+		require.Equal(t, "folder: gone again", tel.NotReady(t.Context()))
+		later = nil
+		require.Empty(t, tel.NotReady(t.Context()))
+	})
+}
+
+func TestAwaitEndsWhereWaitingIsOfNoUse(t *testing.T) {
+	log := slog.New(slog.DiscardHandler)
+	wrong := errors.New("unknown scheme")
+	require.ErrorIs(t, await(t.Context(), log, telemetry.New(), need{name: "x", open: func(context.Context) error { return wrong }, final: notOfTheFolder}), wrong)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(errInterrupted)
+	require.ErrorIs(t, await(ctx, log, telemetry.New(), need{name: "x", open: func(context.Context) error { return wrong }}), errInterrupted)
+}
+
+func TestWritable(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, writable(filepath.Join(dir, "a", "b")))
+	file := filepath.Join(dir, "file")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	require.ErrorContains(t, writable(filepath.Join(file, "c")), "cannot be made")
+	entries, err := os.ReadDir(filepath.Join(dir, "a", "b"))
+	require.NoError(t, err)
+	require.Empty(t, entries, "the probe is gone")
+}
+
+func TestLacks(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, lacks(dir, nil))
+	require.ErrorContains(t, lacks(dir, []string{"mnist"}), "neoteny data import mnist")
+	require.ErrorContains(t, lacks(dir, []string{"mnits"}), "no dataset is called mnits")
+}
+
+// TestHealth asks as an image's health check does.
+func TestHealth(t *testing.T) {
+	tel := telemetry.New()
+	problem := errors.New("waiting for etcd at etcd:2379: connection refused")
+	tel.AddReadiness("etcd", func(context.Context) error { return problem })
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- telemetry.Serve(ctx, lis, tel.Handler(telemetry.HTTPConfig{})) }()
+	addr := lis.Addr().String()
+	health := func(args ...string) (int, string) {
+		var out bytes.Buffer
+		code := Main(append([]string{"health", addr}, args...), Streams{Out: &out, Err: &out})
+		return code, out.String()
+	}
+	code, out := health()
+	require.Equal(t, exitError, code)
+	require.Equal(t, "neoteny: service at "+addr+" is not ready: etcd: waiting for etcd at etcd:2379: connection refused\n", out)
+	code, out = health("--liveness")
+	require.Equal(t, exitOK, code, out)
+	problem = nil
+	code, out = health()
+	require.Equal(t, exitOK, code, out)
+	require.Equal(t, "ok\n", out)
+	cancel()
+	require.NoError(t, <-served)
+	code, out = health()
+	require.Equal(t, exitError, code)
+	require.Contains(t, out, "cannot reach service at "+addr)
+}
