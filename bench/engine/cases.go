@@ -144,17 +144,30 @@ func allCases() []benchCase {
 		if j.work() > 1e9 {
 			j.Warmup = 4
 		}
+		if j.Kind == "train" && j.Batch >= 16 { // products bound these
+			cases[i].also = []string{"peak"}
+		}
 	}
 	return append(cases, kernelCases()...)
 }
 
-// work is about how many multiplications and additions a training step has.
+// work is how many floating-point operations the products of a training step
+// have: forward, weight gradients, and input gradients of all layers but the
+// first. Zeros count.
 func (j job) work() float64 {
-	var n float64
-	for i := 1; i < len(j.Sizes); i++ {
-		n += 6 * float64(j.Sizes[i-1]) * float64(j.Sizes[i])
+	layers := [][2]float64{} // multiply-adds per example, and how often
+	if j.Network == "cnn" {
+		layers = append(layers, [2]float64{24 * 24 * 16 * 25, 2}, [2]float64{8 * 8 * 16 * 16 * 25, 3}, [2]float64{256 * 100, 3}, [2]float64{100 * 10, 3})
+	} else {
+		for i := 1; i < len(j.Sizes); i++ {
+			layers = append(layers, [2]float64{float64(j.Sizes[i-1]) * float64(j.Sizes[i]), float64(min(i+1, 3))})
+		}
 	}
-	return n * float64(j.Batch)
+	var n float64
+	for _, l := range layers {
+		n += 2 * l[0] * l[1] * float64(j.Batch)
+	}
+	return n
 }
 
 // params is how many parameters the network has.

@@ -208,20 +208,27 @@ func (c benchCase) peerJob() job {
 // derive computes rates and whether the case met its targets.
 func (r *result) derive(c benchCase, others map[string]*contestant, clock string) {
 	j := c.job
-	switch j.Kind {
-	case "gemm":
-		flop := 2 * float64(j.M) * float64(j.N) * float64(j.K) / 1e3 // per microsecond: GFLOP/s
+	rates := func(flop float64) {
+		flop /= 1e3 // per microsecond: GFLOP/s
 		r.GFLOPS = flop / r.Ours
 		if r.PeerUS > 0 {
 			r.PeerGFLOPS = flop / r.PeerUS
-		}
-		if o := others["gonum"]; o != nil {
-			r.GonumGFLOPS = flop / median(o.micros(clock))
 		}
 		if o := others["peak"]; o != nil {
 			// Its steps are GFLOP.
 			r.PeakGFLOPS = 1e6 / median(o.micros(clock))
 			r.PeakFraction = r.GFLOPS / r.PeakGFLOPS
+		}
+	}
+	switch j.Kind {
+	case "train":
+		if j.Batch >= 16 {
+			rates(j.work())
+		}
+	case "gemm":
+		rates(2 * float64(j.M) * float64(j.N) * float64(j.K))
+		if o := others["gonum"]; o != nil {
+			r.GonumGFLOPS = r.GFLOPS * r.Ours / median(o.micros(clock))
 		}
 	case "stream":
 		r.GBs = c.bytes / r.Ours / 1e3

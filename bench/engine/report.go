@@ -101,11 +101,11 @@ var groups = []struct {
 	{groupWhole, "whole", append(timing("without"), column{"MiB", memory})},
 	{groupWidth, "width", timing("PyTorch")},
 	{groupDepth, "depth", timing("PyTorch")},
-	{groupBatch, "batch", timing("PyTorch")},
+	{groupBatch, "batch", append(timing("PyTorch"), rate, ofPeak)},
 	{groupGEMM, "gemm", []column{
 		{"case", func(r result) string { return r.Case }},
-		{"GFLOP/s", func(r result) string { return number(r.GFLOPS) }},
-		{"of peak", func(r result) string { return percent(r.PeakFraction) }},
+		rate,
+		ofPeak,
 		{"OpenBLAS", func(r result) string { return number(r.PeerGFLOPS) }},
 		{"ratio", func(r result) string { return number(r.Ratio) }},
 		{"gonum", func(r result) string { return number(r.GonumGFLOPS) }},
@@ -126,6 +126,11 @@ type column struct {
 	head string
 	cell func(result) string
 }
+
+var (
+	rate   = column{"GFLOP/s", func(r result) string { return number(r.GFLOPS) }}
+	ofPeak = column{"of peak", func(r result) string { return percent(r.PeakFraction) }}
+)
 
 func timing(peer string) []column {
 	return []column{

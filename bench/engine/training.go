@@ -1,9 +1,10 @@
 package main
 
 import (
+	"bufio"
 	"encoding/binary"
-	"errors"
 	"fmt"
+	"io"
 	"math"
 	"os"
 	"strings"
@@ -170,31 +171,32 @@ func notBuilt(err error) error {
 
 // readFloats reads a file of n little-endian float32.
 func readFloats(path string, n int) ([]float32, error) {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	if len(b) != 4*n {
-		return nil, errors.New(path + " has another size")
-	}
 	x := tensor.Float32s(n)
-	for i := range x {
-		x[i] = math.Float32frombits(binary.LittleEndian.Uint32(b[4*i:]))
-	}
-	return x, nil
+	err := readWords(path, n, func(i int, word uint32) { x[i] = math.Float32frombits(word) })
+	return x, err
 }
 
 func readInts(path string, n int) ([]int32, error) {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	if len(b) != 4*n {
-		return nil, errors.New(path + " has another size")
-	}
 	x := make([]int32, n)
-	for i := range x {
-		x[i] = int32(binary.LittleEndian.Uint32(b[4*i:]))
+	err := readWords(path, n, func(i int, word uint32) { x[i] = int32(word) })
+	return x, err
+}
+
+// readWords reads a file of n words of 32 bits without holding it in memory,
+// which is measured.
+func readWords(path string, n int, put func(i int, word uint32)) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
 	}
-	return x, nil
+	defer f.Close()
+	in := bufio.NewReader(f)
+	var b [4]byte
+	for i := range n {
+		if _, err := io.ReadFull(in, b[:]); err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		put(i, binary.LittleEndian.Uint32(b[:]))
+	}
+	return nil
 }
