@@ -24,6 +24,15 @@ func backwardRowsAVX512(dx, w, x, dy *float32, rows, cols int, lr float32)
 func updateRowsAVX512(w, x, dy *float32, rows, cols int, lr float32)
 
 //go:noescape
+func backwardNarrowAVX512(dx, w, x, dy *float32, rows, cols, gated int, lr float32)
+
+//go:noescape
+func updateNarrowAVX512(w, x, dy *float32, rows, cols int, lr float32)
+
+//go:noescape
+func gemvNarrowAVX512(dx, w, dy *float32, rows, cols int)
+
+//go:noescape
 func axpyAVX2(y, x *float32, n int, s float32)
 
 //go:noescape
@@ -43,6 +52,15 @@ func backwardRowsAVX2(dx, w, x, dy *float32, rows, cols int, lr float32)
 
 //go:noescape
 func updateRowsAVX2(w, x, dy *float32, rows, cols int, lr float32)
+
+//go:noescape
+func backwardNarrowAVX2(dx, w, x, dy *float32, rows, cols, gated int, lr float32)
+
+//go:noescape
+func updateNarrowAVX2(w, x, dy *float32, rows, cols int, lr float32)
+
+//go:noescape
+func gemvNarrowAVX2(dx, w, dy *float32, rows, cols int)
 
 // axpyASM calls the assembly for the active instruction set, if there is one.
 func axpyASM(y, x *float32, n int, s float32) bool {
@@ -131,6 +149,45 @@ func updateRowsASM(w, x, dy *float32, rows, cols int, lr float32) bool {
 		return true
 	case AVX2:
 		updateRowsAVX2(w, x, dy, rows, cols, lr)
+		return true
+	}
+	return false
+}
+
+// backwardNarrowASM calls the assembly for the active instruction set, if there is one.
+func backwardNarrowASM(dx, w, x, dy *float32, rows, cols, gated int, lr float32) bool {
+	switch active {
+	case AVX512:
+		backwardNarrowAVX512(dx, w, x, dy, rows, cols, gated, lr)
+		return true
+	case AVX2:
+		backwardNarrowAVX2(dx, w, x, dy, rows, cols, gated, lr)
+		return true
+	}
+	return false
+}
+
+// updateNarrowASM calls the assembly for the active instruction set, if there is one.
+func updateNarrowASM(w, x, dy *float32, rows, cols int, lr float32) bool {
+	switch active {
+	case AVX512:
+		updateNarrowAVX512(w, x, dy, rows, cols, lr)
+		return true
+	case AVX2:
+		updateNarrowAVX2(w, x, dy, rows, cols, lr)
+		return true
+	}
+	return false
+}
+
+// gemvNarrowASM calls the assembly for the active instruction set, if there is one.
+func gemvNarrowASM(dx, w, dy *float32, rows, cols int) bool {
+	switch active {
+	case AVX512:
+		gemvNarrowAVX512(dx, w, dy, rows, cols)
+		return true
+	case AVX2:
+		gemvNarrowAVX2(dx, w, dy, rows, cols)
 		return true
 	}
 	return false

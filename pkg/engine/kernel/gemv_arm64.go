@@ -23,6 +23,15 @@ func backwardRowsNEON(dx, w, x, dy *float32, rows, cols int, lr float32)
 //go:noescape
 func updateRowsNEON(w, x, dy *float32, rows, cols int, lr float32)
 
+//go:noescape
+func backwardNarrowNEON(dx, w, x, dy *float32, rows, cols, gated int, lr float32)
+
+//go:noescape
+func updateNarrowNEON(w, x, dy *float32, rows, cols int, lr float32)
+
+//go:noescape
+func gemvNarrowNEON(dx, w, dy *float32, rows, cols int)
+
 // axpyASM calls the assembly for the active instruction set, if there is one.
 func axpyASM(y, x *float32, n int, s float32) bool {
 	switch active {
@@ -89,6 +98,36 @@ func updateRowsASM(w, x, dy *float32, rows, cols int, lr float32) bool {
 	switch active {
 	case NEON:
 		updateRowsNEON(w, x, dy, rows, cols, lr)
+		return true
+	}
+	return false
+}
+
+// backwardNarrowASM calls the assembly for the active instruction set, if there is one.
+func backwardNarrowASM(dx, w, x, dy *float32, rows, cols, gated int, lr float32) bool {
+	switch active {
+	case NEON:
+		backwardNarrowNEON(dx, w, x, dy, rows, cols, gated, lr)
+		return true
+	}
+	return false
+}
+
+// updateNarrowASM calls the assembly for the active instruction set, if there is one.
+func updateNarrowASM(w, x, dy *float32, rows, cols int, lr float32) bool {
+	switch active {
+	case NEON:
+		updateNarrowNEON(w, x, dy, rows, cols, lr)
+		return true
+	}
+	return false
+}
+
+// gemvNarrowASM calls the assembly for the active instruction set, if there is one.
+func gemvNarrowASM(dx, w, dy *float32, rows, cols int) bool {
+	switch active {
+	case NEON:
+		gemvNarrowNEON(dx, w, dy, rows, cols)
 		return true
 	}
 	return false

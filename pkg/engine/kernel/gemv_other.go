@@ -39,3 +39,18 @@ func backwardRowsASM(_ *float32, _ *float32, _ *float32, _ *float32, _ int, _ in
 func updateRowsASM(_ *float32, _ *float32, _ *float32, _ int, _ int, _ float32) bool {
 	return false
 }
+
+// backwardNarrowASM calls the assembly for the active instruction set, if there is one.
+func backwardNarrowASM(_ *float32, _ *float32, _ *float32, _ *float32, _ int, _ int, _ int, _ float32) bool {
+	return false
+}
+
+// updateNarrowASM calls the assembly for the active instruction set, if there is one.
+func updateNarrowASM(_ *float32, _ *float32, _ *float32, _ int, _ int, _ float32) bool {
+	return false
+}
+
+// gemvNarrowASM calls the assembly for the active instruction set, if there is one.
+func gemvNarrowASM(_ *float32, _ *float32, _ *float32, _ int, _ int) bool {
+	return false
+}

@@ -110,12 +110,14 @@ func GemvT(dx, w, dy []float32) {
 		gemvTGeneric(dx, w, dy)
 		return
 	}
-	rows := stretch / max(n, 1)
-	for ; len(dx) > rows; dx, w = dx[rows:], w[rows*n:] {
-		gemvRowsASM(ptr(dx), ptr(w), ptr(dy), rows, n)
-	}
-	if len(dx) > 0 {
-		gemvRowsASM(ptr(dx), ptr(w), ptr(dy), len(dx), n)
+	for most := stretch / max(n, 1); len(dx) > 0; {
+		rows := min(most, len(dx))
+		if narrow(n) {
+			gemvNarrowASM(ptr(dx), ptr(w), ptr(dy), rows, n)
+		} else {
+			gemvRowsASM(ptr(dx), ptr(w), ptr(dy), rows, n)
+		}
+		dx, w = dx[rows:], w[rows*n:]
 	}
 }
 
@@ -128,12 +130,10 @@ func Outer(dst, x, dy []float32) {
 		outerGeneric(dst, x, dy)
 		return
 	}
-	rows := stretch / max(n, 1)
-	for ; len(x) > rows; x, dst = x[rows:], dst[rows*n:] {
+	for most := stretch / max(n, 1); len(x) > 0; {
+		rows := min(most, len(x))
 		outerRowsASM(ptr(dst), ptr(x), ptr(dy), rows, n)
-	}
-	if len(x) > 0 {
-		outerRowsASM(ptr(dst), ptr(x), ptr(dy), len(x), n)
+		x, dst = x[rows:], dst[rows*n:]
 	}
 }
 
@@ -152,14 +152,20 @@ func BackwardSGD(dx, w, x, dy []float32, lr float32, gated bool) {
 		backwardSGDGeneric(dx, w, x, dy, lr, gated)
 		return
 	}
-	if dx != nil && gated {
+	slim := narrow(n)
+	if dx != nil && gated && !slim {
 		clear(dx)
 	}
-	for rows := stretch / max(n, 1); len(x) > 0; {
-		rows = min(rows, len(x))
-		if dx == nil {
+	for most := stretch / max(n, 1); len(x) > 0; {
+		rows := min(most, len(x))
+		switch {
+		case dx == nil && slim:
+			updateNarrowASM(ptr(w), ptr(x), ptr(dy), rows, n, lr)
+		case dx == nil:
 			updateRowsASM(ptr(w), ptr(x), ptr(dy), rows, n, lr)
-		} else {
+		case slim:
+			backwardNarrowASM(ptr(dx), ptr(w), ptr(x), ptr(dy), rows, n, oneIf(gated), lr)
+		default:
 			backwardRowsASM(ptr(dx), ptr(w), ptr(x), ptr(dy), rows, n, lr)
 			if !gated {
 				for i, v := range x[:rows] {
@@ -168,10 +174,22 @@ func BackwardSGD(dx, w, x, dy []float32, lr float32, gated bool) {
 					}
 				}
 			}
+		}
+		if dx != nil {
 			dx = dx[rows:]
 		}
 		x, w = x[rows:], w[rows*n:]
 	}
+}
+
+// narrow says whether rows of n elements are at most one vector.
+func narrow(n int) bool { return n > 0 && n <= tilings[active].lanes }
+
+func oneIf(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // AddRow computes dst = x + row for every row of x [rows][len(row)].

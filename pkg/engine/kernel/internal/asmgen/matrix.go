@@ -326,6 +326,9 @@ func gemv(a *Asm) {
 	outer(a)
 	backward(a, "backwardRows", true)
 	backward(a, "updateRows", false)
+	narrow(a, "backwardNarrow", true, true)
+	narrow(a, "updateNarrow", false, true)
+	narrow(a, "gemvNarrow", true, false)
 }
 
 // gemvTile keeps the outputs in registers over all rows.
