@@ -41,6 +41,11 @@ fuzz: ## every fuzz target for a few seconds (FUZZTIME=10s)
 integration: $(BIN)/grpcurl $(BIN)/etcd build ## tests that need other programs
 	go test -tags integration -count=1 -timeout 20m ./test/...
 
+.PHONY: performance
+performance: ## docs/performance.md, on an otherwise idle machine (needs PyTorch; 10 minutes)
+	go run ./bench/engine --json > bin/performance.jsonl
+	go run ./bench/engine --from bin/performance.jsonl --markdown > docs/performance.md
+
 .PHONY: bit-flip
 bit-flip: build ## the bit-flip acceptance: 30 seeds of 1 M examples (about 5 minutes)
 	$(BIN)/neoteny run recipes/continual-backprop/bit-flip-regression.yaml --out results/bit-flip-regression

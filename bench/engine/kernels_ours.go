@@ -114,11 +114,23 @@ var streams = []struct {
 		dx := tensor.Float32s(len(x))
 		return func() { kernel.BackwardSGD(dx, w, x, y, 1e-9, true) }
 	}},
+	{"exp", 2, function(kernel.Exp)},
+	{"tanh", 2, function(kernel.Tanh)},
+	{"erf", 2, function(kernel.Erf)},
+	{"sin", 2, function(kernel.Sin)},
+	{"sqrt", 2, function(kernel.Sqrt)},
 	{"normal", 1, func(n int) func() {
 		x, key := tensor.Float32s(n), rng.New(0, "bench")
 		var a uint64
 		return func() { key.FillNormal(x, a); a++ }
 	}},
+}
+
+func function(op kernel.Op) func(n int) func() {
+	return func(n int) func() {
+		x, y := noise(n), tensor.Float32s(n)
+		return func() { kernel.Unary(op, y, x) }
+	}
 }
 
 // layer is a layer's input and output and its n weights.
@@ -130,6 +142,7 @@ func layer(n int) (x, y, w []float32) {
 	return noise(inputs), noise(n / inputs), noise(n)
 }
 
+// prepareStream runs one of the streaming kernels.
 func prepareStream(j job) (*task, error) {
 	for _, s := range streams {
 		if s.name == j.Impl {
