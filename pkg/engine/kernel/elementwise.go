@@ -2,7 +2,6 @@ package kernel
 
 import (
 	"fmt"
-	"math"
 
 	"neoteny/pkg/engine/kernel/internal/spec"
 )
@@ -194,51 +193,4 @@ func fill(y []float32, v float32) {
 	for i := range y {
 		y[i] = v
 	}
-}
-
-// Softmax computes y = softmax(x) for one row, shifted by its maximum.
-func Softmax(y, x []float32) {
-	m := RowMax(x)
-	var sum float64
-	for i, v := range x {
-		e := math.Exp(float64(v - m))
-		sum += e
-		y[i] = float32(e)
-	}
-	inv := 1 / sum
-	for i := range y {
-		y[i] = float32(float64(y[i]) * inv)
-	}
-}
-
-// CrossEntropy returns −ln softmax(x)[label] of one row, shifted by its maximum.
-func CrossEntropy(x []float32, label int) float32 {
-	m := RowMax(x)
-	var sum float64
-	for _, v := range x {
-		sum += math.Exp(float64(v - m))
-	}
-	return float32(math.Log(sum) - float64(x[label]-m))
-}
-
-// RowMax returns the largest element, NaN if there is one.
-func RowMax(x []float32) float32 {
-	m := x[0]
-	for _, v := range x[1:] {
-		if v > m || v != v {
-			m = v
-		}
-	}
-	return m
-}
-
-// ArgMax returns the index of the largest element, the first of equals.
-func ArgMax(x []float32) int {
-	best := 0
-	for i, v := range x {
-		if v > x[best] {
-			best = i
-		}
-	}
-	return best
 }
