@@ -97,3 +97,65 @@ func TestMatMulMisuse(t *testing.T) {
 	require.Panics(t, func() { MatMulNN(2, 2, 2, x, 2, x, 2, x[:3:3], 2, x) })
 	require.Panics(t, func() { MatMulNN(-1, 2, 2, x, 2, x, 2, x, 2, x) })
 }
+
+// FuzzMatMul compares every form on every instruction set with the
+// specification.
+func FuzzMatMul(f *testing.F) {
+	f.Add(uint64(1), byte(32), byte(100), byte(20), byte(0))
+	f.Add(uint64(2), byte(7), byte(33), byte(60), byte(2))
+	f.Fuzz(func(t *testing.T, seed uint64, rows, cols, depth, kind byte) {
+		m, n, k, form := int(rows)%70, int(cols), int(depth)%70, Form(kind%4)
+		a, b := random(m*k, seed), sprinkled(k*n, seed+1)
+		for i, v := range a {
+			if v == 0 {
+				a[i] = 1 // zeros times what is not finite are not defined
+			}
+		}
+		ars, acs, brs, bcs := k, 1, n, 1
+		if form == TN || form == TT {
+			ars, acs = 1, m
+		}
+		if form == NT || form == TT {
+			brs, bcs = 1, k
+		}
+		want := make([]float32, m*n)
+		gemmGeneric(m, n, k, a, ars, acs, b, brs, bcs, want, n)
+		for _, isa := range Available()[1:] {
+			restore := ForceISA(isa)
+			got := random(m*n, seed+2)
+			MatMul(form, m, n, k, a, ars*acs, b, brs*bcs, got, n, make([]float32, MatMulScratch(form, m, n, k)))
+			restore()
+			requireBits(t, want, got, "%s %d×%d×%d on %s", form, m, n, k, isa)
+		}
+	})
+}
+
+func BenchmarkMatMul(b *testing.B) {
+	for _, d := range []struct {
+		form    Form
+		m, n, k int
+	}{
+		{NN, 32, 100, 784}, {NN, 64, 256, 256}, {NN, 256, 2000, 2000}, {NN, 18432, 16, 25}, {NN, 32, 5, 20},
+		{TN, 784, 100, 32}, {TN, 256, 256, 64}, {TN, 25, 16, 18432}, {NT, 32, 784, 100}, {NT, 64, 256, 256}, {NT, 256, 2000, 2000}, {TT, 64, 256, 256},
+	} {
+		m, n, k := d.m, d.n, d.k
+		x, y, c, scratch := random(m*k, 1), random(k*n, 2), make([]float32, m*n), make([]float32, MatMulScratch(d.form, m, n, k))
+		lda, ldb := k, n
+		if d.form == TN || d.form == TT {
+			lda = m
+		}
+		if d.form == NT || d.form == TT {
+			ldb = k
+		}
+		for _, isa := range Available()[1:] {
+			b.Run(fmt.Sprintf("%s/%dx%dx%d/%s", d.form, m, n, k, isa), func(b *testing.B) {
+				defer ForceISA(isa)()
+				b.ReportAllocs()
+				for b.Loop() {
+					MatMul(d.form, m, n, k, x, lda, y, ldb, c, n, scratch)
+				}
+				b.ReportMetric(2*float64(m*n*k)*float64(b.N)/float64(b.Elapsed().Nanoseconds()), "GFLOP/s")
+			})
+		}
+	}
+}

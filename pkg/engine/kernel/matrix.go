@@ -1,8 +1,6 @@
 package kernel
 
-import (
-	"unsafe"
-)
+import "unsafe"
 
 // stretch is how much one call of assembly may have to do, in multiply-adds: it
 // cannot be preempted, so calls stay well below 50 µs even if the data come
@@ -78,11 +76,8 @@ var gemvColumns = [...]int{NEON: 64, AVX2: 96, AVX512: 256}
 // skipped: that is part of its definition, and what makes sparse inputs cheap.
 func Gemv(y, x, w []float32) {
 	n := len(y)
-	if n == 0 {
-		return
-	}
 	w = w[:len(x)*n]
-	if active == Generic {
+	if active == Generic || len(w) == 0 {
 		gemvGeneric(y, x, w)
 		return
 	}
@@ -211,7 +206,7 @@ var ones = func() (x [512]float32) {
 // additions over the ascending rows per column.
 func ColSum(y, x []float32, rows, cols int) {
 	y, x = y[:cols], x[:rows*cols]
-	if active == Generic {
+	if active == Generic || len(x) == 0 {
 		colSumGeneric(y, x, rows, cols)
 		return
 	}
@@ -219,7 +214,7 @@ func ColSum(y, x []float32, rows, cols int) {
 	for j := 0; j < cols; j += gemvColumns[active] {
 		tile := y[j:min(cols, j+gemvColumns[active])]
 		more := 0
-		for i := 0; i < rows || i == 0; i += len(ones) {
+		for i := 0; i < rows; i += len(ones) {
 			gemvColumnTile(tile, ones[:min(len(ones), rows-i)], x[i*cols+j:], cols, more)
 			more = 1
 		}

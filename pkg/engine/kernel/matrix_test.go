@@ -76,7 +76,7 @@ func batch1Shapes() [][2]int {
 	for m := 70; m < 270; m += 3 {
 		s = append(s, [2]int{3, m})
 	}
-	return append(s, [2]int{20, 5}, [2]int{64, 100}, [2]int{65, 17}, [2]int{200, 33}, [2]int{129, 600}, [2]int{1100, 70}, [2]int{0, 10}, [2]int{0, 0})
+	return append(s, [2]int{20, 5}, [2]int{64, 100}, [2]int{65, 17}, [2]int{200, 33}, [2]int{129, 600}, [2]int{1100, 70}, [2]int{0, 10}, [2]int{0, 300}, [2]int{0, 0})
 }
 
 // sparse zeroes about half of x, whole stretches too.
@@ -243,6 +243,7 @@ func BenchmarkBatch1(b *testing.B) {
 					b.Run(isa.String(), func(b *testing.B) {
 						defer ForceISA(isa)()
 						b.ReportAllocs()
+						b.SetBytes(int64(4 * len(w)))
 						for b.Loop() {
 							f()
 						}
@@ -251,4 +252,64 @@ func BenchmarkBatch1(b *testing.B) {
 			})
 		}
 	}
+}
+
+func TestLanesAreSingleCalls(t *testing.T) {
+	eachISA(t, func(t *testing.T) {
+		for _, d := range [][3]int{{0, 2, 3}, {1, 20, 5}, {7, 20, 5}, {64, 5, 1}, {3, 70, 300}, {2, 0, 3}, {2, 3, 0}} {
+			lanes, n, m := d[0], d[1], d[2]
+			x, w, dy, lr := random(lanes*n, 1), random(lanes*n*m, 2), random(lanes*m, 3), random(max(1, lanes), 4)
+			y, dx, dst := make([]float32, lanes*m), make([]float32, lanes*n), make([]float32, lanes*n*m)
+			wantY, wantDx, want := clone(y), clone(dx), clone(dst)
+			GemvLanes(y, x, w, lanes, n, m)
+			GemvTLanes(dx, w, dy, lanes, n, m)
+			OuterLanes(dst, x, dy, lanes, n, m)
+			for l := range lanes {
+				gemvGeneric(wantY[l*m:(l+1)*m], x[l*n:(l+1)*n], w[l*n*m:(l+1)*n*m])
+				gemvTGeneric(wantDx[l*n:(l+1)*n], w[l*n*m:(l+1)*n*m], dy[l*m:(l+1)*m])
+				outerGeneric(want[l*n*m:(l+1)*n*m], x[l*n:(l+1)*n], dy[l*m:(l+1)*m])
+			}
+			requireBits(t, wantY, y, "gemv %v", d)
+			requireBits(t, wantDx, dx, "gemvT %v", d)
+			requireBits(t, want, dst, "outer %v", d)
+			wantW := clone(w)
+			for l := range lanes {
+				backwardSGDGeneric(wantDx[l*n:(l+1)*n], wantW[l*n*m:(l+1)*n*m], x[l*n:(l+1)*n], dy[l*m:(l+1)*m], lr[l], true)
+				backwardSGDGeneric(nil, wantW[l*n*m:(l+1)*n*m], x[l*n:(l+1)*n], dy[l*m:(l+1)*m], lr[0], false)
+			}
+			BackwardSGDLanes(dx, w, x, dy, lr, true, lanes, n, m)
+			BackwardSGDLanes(nil, w, x, dy, lr[:1], false, lanes, n, m)
+			requireBits(t, wantW, w, "backward w %v", d)
+			requireBits(t, wantDx, dx, "backward dx %v", d)
+		}
+	})
+}
+
+// FuzzBatch1 compares every instruction set with the specification on matrices
+// of any shape and any bits.
+func FuzzBatch1(f *testing.F) {
+	f.Add(uint64(1), uint16(20), uint16(5), byte(0))
+	f.Add(uint64(2), uint16(100), uint16(100), byte(1))
+	f.Add(uint64(3), uint16(65), uint16(257), byte(2))
+	f.Fuzz(func(t *testing.T, seed uint64, rows, cols uint16, kind byte) {
+		n, m := int(rows)%300, int(cols)%300
+		fill := []func(int, uint64) []float32{random, sprinkled, anyBits}[kind%3]
+		x, w, dy := sparse(fill(n, seed), seed), fill(n*m, seed+1), fill(m, seed+2)
+		wantY, wantDx, wantW := make([]float32, m), make([]float32, n), clone(w)
+		gemvGeneric(wantY, x, w)
+		backwardSGDGeneric(wantDx, wantW, x, dy, 0.01, kind > 127)
+		dot := dotGeneric(w, w)
+		for _, isa := range Available()[1:] {
+			restore := ForceISA(isa)
+			y, dx, got := make([]float32, m), make([]float32, n), clone(w)
+			Gemv(y, x, w)
+			BackwardSGD(dx, got, x, dy, 0.01, kind > 127)
+			d := SumSquares(w)
+			restore()
+			requireBits(t, wantY, y, "gemv on %s", isa)
+			requireBits(t, wantDx, dx, "dx on %s", isa)
+			requireBits(t, wantW, got, "w on %s", isa)
+			requireBits(t, []float32{dot}, []float32{d}, "dot on %s", isa)
+		}
+	})
 }
