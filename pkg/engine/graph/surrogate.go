@@ -119,7 +119,7 @@ func (b *Builder) power(x Node, n int) Node {
 // the sigmoid.
 func (b *Builder) Softplus(x Node) Node {
 	return b.Surrogate(x, func(b *Builder, x Node) Node {
-		return b.Add(b.ReLU(x), b.Log(b.Add(b.Exp(b.Neg(b.Abs(x))), b.Const(1))))
+		return b.Add(b.ReLU(x), b.Log1p(b.Exp(b.Neg(b.Abs(x)))))
 	}, (*Builder).Sigmoid)
 }
 
