@@ -106,7 +106,7 @@ func (m *maker) chain(bp *Blueprint) (*chain, error) {
 			l.d.reads(before)
 		}
 		var err error
-		if l.norm, err = m.norm(l.Name, l.Norm, l.Width, l.Groups, torchName{key: l.Name + "/norm", module: module}); err != nil {
+		if l.norm, err = m.norm(l.Name, l.Name, l.Norm, l.Width, l.Groups, torchName{key: l.Name + "/norm", module: module}); err != nil {
 			return nil, err
 		}
 		if l.norm != nil {

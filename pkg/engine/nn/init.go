@@ -151,16 +151,17 @@ func (i Init) layer(l initLayer) (weight, bias start) {
 	return f(l)
 }
 
-var inits = component.NewRegistry[struct{}, initialiser]("init")
+// A variable, because the networks' own registrations need it.
+var inits = registerInits()
 
-func addInit(name, summary, formula, source string, numbers []component.Number, f func(p component.Numbers, l initLayer) (weight, bias start)) {
-	component.AddNumbers(inits, component.Info{Name: name, Summary: summary, Formula: formula, Paper: source}, numbers,
-		func(p component.Numbers, _ struct{}) (initialiser, error) {
-			return func(l initLayer) (weight, bias start) { return f(p, l) }, nil
-		})
-}
-
-func init() {
+func registerInits() *component.Registry[struct{}, initialiser] {
+	r := component.NewRegistry[struct{}, initialiser]("init")
+	addInit := func(name, summary, formula, source string, numbers []component.Number, f func(p component.Numbers, l initLayer) (weight, bias start)) {
+		component.AddNumbers(r, component.Info{Name: name, Summary: summary, Formula: formula, Paper: source}, numbers,
+			func(p component.Numbers, _ struct{}) (initialiser, error) {
+				return func(l initLayer) (weight, bias start) { return f(p, l) }, nil
+			})
+	}
 	gain := component.Number{Name: "gain", Doc: "factor; 0 takes that of the activation behind the layer", Min: 0, Max: 1e3}
 	number := func(name, doc string, def, lo, hi float64) component.Number {
 		return component.Number{Name: name, Doc: doc, Default: def, Min: lo, Max: hi}
@@ -280,6 +281,7 @@ func init() {
 			}
 			return w, b
 		})
+	return r
 }
 
 // sparse draws weights [in][out] and sets ⌈sparsity·in⌉ of each column to 0.

@@ -40,6 +40,18 @@ type statistic struct {
 
 func newMaker(env Env, init Init) *maker { return &maker{env: env, init: init} }
 
+// maker returns the maker of a network that is no chain of layers. Methods that
+// edit one see a blueprint without layers.
+func (i Init) maker(env Env) (*maker, error) {
+	bp := &Blueprint{Init: i}
+	if env.Edit != nil {
+		if err := env.Edit(bp); err != nil {
+			return nil, err
+		}
+	}
+	return newMaker(env, bp.Init), nil
+}
+
 // dryMaker returns a maker that only counts.
 func dryMaker(input tensor.Shape, outputs int, init Init) *maker {
 	return &maker{env: Env{Input: input, Outputs: outputs}, init: init, dry: true}
@@ -194,8 +206,9 @@ type norm struct {
 	mean, variance *graph.Var // of the batches so far, for batch normalisation
 }
 
-// norm makes a normalisation of a layer with that many units, nil for none.
-func (m *maker) norm(layer, kind string, units, groups int, torch torchName) (*norm, error) {
+// norm makes a normalisation of that many units of a layer, nil for none. name
+// is what its parameters are called by.
+func (m *maker) norm(layer, name, kind string, units, groups int, torch torchName) (*norm, error) {
 	if kind == normNone {
 		return nil, nil //nolint:nilnil // no normalisation is none
 	}
@@ -204,12 +217,12 @@ func (m *maker) norm(layer, kind string, units, groups int, torch torchName) (*n
 	}
 	n := &norm{kind: kind, groups: groups}
 	keep := m.draws // constants draw nothing
-	n.gamma = m.param(layer, layer+"/gain", Gain, units, units, start{Distribution: Distribution{Mean: 1}}, torch, units)
-	n.beta = m.param(layer, layer+"/shift", Shift, units, units, start{}, torch.bias(), units)
+	n.gamma = m.param(layer, name+"/gain", Gain, units, units, start{Distribution: Distribution{Mean: 1}}, torch, units)
+	n.beta = m.param(layer, name+"/shift", Shift, units, units, start{}, torch.bias(), units)
 	m.draws = keep
 	if kind == normBatch && !m.dry {
-		n.mean = m.env.Store.New("net/"+layer+"/running_mean", graph.F32, graph.Persistent, units)
-		n.variance = m.env.Store.New("net/"+layer+"/running_variance", graph.F32, graph.Persistent, units)
+		n.mean = m.env.Store.New("net/"+name+"/running_mean", graph.F32, graph.Persistent, units)
+		n.variance = m.env.Store.New("net/"+name+"/running_variance", graph.F32, graph.Persistent, units)
 		for i := range n.variance.F32 {
 			n.variance.F32[i] = 1
 		}
