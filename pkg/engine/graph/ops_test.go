@@ -371,6 +371,28 @@ func TestLanesAgainstSinglePrograms(t *testing.T) {
 	})
 }
 
+// Every instruction set gives the same bits.
+func TestOpsAreEqualOnEveryInstructionSet(t *testing.T) {
+	eachCase(t, func(t *testing.T, c *opCase, order int) {
+		var want map[string][]float32
+		for _, isa := range kernel.Available() {
+			restore := kernel.ForceISA(isa)
+			tr := c.trace(order)
+			p := tr.b.Compile()
+			copy(p.Input("weights"), tr.weights)
+			copy(p.Labels("labels"), c.labels)
+			p.Run(3)
+			restore()
+			if want == nil {
+				want = p.outputs
+			}
+			for name, w := range want {
+				require.Equal(t, w, p.Output(name), "%s on %s", name, isa)
+			}
+		}
+	})
+}
+
 // operations collects the types of operations and the element-wise functions
 // in a program and in the loops of it.
 func operations(b *Builder, types map[string]bool, functions map[string]bool) {
