@@ -20,6 +20,19 @@ help: ## list the targets
 build: ## the program, bin/neoteny
 	go build -trimpath -o $(BIN)/neoteny ./cmd/neoteny
 
+IMAGE    ?= neoteny:dev
+CA_CERTS ?= /etc/ssl/certs/ca-certificates.crt
+
+.PHONY: image
+image: ## the container image (IMAGE=neoteny:dev), from the program built here; needs Docker
+	@test -r $(CA_CERTS) || { echo "no CA certificates at $(CA_CERTS): install ca-certificates, or give CA_CERTS=FILE" >&2; exit 1; }
+	rm -rf $(BIN)/image && mkdir -p $(BIN)/image/etc/ssl/certs $(BIN)/image/tmp $(BIN)/image/data $(BIN)/image/var/lib/neoteny
+	CGO_ENABLED=0 GOOS=linux go build -trimpath -ldflags "-s -w" -o $(BIN)/image/neoteny ./cmd/neoteny
+	cp $(CA_CERTS) $(BIN)/image/etc/ssl/certs/ca-certificates.crt
+	docker build -q -t $(IMAGE) -f deploy/docker/Dockerfile.local \
+		--build-arg VERSION="$$(git describe --tags --always --dirty 2>/dev/null || echo devel)" \
+		--build-arg REVISION="$$(git rev-parse HEAD 2>/dev/null || echo unknown)" $(BIN)/image
+
 .PHONY: test
 test: ## what needs only Go
 	go test ./...
@@ -74,4 +87,6 @@ $(BIN)/grpcurl:
 	go install github.com/fullstorydev/grpcurl/cmd/grpcurl@$(GRPCURL_VERSION)
 # The server of the version that is embedded; see test/etcd.
 $(BIN)/etcd: test/etcd/go.mod
-	cd test/etcd && go build -o $(GOBIN)/etcd go.etcd.io/etcd/server/v3
+	cd test/etcd && CGO_ENABLED=0 go build -o $(GOBIN)/etcd go.etcd.io/etcd/server/v3
+$(BIN)/etcdctl: test/etcd/go.mod
+	cd test/etcd && CGO_ENABLED=0 go build -o $(GOBIN)/etcdctl go.etcd.io/etcd/etcdctl/v3

@@ -427,7 +427,7 @@ func (w *Worker) drain(hard context.Context, abandon context.CancelCauseFunc, re
 			w.log.Warn("registration could not be ended; its lease will", "error", err)
 		}
 	}
-	w.log.Info("worker drained", "seconds", time.Since(begin).Seconds())
+	w.log.Info("worker drained", "seconds", time.Since(begin).Seconds(), "steps_made", w.tel.StepsMade())
 }
 
 // record is the worker's registration.

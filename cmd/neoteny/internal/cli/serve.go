@@ -137,18 +137,19 @@ func serveMetrics(ctx context.Context, lis net.Listener, log *slog.Logger, tel *
 
 type workerCmd struct {
 	storeFlags
-	Metrics string   `help:"Address of the metrics service. Default: ${default}." default:"localhost:7080" placeholder:"HOST:PORT"`
-	Slots   int      `help:"Segments run at a time; 0 means one per core." default:"0"`
-	HTTP    string   `help:"Address of /metrics, /healthz and /readyz. Default: ${default}." default:":7091" placeholder:"[HOST]:PORT"`
-	ID      string   `help:"Name of this worker, unique in the cluster. Default: host name and a random part." placeholder:"NAME"`
-	Spill   string   `help:"Folder for metrics that the metrics service cannot take now. Default: neoteny/spill in the user's cache folder." placeholder:"DIR" type:"path"`
-	Require []string `help:"Datasets that the worker must have: without one it says that it is not ready. Runs that need what it lacks go to others in any case." placeholder:"DATASET,…"`
-	Pprof   bool     `help:"Offer /debug/pprof/ too."`
+	Metrics string        `help:"Address of the metrics service. Default: ${default}." default:"localhost:7080" placeholder:"HOST:PORT"`
+	Slots   int           `help:"Segments run at a time; 0 means one per core." default:"0"`
+	HTTP    string        `help:"Address of /metrics, /healthz and /readyz. Default: ${default}." default:":7091" placeholder:"[HOST]:PORT"`
+	ID      string        `help:"Name of this worker, unique in the cluster. Default: host name and a random part." placeholder:"NAME"`
+	Spill   string        `help:"Folder for metrics that the metrics service cannot take now. Default: neoteny/spill in the user's cache folder." placeholder:"DIR" type:"path"`
+	Require []string      `help:"Datasets that the worker must have: without one it says that it is not ready. Runs that need what it lacks go to others in any case." placeholder:"DATASET,…"`
+	Drain   time.Duration `help:"How long it may take to save what is under way after SIGTERM. Default: ${default}." default:"10s" placeholder:"DURATION"`
+	Pprof   bool          `help:"Offer /debug/pprof/ too."`
 	dataFlag
 }
 
 func (workerCmd) Help() string {
-	return `Runs segments of experiments: one per core. On SIGTERM it saves where it is, hands the rest back and ends within ten seconds; killed, it loses the segment in work and nothing else. It only takes work of its own numerics version (see neoteny version).
+	return `Runs segments of experiments: one per core. On SIGTERM it saves where it is, hands the rest back and ends within ten seconds (see --drain); killed, it loses the segment in work and nothing else. It only takes work of its own numerics version (see neoteny version).
 
   neoteny worker --etcd localhost:2379 --blob /srv/neoteny/blob --metrics localhost:7080
   neoteny worker --etcd etcd:2379 --blob s3://lab-neoteny --metrics metrics:7080 --slots 4`
@@ -158,6 +159,9 @@ func (c *workerCmd) Run(ctx context.Context, a *app) error {
 	log := a.logger(slog.LevelInfo)
 	if c.Slots < 0 {
 		return usagef("--slots must not be negative")
+	}
+	if c.Drain <= 0 {
+		return usagef("--drain must be above 0")
 	}
 	dataDir, err := c.folder()
 	if err != nil {
@@ -211,7 +215,7 @@ func (c *workerCmd) Run(ctx context.Context, a *app) error {
 		}
 		note.close(ctx)
 		return runWorker(ctx, workerParts{
-			id: c.ID, address: address, slots: c.Slots, spill: c.Spill,
+			id: c.ID, address: address, slots: c.Slots, spill: c.Spill, drain: c.Drain,
 			cluster: cl, blob: bucket, metrics: pb.NewMetricsServiceClient(conn), data: data.NewDir(dataDir), dataDir: dataDir, log: log, tel: tel, counters: telemetry.NewWorker(tel),
 		})
 	})
