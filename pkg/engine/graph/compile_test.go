@@ -24,7 +24,7 @@ func TestScheduleAgainstPlainEvaluation(t *testing.T) {
 		var vars []*Var
 		old := map[*Var][]float32{}
 		for i := range rapid.IntRange(1, 4).Draw(t, "vars") {
-			n := rapid.SampledFrom([]int{1, 7, block + 5, 3*block - 1}).Draw(t, "n")
+			n := rapid.SampledFrom([]int{1, 7, stretch + 5, 3*stretch - 1}).Draw(t, "n")
 			v := s.New(fmt.Sprint("v", i), F32, Persistent, n)
 			for k := range v.F32 {
 				v.F32[k] = float32((k+i)%11) - 4

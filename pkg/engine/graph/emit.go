@@ -3,6 +3,7 @@ package graph
 import (
 	"slices"
 
+	"neoteny/pkg/engine/kernel"
 	"neoteny/pkg/engine/tensor"
 )
 
@@ -63,7 +64,7 @@ func (c *compiler) emitRun(it *item) instruction {
 	e.collect()
 	r := &run{n: it.n, arrays: e.arrays, singles: e.singles, scalars: make([]float32, len(e.singles))}
 	r.spec = e.spec(r)
-	r.m = newMap(r.spec)
+	r.m = kernel.NewMap(r.spec)
 	if len(it.made) == 0 && it.reader < 0 {
 		return r
 	}
@@ -121,8 +122,8 @@ func (e *runBuilder) single(id int) bool {
 }
 
 // spec writes the run down, and sets where r puts its results.
-func (e *runBuilder) spec(r *run) mapSpec {
-	s := mapSpec{Arrays: len(e.arrays), Scalars: len(e.singles)}
+func (e *runBuilder) spec(r *run) kernel.MapSpec {
+	s := kernel.MapSpec{Arrays: len(e.arrays), Scalars: len(e.singles)}
 	out := func(id int, to []float32, alias int) {
 		s.Outputs = append(s.Outputs, e.number[id])
 		s.Alias = append(s.Alias, alias)
@@ -130,7 +131,7 @@ func (e *runBuilder) spec(r *run) mapSpec {
 	}
 	for _, id := range e.it.nodes {
 		in := e.c.operands(id)
-		o := mapOp{Op: primitive(e.c.b.nodes[id].op), Arity: len(in)}
+		o := kernel.MapOp{Op: primitive(e.c.b.nodes[id].op)}
 		for i, arg := range []*int{&o.A, &o.B, &o.C} {
 			if i < len(in) {
 				*arg = e.number[in[i]]

@@ -1,5 +1,7 @@
 package graph
 
+import "neoteny/pkg/engine/kernel"
+
 // Program is a compiled program. It runs on one goroutine at a time and
 // allocates nothing after compilation.
 type Program struct {
@@ -40,8 +42,8 @@ func (f single) exec(step uint64) { f(step) }
 
 // run is the instruction of a run of element-wise operations.
 type run struct {
-	spec    mapSpec
-	m       *emap
+	spec    kernel.MapSpec
+	m       *kernel.Map
 	n       int
 	arrays  [][]float32
 	singles [][]float32

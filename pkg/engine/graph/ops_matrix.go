@@ -244,3 +244,23 @@ func (o normalOp) emit(s *site) func(uint64) {
 	y := s.y
 	return func(step uint64) { o.key.FillNormal(y, step) }
 }
+
+// stretches implements [ranger]: noise is drawn where it is used.
+func (normalOp) stretches() bool { return true }
+
+func (normalOp) width(tensor.Shape) int { return 0 }
+
+func (o normalOp) emitRange(*site) func(step uint64, dst []float32, lo, hi int) {
+	return func(step uint64, dst []float32, lo, hi int) {
+		// Draws come in groups of 64; the group that lo is in may begin earlier.
+		if over := lo % 64; over > 0 {
+			var group [64]float32
+			o.key.FillNormalAt(group[:], step, lo-over)
+			n := copy(dst, group[over:])
+			dst, lo = dst[n:], lo+n
+		}
+		if len(dst) > 0 {
+			o.key.FillNormalAt(dst, step, lo)
+		}
+	}
+}
