@@ -31,6 +31,13 @@ func fieldsOf(cfg any) []field {
 	for i := range t.NumField() {
 		f := t.Field(i)
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if f.Anonymous && name == "" && f.Type.Kind() == reflect.Struct { // its fields are ours, as in encoding/json
+			for _, inner := range fieldsOf(reflect.Zero(f.Type).Interface()) {
+				inner.index = append(slices.Clone(f.Index), inner.index...)
+				fields = append(fields, inner)
+			}
+			continue
+		}
 		if !f.IsExported() || name == "-" {
 			continue
 		}

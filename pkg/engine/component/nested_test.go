@@ -36,9 +36,13 @@ func (paintConfig) Validate() error              { return nil }
 func paint(c paintConfig, _ int) (string, error) { return c.Colour.Build(7) }
 
 type paintConfig struct {
-	Colour colour         `json:"colour" doc:"of all"`
+	common
 	Layers []coat         `json:"layers" doc:"coats of paint"`
 	Extra  map[string]int `json:"extra" doc:"more"`
+}
+
+type common struct {
+	Colour colour `json:"colour" doc:"of all"`
 }
 
 type coat struct {
@@ -64,7 +68,7 @@ func (c *coat) UnmarshalJSON(b []byte) error {
 
 func paintRegistry() *Registry[int, string] {
 	r := &Registry[int, string]{kind: "paint", entries: map[string]*entry[int, string]{}}
-	Add(r, Info{Name: "wall", Summary: "a wall"}, paintConfig{Colour: colourOf("plain"), Layers: []coat{}, Extra: map[string]int{}}, nil, paint)
+	Add(r, Info{Name: "wall", Summary: "a wall"}, paintConfig{common: common{colourOf("plain")}, Layers: []coat{}, Extra: map[string]int{}}, nil, paint)
 	return r
 }
 
