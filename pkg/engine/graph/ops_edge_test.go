@@ -49,9 +49,8 @@ func TestTopKTakesTheFirstOfEquals(t *testing.T) {
 		{[]float32{1, 3, 2, 3, 3}, 4, []float32{0, 1, 1, 1, 1}},
 		{[]float32{1, 3, 2, 3, 3}, 5, []float32{1, 1, 1, 1, 1}},
 		{[]float32{0, 0, 0}, 2, []float32{1, 1, 0}},
-		{[]float32{nan, 0, nan, -1}, 1, []float32{0, 1, 0, 0}},
-		{[]float32{nan, 0, nan, -1}, 2, []float32{0, 1, 0, 1}},
-		{[]float32{nan, 0, -inf, nan}, 3, []float32{1, 1, 1, 0}},
+		{[]float32{1, nan, inf, nan}, 1, []float32{0, 1, 0, 0}},
+		{[]float32{1, nan, inf, nan}, 3, []float32{0, 1, 1, 1}},
 		{[]float32{nan, nan}, 1, []float32{1, 0}},
 		{[]float32{-inf, inf, 5}, 2, []float32{0, 1, 1}},
 	} {

@@ -9,9 +9,6 @@ import (
 	"neoteny/pkg/engine/tensor"
 )
 
-// lowest is −Inf.
-var lowest = math.Float32frombits(0xff800000)
-
 type batchMatmulOp struct{ ta, tb bool }
 type gatherOp struct{}
 type scatterOp struct{}
@@ -125,7 +122,7 @@ func (b *Builder) checkIndices(what string, indices Node) {
 }
 
 // MaxRows returns the largest element along the last axis, which has length 1
-// in the result. NaN counts as −Inf. The gradient goes to the first of equals.
+// in the result. NaN counts as largest. The gradient goes to the first of equals.
 func (b *Builder) MaxRows(x Node) Node {
 	to := slices.Clone(x.Shape())
 	to[axisOf("max-rows", to, -1)] = 1
@@ -133,8 +130,8 @@ func (b *Builder) MaxRows(x Node) Node {
 }
 
 // TopK returns a mask of x's shape: 1 for the k largest along the last axis, of
-// equals those that come first, and 0 for the others. NaN counts as −Inf. Its
-// derivative is 0.
+// equals those that come first, and 0 for the others. NaN counts as largest.
+// Its derivative is 0.
 func (b *Builder) TopK(x Node, k int) Node {
 	s := x.Shape()
 	if m := s[axisOf("top-k", s, -1)]; k < 1 || k > m {
@@ -183,20 +180,14 @@ func (o batchMatmulOp) emit(s *site) func(uint64) {
 
 func (gatherOp) emit(s *site) func(uint64) {
 	y, x, index, w := s.y, s.x[0], s.labels[1], s.in[0][1:].Elems()
-	return func(uint64) {
-		for i, r := range index {
-			copy(y[i*w:(i+1)*w], x[int(r)*w:(int(r)+1)*w])
-		}
-	}
+	return func(uint64) { kernel.GatherRows(y, x, index, w) }
 }
 
 func (scatterOp) emit(s *site) func(uint64) {
 	y, x, index, w := s.y, s.x[0], s.labels[1], s.shape[1:].Elems()
 	return func(uint64) {
 		clear(y)
-		for i, r := range index {
-			kernel.Axpy(y[int(r)*w:(int(r)+1)*w], 1, x[i*w:(i+1)*w])
-		}
+		kernel.ScatterAddRows(y, x, index, w)
 	}
 }
 
@@ -204,85 +195,23 @@ func (rowMaxOp) emit(s *site) func(uint64) {
 	y, x, m := s.y, s.x[0], s.in[0][len(s.in[0])-1]
 	return func(uint64) {
 		for i := range y {
-			best := lowest
-			for _, v := range x[i*m : (i+1)*m] {
-				if v > best {
-					best = v
-				}
-			}
-			y[i] = best
+			y[i] = kernel.RowMax(x[i*m : (i+1)*m])
 		}
 	}
 }
 
 func (o topKOp) emit(s *site) func(uint64) {
-	y, x, k, m := s.y, s.x[0], o.k, s.shape[len(s.shape)-1]
-	scratch := make([]float32, m)
+	y, x, m := s.y, s.x[0], s.shape[len(s.shape)-1]
+	largest := make([]int32, o.k)
 	return func(uint64) {
 		clear(y)
 		for i := 0; i < len(y); i += m {
-			for j, v := range x[i : i+m] {
-				if v != v {
-					v = lowest
-				}
-				scratch[j] = v
-			}
-			if k == 1 {
-				y[i+kernel.ArgMax(scratch)] = 1
-				continue
-			}
-			least := kthLargest(scratch, k)
-			left := k // less those above the least, it is how many equals count
-			for _, v := range x[i : i+m] {
-				if v > least {
-					left--
-				}
-			}
-			for j, v := range x[i : i+m] {
-				switch {
-				case v > least:
-					y[i+j] = 1
-				case left > 0 && (v == least || v != v && least == lowest):
-					y[i+j] = 1
-					left--
-				}
+			kernel.TopK(largest, x[i:i+m])
+			for _, j := range largest {
+				y[i+int(j)] = 1
 			}
 		}
 	}
-}
-
-// kthLargest returns the k-th largest of x, which it reorders; none is NaN.
-func kthLargest(x []float32, k int) float32 {
-	lo, hi := 0, len(x) // the k-th largest is in [lo, hi)
-	for hi-lo > 1 {
-		// The pivot is the median of three, so that sorted rows are no worst case.
-		a, b, c := x[lo], x[lo+(hi-lo)/2], x[hi-1]
-		p := max(min(a, b), min(max(a, b), c))
-		// [lo, i) > p, [i, j) = p, [n, hi) < p
-		i, j, n := lo, lo, hi
-		for j < n {
-			switch v := x[j]; {
-			case v > p:
-				x[i], x[j] = v, x[i]
-				i++
-				j++
-			case v < p:
-				n--
-				x[j], x[n] = x[n], v
-			default:
-				j++
-			}
-		}
-		switch {
-		case k-1 < i:
-			hi = i
-		case k-1 < n:
-			return p
-		default:
-			lo = n
-		}
-	}
-	return x[lo]
 }
 
 func (o uniformOp) emit(s *site) func(uint64) {
