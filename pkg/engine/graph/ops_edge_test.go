@@ -109,8 +109,9 @@ func TestStraightThroughAndSurrogates(t *testing.T) {
 			}
 			return -0.5 / 1.5 * sign(x)
 		}},
-		{ArcTangent(2), func(x float64) float64 { return 1 / (1 + math.Pow(math.Pi*x, 2)) }, func(x float64) float64 {
-			return -2 * math.Pi * math.Pi * x / math.Pow(1+math.Pow(math.Pi*x, 2), 2)
+		{ArcTangent(2), func(x float64) float64 { return 1 / (1 + math.Pi*math.Pi*x*x) }, func(x float64) float64 {
+			d := 1 + math.Pi*math.Pi*x*x
+			return -2 * math.Pi * math.Pi * x / (d * d)
 		}},
 	} {
 		spike := func(b *Builder, x Node) Node { return b.Spike(x, tc.derivative) }
