@@ -37,13 +37,21 @@ func (c *compiler) emit() {
 		if it.n > 0 {
 			c.p.code = append(c.p.code, c.emitRun(it))
 		} else {
-			c.p.code = append(c.p.code, single(c.b.nodes[it.nodes[0]].op.emit(c.site(it.nodes[0]))))
+			c.p.code = append(c.p.code, c.emitSingle(it.nodes[0]))
 		}
 	}
 	for _, a := range c.late {
 		dst, src := a.v.F32, c.values[c.root(a.id)]
 		c.p.code = append(c.p.code, single(func(uint64) { copy(dst, src) }))
 	}
+}
+
+func (c *compiler) emitSingle(id int) instruction {
+	s := c.site(id)
+	if o, ok := c.b.nodes[id].op.(matmulOp); ok && !o.ta && !o.tb && s.shape[0] == 1 {
+		return &gemv{s.y, s.x[0], s.x[1]}
+	}
+	return single(c.b.nodes[id].op.emit(s))
 }
 
 func (c *compiler) site(id int) *site {

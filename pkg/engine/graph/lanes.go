@@ -3,6 +3,8 @@ package graph
 import (
 	"reflect"
 	"unsafe"
+
+	"neoteny/pkg/engine/kernel"
 )
 
 // NewLanes returns the stores of n learners that are built alike and run side
@@ -113,6 +115,62 @@ func (r *run) join(lanes []instruction) instruction {
 		}
 	}
 	return j
+}
+
+// gemv is the forward product of one example.
+type gemv struct{ y, x, w []float32 }
+
+func (g *gemv) exec(uint64) { kernel.Gemv(g.y, g.x, g.w) }
+
+func (g *gemv) join(lanes []instruction) instruction {
+	at := func(l int) *gemv { return lanes[l].(*gemv) }
+	j := &joinedGemv{lanes: len(lanes), n: len(g.x), m: len(g.y)}
+	j.y = sideBySide(len(lanes), func(l int) []float32 { return at(l).y })
+	j.x = sideBySide(len(lanes), func(l int) []float32 { return at(l).x })
+	j.w = sideBySide(len(lanes), func(l int) []float32 { return at(l).w })
+	if j.y == nil || j.x == nil || j.w == nil {
+		return nil
+	}
+	return j
+}
+
+type joinedGemv struct {
+	gemv
+	lanes, n, m int
+}
+
+func (j *joinedGemv) exec(uint64) { kernel.GemvLanes(j.y, j.x, j.w, j.lanes, j.n, j.m) }
+
+func (d *descent) join(lanes []instruction) instruction {
+	at := func(l int) *descent { return lanes[l].(*descent) }
+	j := &joinedDescent{lanes: len(lanes), n: len(d.x), m: len(d.dy)}
+	j.w = sideBySide(len(lanes), func(l int) []float32 { return at(l).w })
+	j.x = sideBySide(len(lanes), func(l int) []float32 { return at(l).x })
+	j.dy = sideBySide(len(lanes), func(l int) []float32 { return at(l).dy })
+	j.lr = sideBySide(len(lanes), func(l int) []float32 { return at(l).lr })
+	if j.w == nil || j.x == nil || j.dy == nil || j.lr == nil {
+		return nil
+	}
+	if j.gated = d.gated; d.dx != nil {
+		if j.dx = sideBySide(len(lanes), func(l int) []float32 { return at(l).dx }); j.dx == nil {
+			return nil
+		}
+	}
+	for l := range lanes {
+		if at(l).gated != d.gated || (at(l).dx == nil) != (d.dx == nil) {
+			return nil
+		}
+	}
+	return j
+}
+
+type joinedDescent struct {
+	descent
+	lanes, n, m int
+}
+
+func (j *joinedDescent) exec(uint64) {
+	kernel.BackwardSGDLanes(j.dx, j.w, j.x, j.dy, j.lr, j.gated, j.lanes, j.n, j.m)
 }
 
 func (j *joinedRun) exec(step uint64) {

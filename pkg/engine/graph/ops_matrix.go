@@ -137,8 +137,6 @@ func (o matmulOp) emit(s *site) func(uint64) {
 		k = s.in[0][0]
 	}
 	switch {
-	case !o.ta && !o.tb && n == 1:
-		return func(uint64) { kernel.Gemv(y, x, w) }
 	case !o.ta && o.tb && n == 1:
 		return func(uint64) { kernel.GemvT(y, w, x) }
 	case o.outer(s.in[0]):

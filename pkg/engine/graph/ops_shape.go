@@ -118,6 +118,9 @@ func (b *Builder) BroadcastTo(x Node, shape tensor.Shape) Node {
 	if v, ok := x.constant(); ok {
 		return b.Fill(v, shape)
 	}
+	if shape.Elems() == x.Shape().Elems() {
+		return b.Reshape(x, shape...)
+	}
 	return b.add(broadcastOp{}, shape, x)
 }
 
