@@ -75,7 +75,7 @@ type mlpConfig struct {
 	Dropout     float64               `json:"dropout" doc:"probability of dropping a hidden unit's output while training"`
 	Init        Init                  `json:"init" doc:"initialiser of weights and biases: its name, or an object with its parameters (neoteny components init)"`
 	Bias        bool                  `json:"bias" doc:"layers have biases"`
-	Standardize bool                  `json:"standardize" doc:"the weights of each hidden unit are used with mean 0 and norm 1"`
+	Standardize bool                  `json:"standardize" doc:"the weights of each hidden unit are used with mean 0 and norm 1; with several hidden layers a weight of 0 then is no weight of no effect"`
 	Weights     WeightsFile           `json:"weights" doc:"a safetensors file to start from, in the place of the initialiser's draws; path \"\" is none"`
 }
 

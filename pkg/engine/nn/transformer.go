@@ -112,6 +112,7 @@ func (m *maker) transformer(c transformerConfig) (*transformer, error) {
 		bl := attentionBlock{layer: layer}
 		bl.first = norm(layer, layer+"/norm1")
 		bl.qkv = linear(layer, layer+"/qkv", d, 3*d, 1)
+		bl.qkv.w.torch.suffix, bl.qkv.b.torch.suffix = "in_proj_weight|weight", "in_proj_bias|bias"
 		bl.out = linear(layer, layer+"/out", d, d, 1)
 		bl.second = norm(layer, layer+"/norm2")
 		bl.hidden = linear(layer, layer+"/hidden", d, h, c.Activation.Gain())

@@ -43,14 +43,17 @@ import (
 //	                             and of batches <module>.running_mean, <module>.running_var
 //	rnn, lstm, gru               <module>.weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0 (nn.RNN, nn.LSTM, nn.GRU)
 //	position         embedding   <module>.weight [places][width]
+//	qkv                          <module>.in_proj_weight, in_proj_bias (nn.MultiheadAttention), or weight, bias
 //
 // The module of a layer is what Names says for it; else its own name
 // ("hidden1"), if the file has that; else, for mlp and cnn, its number in an
 // nn.Sequential of Linear, Conv2d, LayerNorm or BatchNorm, activation, pool,
 // Flatten and Dropout, each only where the network has it ("0", "2", "4" of an
 // MLP with ReLUs). A normalisation's name is that of its layer with "/norm"
-// behind, the way back of a residual block that with "/back"; a slash in a name
-// is a dot in the file. Other tensors in the file are left alone.
+// behind, the way back of a residual block that with "/back", all layers of a
+// recurrent network are "recurrent", and those of resnet and transformer are
+// called as their parameters (stage1/block1/conv1, block1/qkv, block1/norm1); a
+// slash in a name is a dot in the file. Other tensors in the file are left alone.
 type WeightsFile struct {
 	Path   string            `json:"path" doc:"where the worker finds the file; \"\" for none"`
 	SHA256 string            `json:"sha256" doc:"its SHA-256 in hexadecimal digits"`
@@ -80,7 +83,7 @@ func (f WeightsFile) Validate() error {
 type torchName struct {
 	key      string // of the layer in [WeightsFile.Names]
 	module   int    // in an nn.Sequential; -1 for none
-	suffix   string // "" stands for weight
+	suffix   string // or several, the first that there is; "" stands for weight
 	plus     string // a second tensor that is added
 	window   [2]int // of a convolution
 	channels int    // of a flattened image, whose channels PyTorch has outermost
@@ -174,9 +177,9 @@ func (f WeightsFile) set(tensors map[string]safetensors.Tensor, name string, sha
 	if t, ok := tensors[name]; ok { // a checkpoint of ours
 		return copyTensor(dst, t, shape, func(i int) int { return i })
 	}
-	suffix := torch.suffix
-	if suffix == "" {
-		suffix = "weight"
+	suffixes := strings.Split(torch.suffix, "|")
+	if torch.suffix == "" {
+		suffixes = []string{"weight"}
 	}
 	prefix, known := f.Names[torch.key]
 	var tried []string
@@ -191,11 +194,15 @@ func (f WeightsFile) set(tensors map[string]safetensors.Tensor, name string, sha
 		if prefix != "" {
 			prefix += "."
 		}
-		t, ok := tensors[prefix+suffix]
-		if !ok {
-			tried = append(tried, prefix+suffix)
+		i := slices.IndexFunc(suffixes, func(suffix string) bool {
+			_, ok := tensors[prefix+suffix]
+			return ok
+		})
+		if i < 0 {
+			tried = append(tried, prefix+suffixes[0])
 			continue
 		}
+		t := tensors[prefix+suffixes[i]]
 		torchShape, index := torch.layout(shape)
 		if err := copyTensor(dst, t, torchShape, index); err != nil || torch.plus == "" {
 			return err
