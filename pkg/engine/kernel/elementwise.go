@@ -29,16 +29,16 @@ const (
 	Square  = spec.Square  // x²
 	Sqrt    = spec.Sqrt    // √x
 	Recip   = spec.Recip   // 1/x
-	Exp     = spec.Exp     // eˣ; 1.0 ulp
-	Log     = spec.Log     // ln x; 0.8 ulp
-	Tanh    = spec.Tanh    // tanh x; 1.3 ulp
-	Sigmoid = spec.Sigmoid // 1/(1+e⁻ˣ); 2.1 ulp, and 0 below −88.7
-	Sin     = spec.Sin     // sin x; 1.5 ulp, however large x is
-	Cos     = spec.Cos     // cos x; 1.5 ulp, however large x is
-	Erf     = spec.Erf     // erf x; 1.1 ulp
+	Exp     = spec.Exp     // eˣ; 1.02 ulp
+	Log     = spec.Log     // ln x; 0.9 ulp
+	Tanh    = spec.Tanh    // tanh x; 1.4 ulp
+	Sigmoid = spec.Sigmoid // 1/(1+e⁻ˣ); 2.5 ulp, and 0 below −88.7
+	Sin     = spec.Sin     // sin x; 1.6 ulp, however large x is
+	Cos     = spec.Cos     // cos x; 1.6 ulp, however large x is
+	Erf     = spec.Erf     // erf x; 1.2 ulp
 	Floor   = spec.Floor   // the largest integer ≤ x
-	Log1p   = spec.Log1p   // ln(1+x); 0.9 ulp
-	Expm1   = spec.Expm1   // eˣ−1; 1.3 ulp
+	Log1p   = spec.Log1p   // ln(1+x); 1 ulp
+	Expm1   = spec.Expm1   // eˣ−1; 1.5 ulp
 )
 
 // Functions of two arguments.

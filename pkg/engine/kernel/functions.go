@@ -39,7 +39,6 @@ func powerOf(t float32) int32 {
 // pow2 is 2ᵏ for −126 ≤ k ≤ 127.
 func pow2(k int32) float32 { return math.Float32frombits(uint32(k+127) << 23) }
 
-// exp is off by at most 1.0 ulp, subnormal results by 1.5.
 func exp(x float32) float32 {
 	if x > spec.ExpMax {
 		x = spec.ExpMax

@@ -2,207 +2,333 @@ package kernel
 
 import (
 	"fmt"
+	"slices"
+	"unsafe"
 
 	"neoteny/pkg/engine/kernel/internal/spec"
 )
 
-// MapOp is one operation of an element-wise program; operands are numbers of
-// values.
+// MapOp is an instruction of a [MapSpec]: Op of the values A, B and C, as many
+// as it takes.
 type MapOp = spec.MapOp
 
-// MapSpec is an element-wise program: straight-line code over arrays of one
-// length and single numbers. Values are numbered: arrays, then single numbers,
-// then one per operation. An output is written to an array, which may be that
-// of an input (Alias names it, -1 for none) and overlaps no other.
+// MapSpec is an element-wise program. Its values are numbered: the arrays 0 …
+// Arrays−1, then the scalars, then one per instruction of Code. Outputs are the
+// values that are written. Alias says per output which array it is written
+// over: the same memory from the same element on, or −1 for memory that is
+// none of the arrays'.
 type MapSpec = spec.Map
 
-// Map runs an element-wise program. The updates of the common optimisers have
-// assembly of their own that passes over memory once; any other program is run
-// operation by operation on blocks that stay in the first-level cache. The bits
-// are the same.
-//
-// A Map is for one goroutine.
+// Map is an element-wise program, ready to run. It runs on one goroutine at a
+// time.
 type Map struct {
 	spec    MapSpec
-	pattern int // in spec.Patterns, or -1
+	pattern int // its number in spec.Patterns, or −1
+	// For a pattern: where its arrays, scalars and outputs are in those of Run.
+	arrays, scalars, outputs []int
 
-	// Of a pattern: which array and which number is which, and the addresses.
-	arrays, scalars []int
-	fresh           []int // outputs that are written to arrays of their own
-	pointers        []*float32
-	numbers         []float32
-
-	// Of any other program.
-	direct []int // by operation: the output that it writes to, or -1
-	copies [][2]int
-	local  [][]float32 // by operation: where its value is
-	values [][]float32
+	block  int // elements at a time
+	code   []mapInstruction
+	at     []*float32 // of every place: arrays, outputs, buffers, single numbers
+	single []float32  // the scalars, then results of instructions on scalars
+	before []mapInstruction
+	copies []mapCopy
 }
 
-// mapBlock is how many elements a program without assembly does at a time.
-const mapBlock = 512
+// mapInstruction is an instruction on places.
+type mapInstruction struct {
+	op      Op
+	arity   uint8
+	single  uint8 // operands that are one number, the first in bit 0
+	y       int32
+	a, b, c int32
+}
 
-// NewMap prepares a program. One that refers to a value before it is made
-// panics.
+// mapCopy is an output that no instruction has written: a copy of another
+// place, or one number.
+type mapCopy struct {
+	output, from int
+	single       bool
+}
+
+// NewMap prepares a program. It panics if the program makes no sense: that is a
+// mistake in the caller.
 func NewMap(s MapSpec) *Map {
-	check(s)
+	if err := s.Check(); err != nil {
+		panic("kernel: map: " + err.Error())
+	}
 	m := &Map{spec: s, pattern: -1}
-	canonical, arrays, scalars := s.Canonical()
-	key := fmt.Sprint(canonical)
-	for i, p := range spec.Patterns {
-		if fmt.Sprint(p.Map) == key {
-			m.pattern, m.arrays, m.scalars = i, arrays, scalars
+	for i := range spec.Patterns {
+		p := &spec.Patterns[i]
+		arrays, scalars, outputs, ok := p.Match(&s)
+		if ok { // whatever the aliases: a pattern reads a vector of every array before it writes
+			m.pattern, m.arrays, m.scalars, m.outputs = i, arrays, scalars, outputs
+			break
 		}
 	}
-	for i, a := range s.Alias {
-		if a < 0 {
-			m.fresh = append(m.fresh, i)
-		}
-	}
-	m.pointers = make([]*float32, len(m.arrays)+len(m.fresh))
-	m.numbers = make([]float32, max(1, len(m.scalars)))
-	m.prepare()
+	m.plan()
 	return m
 }
 
-func check(s MapSpec) {
-	first := s.Arrays + s.Scalars
-	for i, o := range s.Code {
-		for _, v := range o.Args() {
-			if v < 0 || v >= first+i {
-				panic(fmt.Sprintf("kernel: operation %d (%s) reads value %d", i, o.Op, v))
-			}
-		}
-	}
-	for i, v := range s.Outputs {
-		if v < first || v >= first+len(s.Code) || s.Alias[i] >= s.Arrays {
-			panic(fmt.Sprintf("kernel: output %d is value %d in place of array %d", i, v, s.Alias[i]))
-		}
-	}
-}
-
-// prepare finds a place for the value of every operation: straight in an
-// output's array if no later operation reads the input that it is written over,
-// else in a block that is free again after its last reader.
-func (m *Map) prepare() {
-	s := &m.spec
-	first := s.Arrays + s.Scalars
-	last := make([]int, first+len(s.Code))
-	for i, o := range s.Code {
-		for _, v := range o.Args() {
-			last[v] = i
-		}
-	}
-	m.direct = make([]int, len(s.Code))
-	m.local = make([][]float32, len(s.Code))
-	m.values = make([][]float32, first+len(s.Code))
-	for i := range m.direct {
-		m.direct[i] = -1
-	}
-	for i, v := range s.Outputs {
-		op := v - first
-		a := s.Alias[i]
-		if m.direct[op] < 0 && (a < 0 || last[a] <= op) {
-			m.direct[op] = i
-		} else {
-			m.copies = append(m.copies, [2]int{i, v})
-			last[v] = len(s.Code)
-		}
-	}
-	var free [][]float32
-	for i, o := range s.Code {
-		if m.direct[i] < 0 {
-			if len(free) == 0 {
-				free = append(free, make([]float32, mapBlock))
-			}
-			m.local[i] = free[len(free)-1]
-			free = free[:len(free)-1]
-		}
-		seen := -1
-		for _, v := range o.Args() {
-			if v >= first && last[v] == i && m.local[v-first] != nil && v != seen {
-				free = append(free, m.local[v-first])
-				seen = v
-			}
-		}
-	}
-}
-
-// Fused reports whether the program has assembly of its own on the active
+// Fused reports whether the program has code of its own on the active
 // instruction set.
 func (m *Map) Fused() bool { return m.pattern >= 0 && active != Generic }
 
-// Run runs the program over n elements of its arrays, and writes its outputs to
-// outs. It does not allocate.
-func (m *Map) Run(n int, arrays [][]float32, scalars []float32, outs [][]float32) {
-	if n == 0 {
-		return
-	}
-	for _, a := range arrays {
-		_ = a[n-1]
-	}
-	for _, o := range outs {
-		_ = o[n-1]
-	}
-	if m.Fused() {
-		m.fused(n, arrays, scalars, outs)
-		return
-	}
+// plan assigns a place to every value: arrays and outputs are in the caller's
+// memory, other values in buffers that are used again when their value is dead,
+// and values that depend on scalars only are single numbers.
+func (m *Map) plan() {
 	s := &m.spec
-	for i := range scalars {
-		m.values[s.Arrays+i] = scalars[i : i+1]
-	}
-	for lo := 0; lo < n; lo += mapBlock {
-		m.block(lo, min(lo+mapBlock, n), arrays, outs)
-	}
-}
+	inputs := s.Arrays + s.Scalars
+	values := inputs + len(s.Code)
 
-func (m *Map) block(lo, hi int, arrays, outs [][]float32) {
-	s := &m.spec
-	for i, a := range arrays {
-		m.values[i] = a[lo:hi]
+	// What is one number, and when is a value read last?
+	one := make([]bool, values)
+	last := make([]int, values)
+	for v := s.Arrays; v < inputs; v++ {
+		one[v] = true
 	}
-	first := s.Arrays + s.Scalars
+	for i := range s.Code {
+		one[inputs+i] = true
+		for _, v := range s.Code[i].Args() {
+			one[inputs+i] = one[inputs+i] && one[v]
+			last[v] = i
+		}
+	}
+	for _, v := range s.Outputs {
+		last[v] = len(s.Code)
+	}
+
+	// An output that is an array as it was, while another output is written
+	// over that array, needs a copy taken first.
+	saved := map[int]bool{}
+	for i, v := range s.Outputs {
+		if v < s.Arrays && s.Alias[i] != v && slices.Contains(s.Alias, v) {
+			saved[v] = true
+		}
+	}
+
+	// An instruction writes its output at once, unless that would overwrite an
+	// array that is read later.
+	direct := map[int]int{} // value → output
+	for i, v := range s.Outputs {
+		if _, taken := direct[v]; v < inputs || one[v] || taken {
+			continue
+		}
+		if a := s.Alias[i]; a < 0 || last[a] <= v-inputs {
+			direct[v] = i
+		}
+	}
+
+	place := make([]int, values)
+	buffers, free := 0, []int(nil)
+	base := s.Arrays + len(s.Outputs)
+	buffer := func() int {
+		if len(free) == 0 {
+			buffers++
+			return base + buffers - 1
+		}
+		p := free[len(free)-1]
+		free = free[:len(free)-1]
+		return p
+	}
+	for v := range s.Arrays {
+		place[v] = v
+	}
+	kept := map[int]int{}
+	for v := range s.Arrays {
+		if saved[v] {
+			kept[v] = buffer()
+			m.code = append(m.code, mapInstruction{op: Copy, arity: 1, y: int32(kept[v]), a: int32(v)})
+		}
+	}
+	singles := 0
+	for v := s.Arrays; v < values; v++ { // single numbers come after the buffers: −1−n for now
+		if one[v] {
+			singles++
+			place[v] = -singles
+		}
+	}
 	for i := range s.Code {
 		o := &s.Code[i]
-		var y []float32
-		if d := m.direct[i]; d >= 0 {
-			y = outs[d][lo:hi]
-		} else {
-			y = m.local[i][:hi-lo]
-		}
-		switch {
-		case o.Op < Add:
-			x := m.values[o.A]
-			if len(x) < len(y) {
-				fill(y, x[0])
-				x = y
+		v := inputs + i
+		c := mapInstruction{op: o.Op, arity: uint8(o.Op.Arity())}
+		for k, a := range o.Args() {
+			*[]*int32{&c.a, &c.b, &c.c}[k] = int32(place[a])
+			if one[a] {
+				c.single |= 1 << k
 			}
-			unary(o.Op, y, x)
-		case o.Op < Fma:
-			Binary(o.Op, y, m.values[o.A], m.values[o.B])
-		default:
-			Ternary(o.Op, y, m.values[o.A], m.values[o.B], m.values[o.C])
 		}
-		m.values[first+i] = y
+		if one[v] {
+			c.single, c.y = 0, int32(place[v])
+			m.before = append(m.before, c)
+			continue
+		}
+		for k, a := range o.Args() {
+			if a >= inputs && last[a] == i && place[a] >= base && !slices.Contains(o.Args()[:k], a) {
+				free = append(free, place[a])
+			}
+		}
+		if out, ok := direct[v]; ok {
+			place[v] = s.Arrays + out
+		} else {
+			place[v] = buffer()
+			if last[v] == 0 { // nobody reads it
+				free = append(free, place[v])
+			}
+		}
+		c.y = int32(place[v])
+		m.code = append(m.code, c)
 	}
-	for _, c := range m.copies {
-		copy(outs[c[0]][lo:hi], m.values[c[1]])
+	for i, v := range s.Outputs {
+		if out, ok := direct[v]; ok && out == i {
+			continue
+		}
+		if v == s.Alias[i] {
+			continue // is there already
+		}
+		from := place[v]
+		if k, ok := kept[v]; ok {
+			from = k
+		}
+		m.copies = append(m.copies, mapCopy{output: i, from: from, single: one[v]})
+	}
+
+	// Everything of one block should stay in the first cache.
+	m.block = 1024
+	for m.block > 256 && (base+buffers)*m.block*4 > 24<<10 {
+		m.block /= 2
+	}
+	firstSingle := base + buffers
+	fix := func(p int32) int32 {
+		if p < 0 {
+			return int32(firstSingle) - p - 1
+		}
+		return p
+	}
+	for _, code := range [][]mapInstruction{m.code, m.before} {
+		for i := range code {
+			c := &code[i]
+			c.y, c.a, c.b, c.c = fix(c.y), fix(c.a), fix(c.b), fix(c.c)
+		}
+	}
+	for i := range m.copies {
+		m.copies[i].from = int(fix(int32(m.copies[i].from)))
+	}
+	m.at = make([]*float32, firstSingle+singles)
+	memory := make([]float32, buffers*m.block+16)
+	for uintptr(unsafe.Pointer(&memory[0]))%64 != 0 {
+		memory = memory[1:]
+	}
+	for i := range buffers {
+		m.at[base+i] = &memory[i*m.block]
+	}
+	m.single = make([]float32, singles)
+	for i := range m.single {
+		m.at[firstSingle+i] = &m.single[i]
 	}
 }
 
-// fused runs the program's assembly, at most [stretch] elements a call.
-func (m *Map) fused(n int, arrays [][]float32, scalars []float32, outs [][]float32) {
-	for i, j := range m.scalars {
-		m.numbers[i] = scalars[j]
+// Run executes the program on the first n elements of the arrays and outputs.
+// An output that the program writes over an array is the same memory. Nothing
+// is allocated.
+func (m *Map) Run(n int, arrays [][]float32, scalars []float32, outs [][]float32) {
+	s := &m.spec
+	if len(arrays) != s.Arrays || len(scalars) != s.Scalars || len(outs) != len(s.Outputs) {
+		panic(fmt.Sprintf("kernel: map of %d arrays, %d scalars, %d outputs runs on %d, %d, %d",
+			s.Arrays, s.Scalars, len(s.Outputs), len(arrays), len(scalars), len(outs)))
 	}
-	for lo := 0; lo < n; lo += stretch {
-		for i, j := range m.arrays {
-			m.pointers[i] = &arrays[j][lo]
+	for i := range arrays {
+		if len(arrays[i]) < n {
+			panic(fmt.Sprintf("kernel: map over %d elements with an array of %d", n, len(arrays[i])))
 		}
-		for i, j := range m.fresh {
-			m.pointers[len(m.arrays)+i] = &outs[j][lo]
-		}
-		mapASM(m.pattern, &m.pointers[0], &m.numbers[0], min(stretch, n-lo))
 	}
+	for i := range outs {
+		if len(outs[i]) < n {
+			panic(fmt.Sprintf("kernel: map over %d elements with an output of %d", n, len(outs[i])))
+		}
+	}
+	if n <= 0 {
+		return
+	}
+	if m.Fused() {
+		m.runFused(n, arrays, scalars, outs)
+		return
+	}
+	m.interpret(n, arrays, scalars, outs)
+}
+
+// runFused runs the pattern's assembly, at most mapStretch elements a call.
+func (m *Map) runFused(n int, arrays [][]float32, scalars []float32, outs [][]float32) {
+	var x [spec.MaxArrays]*float32
+	var s [spec.MaxScalars]float32
+	for i, v := range m.scalars {
+		s[i] = scalars[v]
+	}
+	for lo := 0; lo < n; lo += mapStretch {
+		for i, v := range m.arrays {
+			x[i] = &arrays[v][lo]
+		}
+		for i, v := range m.outputs {
+			x[len(m.arrays)+i] = &outs[v][lo]
+		}
+		mapASM(m.pattern, &x[0], &s[0], min(mapStretch, n-lo))
+	}
+}
+
+func (m *Map) interpret(n int, arrays [][]float32, scalars []float32, outs [][]float32) {
+	copy(m.single, scalars)
+	m.exec(m.before, 1)
+	at := m.at
+	for lo := 0; lo < n; lo += m.block {
+		for i, x := range arrays {
+			at[i] = &x[lo]
+		}
+		for i, y := range outs {
+			at[len(arrays)+i] = &y[lo]
+		}
+		k := min(m.block, n-lo)
+		m.exec(m.code, k)
+		for i := range m.copies {
+			c := &m.copies[i]
+			if c.single {
+				fill(outs[c.output][lo:lo+k], *at[c.from])
+			} else {
+				copy(outs[c.output][lo:lo+k], unsafe.Slice(at[c.from], k))
+			}
+		}
+	}
+}
+
+// exec runs instructions on n elements, n > 0.
+func (m *Map) exec(code []mapInstruction, n int) {
+	at := m.at
+	for i := range code {
+		c := &code[i]
+		y, a := at[c.y], at[c.a]
+		switch c.arity {
+		case 1:
+			if !unaryASM(c.op, y, a, n) {
+				unary(c.op, unsafe.Slice(y, n), unsafe.Slice(a, n))
+			}
+		case 2:
+			b := at[c.b]
+			if !binaryASM(int(c.op)<<3+int(c.single), y, a, b, n) {
+				binaryGo(c.op, int(c.single), unsafe.Slice(y, n), unsafe.Slice(a, length(c.single, 0, n)), unsafe.Slice(b, length(c.single, 1, n)))
+			}
+		default:
+			b, d := at[c.b], at[c.c]
+			if !ternaryASM(int(c.op)<<3+int(c.single), y, a, b, d, n) {
+				ternaryGo(c.op, int(c.single), unsafe.Slice(y, n), unsafe.Slice(a, length(c.single, 0, n)), unsafe.Slice(b, length(c.single, 1, n)), unsafe.Slice(d, length(c.single, 2, n)))
+			}
+		}
+	}
+}
+
+// length of operand k among n elements.
+func length(single uint8, k, n int) int {
+	if single>>k&1 != 0 {
+		return 1
+	}
+	return n
 }

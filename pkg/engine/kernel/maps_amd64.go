@@ -3,70 +3,112 @@
 package kernel
 
 //go:noescape
-func mapSgdAVX512(x **float32, s *float32, n int)
+func mapSGDAVX512(x **float32, s *float32, n int)
 
 //go:noescape
-func mapSgdWithL2AVX512(x **float32, s *float32, n int)
+func mapSGDL2AVX512(x **float32, s *float32, n int)
 
 //go:noescape
-func mapSgdWithL2InitAVX512(x **float32, s *float32, n int)
+func mapSGDL2InitAVX512(x **float32, s *float32, n int)
 
 //go:noescape
 func mapMomentumAVX512(x **float32, s *float32, n int)
 
 //go:noescape
-func mapAdamAVX512(x **float32, s *float32, n int)
+func mapMomentumL2AVX512(x **float32, s *float32, n int)
 
 //go:noescape
-func mapAdamwAVX512(x **float32, s *float32, n int)
+func mapMomentumL2InitAVX512(x **float32, s *float32, n int)
 
 //go:noescape
-func mapAmsgradAVX512(x **float32, s *float32, n int)
-
-//go:noescape
-func mapRmspropAVX512(x **float32, s *float32, n int)
+func mapRMSPropAVX512(x **float32, s *float32, n int)
 
 //go:noescape
 func mapAdagradAVX512(x **float32, s *float32, n int)
 
 //go:noescape
-func mapReluOfSumAVX512(x **float32, s *float32, n int)
+func mapAdamAVX512(x **float32, s *float32, n int)
 
 //go:noescape
-func mapReluGateAVX512(x **float32, s *float32, n int)
+func mapAdamL2AVX512(x **float32, s *float32, n int)
 
 //go:noescape
-func mapSgdAVX2(x **float32, s *float32, n int)
+func mapAdamL2InitAVX512(x **float32, s *float32, n int)
 
 //go:noescape
-func mapSgdWithL2AVX2(x **float32, s *float32, n int)
+func mapAdamWAVX512(x **float32, s *float32, n int)
 
 //go:noescape
-func mapSgdWithL2InitAVX2(x **float32, s *float32, n int)
+func mapAMSGradAVX512(x **float32, s *float32, n int)
+
+//go:noescape
+func mapSGDL2NoiseAVX512(x **float32, s *float32, n int)
+
+//go:noescape
+func mapAddReLUAVX512(x **float32, s *float32, n int)
+
+//go:noescape
+func mapAddReLUBothAVX512(x **float32, s *float32, n int)
+
+//go:noescape
+func mapGateAVX512(x **float32, s *float32, n int)
+
+//go:noescape
+func mapAxpyAVX512(x **float32, s *float32, n int)
+
+//go:noescape
+func mapSGDAVX2(x **float32, s *float32, n int)
+
+//go:noescape
+func mapSGDL2AVX2(x **float32, s *float32, n int)
+
+//go:noescape
+func mapSGDL2InitAVX2(x **float32, s *float32, n int)
 
 //go:noescape
 func mapMomentumAVX2(x **float32, s *float32, n int)
 
 //go:noescape
-func mapAdamAVX2(x **float32, s *float32, n int)
+func mapMomentumL2AVX2(x **float32, s *float32, n int)
 
 //go:noescape
-func mapAdamwAVX2(x **float32, s *float32, n int)
+func mapMomentumL2InitAVX2(x **float32, s *float32, n int)
 
 //go:noescape
-func mapAmsgradAVX2(x **float32, s *float32, n int)
-
-//go:noescape
-func mapRmspropAVX2(x **float32, s *float32, n int)
+func mapRMSPropAVX2(x **float32, s *float32, n int)
 
 //go:noescape
 func mapAdagradAVX2(x **float32, s *float32, n int)
 
 //go:noescape
-func mapReluOfSumAVX2(x **float32, s *float32, n int)
+func mapAdamAVX2(x **float32, s *float32, n int)
 
 //go:noescape
-func mapReluGateAVX2(x **float32, s *float32, n int)
+func mapAdamL2AVX2(x **float32, s *float32, n int)
+
+//go:noescape
+func mapAdamL2InitAVX2(x **float32, s *float32, n int)
+
+//go:noescape
+func mapAdamWAVX2(x **float32, s *float32, n int)
+
+//go:noescape
+func mapAMSGradAVX2(x **float32, s *float32, n int)
+
+//go:noescape
+func mapSGDL2NoiseAVX2(x **float32, s *float32, n int)
+
+//go:noescape
+func mapAddReLUAVX2(x **float32, s *float32, n int)
+
+//go:noescape
+func mapAddReLUBothAVX2(x **float32, s *float32, n int)
+
+//go:noescape
+func mapGateAVX2(x **float32, s *float32, n int)
+
+//go:noescape
+func mapAxpyAVX2(x **float32, s *float32, n int)
 
 // mapASM calls the assembly of op for the active instruction set, if there is any.
 func mapASM(op int, x **float32, s *float32, n int) bool {
@@ -74,27 +116,41 @@ func mapASM(op int, x **float32, s *float32, n int) bool {
 	case AVX512:
 		switch op {
 		case 0:
-			mapSgdAVX512(x, s, n)
+			mapSGDAVX512(x, s, n)
 		case 1:
-			mapSgdWithL2AVX512(x, s, n)
+			mapSGDL2AVX512(x, s, n)
 		case 2:
-			mapSgdWithL2InitAVX512(x, s, n)
+			mapSGDL2InitAVX512(x, s, n)
 		case 3:
 			mapMomentumAVX512(x, s, n)
 		case 4:
-			mapAdamAVX512(x, s, n)
+			mapMomentumL2AVX512(x, s, n)
 		case 5:
-			mapAdamwAVX512(x, s, n)
+			mapMomentumL2InitAVX512(x, s, n)
 		case 6:
-			mapAmsgradAVX512(x, s, n)
+			mapRMSPropAVX512(x, s, n)
 		case 7:
-			mapRmspropAVX512(x, s, n)
-		case 8:
 			mapAdagradAVX512(x, s, n)
+		case 8:
+			mapAdamAVX512(x, s, n)
 		case 9:
-			mapReluOfSumAVX512(x, s, n)
+			mapAdamL2AVX512(x, s, n)
 		case 10:
-			mapReluGateAVX512(x, s, n)
+			mapAdamL2InitAVX512(x, s, n)
+		case 11:
+			mapAdamWAVX512(x, s, n)
+		case 12:
+			mapAMSGradAVX512(x, s, n)
+		case 13:
+			mapSGDL2NoiseAVX512(x, s, n)
+		case 14:
+			mapAddReLUAVX512(x, s, n)
+		case 15:
+			mapAddReLUBothAVX512(x, s, n)
+		case 16:
+			mapGateAVX512(x, s, n)
+		case 17:
+			mapAxpyAVX512(x, s, n)
 		default:
 			return false
 		}
@@ -102,27 +158,41 @@ func mapASM(op int, x **float32, s *float32, n int) bool {
 	case AVX2:
 		switch op {
 		case 0:
-			mapSgdAVX2(x, s, n)
+			mapSGDAVX2(x, s, n)
 		case 1:
-			mapSgdWithL2AVX2(x, s, n)
+			mapSGDL2AVX2(x, s, n)
 		case 2:
-			mapSgdWithL2InitAVX2(x, s, n)
+			mapSGDL2InitAVX2(x, s, n)
 		case 3:
 			mapMomentumAVX2(x, s, n)
 		case 4:
-			mapAdamAVX2(x, s, n)
+			mapMomentumL2AVX2(x, s, n)
 		case 5:
-			mapAdamwAVX2(x, s, n)
+			mapMomentumL2InitAVX2(x, s, n)
 		case 6:
-			mapAmsgradAVX2(x, s, n)
+			mapRMSPropAVX2(x, s, n)
 		case 7:
-			mapRmspropAVX2(x, s, n)
-		case 8:
 			mapAdagradAVX2(x, s, n)
+		case 8:
+			mapAdamAVX2(x, s, n)
 		case 9:
-			mapReluOfSumAVX2(x, s, n)
+			mapAdamL2AVX2(x, s, n)
 		case 10:
-			mapReluGateAVX2(x, s, n)
+			mapAdamL2InitAVX2(x, s, n)
+		case 11:
+			mapAdamWAVX2(x, s, n)
+		case 12:
+			mapAMSGradAVX2(x, s, n)
+		case 13:
+			mapSGDL2NoiseAVX2(x, s, n)
+		case 14:
+			mapAddReLUAVX2(x, s, n)
+		case 15:
+			mapAddReLUBothAVX2(x, s, n)
+		case 16:
+			mapGateAVX2(x, s, n)
+		case 17:
+			mapAxpyAVX2(x, s, n)
 		default:
 			return false
 		}

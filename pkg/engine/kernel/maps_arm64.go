@@ -3,37 +3,58 @@
 package kernel
 
 //go:noescape
-func mapSgdNEON(x **float32, s *float32, n int)
+func mapSGDNEON(x **float32, s *float32, n int)
 
 //go:noescape
-func mapSgdWithL2NEON(x **float32, s *float32, n int)
+func mapSGDL2NEON(x **float32, s *float32, n int)
 
 //go:noescape
-func mapSgdWithL2InitNEON(x **float32, s *float32, n int)
+func mapSGDL2InitNEON(x **float32, s *float32, n int)
 
 //go:noescape
 func mapMomentumNEON(x **float32, s *float32, n int)
 
 //go:noescape
-func mapAdamNEON(x **float32, s *float32, n int)
+func mapMomentumL2NEON(x **float32, s *float32, n int)
 
 //go:noescape
-func mapAdamwNEON(x **float32, s *float32, n int)
+func mapMomentumL2InitNEON(x **float32, s *float32, n int)
 
 //go:noescape
-func mapAmsgradNEON(x **float32, s *float32, n int)
-
-//go:noescape
-func mapRmspropNEON(x **float32, s *float32, n int)
+func mapRMSPropNEON(x **float32, s *float32, n int)
 
 //go:noescape
 func mapAdagradNEON(x **float32, s *float32, n int)
 
 //go:noescape
-func mapReluOfSumNEON(x **float32, s *float32, n int)
+func mapAdamNEON(x **float32, s *float32, n int)
 
 //go:noescape
-func mapReluGateNEON(x **float32, s *float32, n int)
+func mapAdamL2NEON(x **float32, s *float32, n int)
+
+//go:noescape
+func mapAdamL2InitNEON(x **float32, s *float32, n int)
+
+//go:noescape
+func mapAdamWNEON(x **float32, s *float32, n int)
+
+//go:noescape
+func mapAMSGradNEON(x **float32, s *float32, n int)
+
+//go:noescape
+func mapSGDL2NoiseNEON(x **float32, s *float32, n int)
+
+//go:noescape
+func mapAddReLUNEON(x **float32, s *float32, n int)
+
+//go:noescape
+func mapAddReLUBothNEON(x **float32, s *float32, n int)
+
+//go:noescape
+func mapGateNEON(x **float32, s *float32, n int)
+
+//go:noescape
+func mapAxpyNEON(x **float32, s *float32, n int)
 
 // mapASM calls the assembly of op for the active instruction set, if there is any.
 func mapASM(op int, x **float32, s *float32, n int) bool {
@@ -41,27 +62,41 @@ func mapASM(op int, x **float32, s *float32, n int) bool {
 	case NEON:
 		switch op {
 		case 0:
-			mapSgdNEON(x, s, n)
+			mapSGDNEON(x, s, n)
 		case 1:
-			mapSgdWithL2NEON(x, s, n)
+			mapSGDL2NEON(x, s, n)
 		case 2:
-			mapSgdWithL2InitNEON(x, s, n)
+			mapSGDL2InitNEON(x, s, n)
 		case 3:
 			mapMomentumNEON(x, s, n)
 		case 4:
-			mapAdamNEON(x, s, n)
+			mapMomentumL2NEON(x, s, n)
 		case 5:
-			mapAdamwNEON(x, s, n)
+			mapMomentumL2InitNEON(x, s, n)
 		case 6:
-			mapAmsgradNEON(x, s, n)
+			mapRMSPropNEON(x, s, n)
 		case 7:
-			mapRmspropNEON(x, s, n)
-		case 8:
 			mapAdagradNEON(x, s, n)
+		case 8:
+			mapAdamNEON(x, s, n)
 		case 9:
-			mapReluOfSumNEON(x, s, n)
+			mapAdamL2NEON(x, s, n)
 		case 10:
-			mapReluGateNEON(x, s, n)
+			mapAdamL2InitNEON(x, s, n)
+		case 11:
+			mapAdamWNEON(x, s, n)
+		case 12:
+			mapAMSGradNEON(x, s, n)
+		case 13:
+			mapSGDL2NoiseNEON(x, s, n)
+		case 14:
+			mapAddReLUNEON(x, s, n)
+		case 15:
+			mapAddReLUBothNEON(x, s, n)
+		case 16:
+			mapGateNEON(x, s, n)
+		case 17:
+			mapAxpyNEON(x, s, n)
 		default:
 			return false
 		}

@@ -2,13 +2,14 @@
 
 #include "textflag.h"
 
-// func mapSgdNEON(x **float32, s *float32, n int)
-TEXT ·mapSgdNEON(SB), NOSPLIT, $0-24
+// func mapSGDNEON(x **float32, s *float32, n int)
+TEXT ·mapSGDNEON(SB), NOSPLIT, $0-24
 	MOVD x+0(FP), R0
-	MOVD s+8(FP), R1
-	VLD1R (R1), [V0.S4]
 	MOVD (R0), R1
 	MOVD 8(R0), R2
+	MOVD 16(R0), R3
+	MOVD s+8(FP), R0
+	VLD1R (R0), [V0.S4]
 	MOVD n+16(FP), R0
 	CMP $4, R0
 	BLT end2
@@ -18,10 +19,11 @@ loop1:
 	WORD $0x6E21DC02 // FMUL V2.4S, V0.4S, V1.4S
 	FMOVQ (R1), F1
 	WORD $0x4EA2D423 // FSUB V3.4S, V1.4S, V2.4S
-	FMOVQ F3, (R1)
+	FMOVQ F3, (R3)
 	SUB $4, R0
 	ADD $16, R1
 	ADD $16, R2
+	ADD $16, R3
 	CMP $4, R0
 	BGE loop1
 
@@ -74,7 +76,7 @@ none10:
 
 moved11:
 	WORD $0x4EA2D423 // FSUB V3.4S, V1.4S, V2.4S
-	ADD $0, R1, R25
+	ADD $0, R3, R25
 	TBZ $2, R0, two12
 	FMOVQ F3, (R25)
 	JMP moved15
@@ -99,30 +101,32 @@ moved15:
 end3:
 	RET
 
-// func mapSgdWithL2NEON(x **float32, s *float32, n int)
-TEXT ·mapSgdWithL2NEON(SB), NOSPLIT, $0-24
+// func mapSGDL2NEON(x **float32, s *float32, n int)
+TEXT ·mapSGDL2NEON(SB), NOSPLIT, $0-24
 	MOVD x+0(FP), R0
-	MOVD s+8(FP), R1
-	VLD1R (R1), [V0.S4]
-	ADD $4, R1, R25
-	VLD1R (R25), [V1.S4]
 	MOVD (R0), R1
 	MOVD 8(R0), R2
+	MOVD 16(R0), R3
+	MOVD s+8(FP), R0
+	VLD1R (R0), [V0.S4]
+	ADD $4, R0, R25
+	VLD1R (R25), [V1.S4]
 	MOVD n+16(FP), R0
 	CMP $4, R0
 	BLT end2
 
 loop1:
 	FMOVQ (R1), F2
-	WORD $0x6E22DC23 // FMUL V3.4S, V1.4S, V2.4S
+	WORD $0x6E22DC03 // FMUL V3.4S, V0.4S, V2.4S
 	FMOVQ (R2), F4
 	WORD $0x4E23D485 // FADD V5.4S, V4.4S, V3.4S
-	WORD $0x6E25DC03 // FMUL V3.4S, V0.4S, V5.4S
+	WORD $0x6E25DC23 // FMUL V3.4S, V1.4S, V5.4S
 	WORD $0x4EA3D444 // FSUB V4.4S, V2.4S, V3.4S
-	FMOVQ F4, (R1)
+	FMOVQ F4, (R3)
 	SUB $4, R0
 	ADD $16, R1
 	ADD $16, R2
+	ADD $16, R3
 	CMP $4, R0
 	BGE loop1
 
@@ -151,7 +155,7 @@ none6:
 	VEOR V2.B16, V2.B16, V2.B16
 
 moved7:
-	WORD $0x6E22DC23 // FMUL V3.4S, V1.4S, V2.4S
+	WORD $0x6E22DC03 // FMUL V3.4S, V0.4S, V2.4S
 	ADD $0, R2, R25
 	TBZ $2, R0, two8
 	FMOVQ (R25), F4
@@ -175,9 +179,9 @@ none10:
 
 moved11:
 	WORD $0x4E23D485 // FADD V5.4S, V4.4S, V3.4S
-	WORD $0x6E25DC03 // FMUL V3.4S, V0.4S, V5.4S
+	WORD $0x6E25DC23 // FMUL V3.4S, V1.4S, V5.4S
 	WORD $0x4EA3D444 // FSUB V4.4S, V2.4S, V3.4S
-	ADD $0, R1, R25
+	ADD $0, R3, R25
 	TBZ $2, R0, two12
 	FMOVQ F4, (R25)
 	JMP moved15
@@ -202,16 +206,17 @@ moved15:
 end3:
 	RET
 
-// func mapSgdWithL2InitNEON(x **float32, s *float32, n int)
-TEXT ·mapSgdWithL2InitNEON(SB), NOSPLIT, $0-24
+// func mapSGDL2InitNEON(x **float32, s *float32, n int)
+TEXT ·mapSGDL2InitNEON(SB), NOSPLIT, $0-24
 	MOVD x+0(FP), R0
-	MOVD s+8(FP), R1
-	VLD1R (R1), [V0.S4]
-	ADD $4, R1, R25
-	VLD1R (R25), [V1.S4]
 	MOVD (R0), R1
 	MOVD 8(R0), R2
 	MOVD 16(R0), R3
+	MOVD 24(R0), R4
+	MOVD s+8(FP), R0
+	VLD1R (R0), [V0.S4]
+	ADD $4, R0, R25
+	VLD1R (R25), [V1.S4]
 	MOVD n+16(FP), R0
 	CMP $4, R0
 	BLT end2
@@ -220,16 +225,17 @@ loop1:
 	FMOVQ (R1), F2
 	FMOVQ (R3), F3
 	WORD $0x4EA3D444 // FSUB V4.4S, V2.4S, V3.4S
-	WORD $0x6E24DC23 // FMUL V3.4S, V1.4S, V4.4S
+	WORD $0x6E24DC03 // FMUL V3.4S, V0.4S, V4.4S
 	FMOVQ (R2), F4
 	WORD $0x4E23D485 // FADD V5.4S, V4.4S, V3.4S
-	WORD $0x6E25DC03 // FMUL V3.4S, V0.4S, V5.4S
+	WORD $0x6E25DC23 // FMUL V3.4S, V1.4S, V5.4S
 	WORD $0x4EA3D444 // FSUB V4.4S, V2.4S, V3.4S
-	FMOVQ F4, (R1)
+	FMOVQ F4, (R4)
 	SUB $4, R0
 	ADD $16, R1
 	ADD $16, R2
 	ADD $16, R3
+	ADD $16, R4
 	CMP $4, R0
 	BGE loop1
 
@@ -281,7 +287,7 @@ none10:
 
 moved11:
 	WORD $0x4EA3D444 // FSUB V4.4S, V2.4S, V3.4S
-	WORD $0x6E24DC23 // FMUL V3.4S, V1.4S, V4.4S
+	WORD $0x6E24DC03 // FMUL V3.4S, V0.4S, V4.4S
 	ADD $0, R2, R25
 	TBZ $2, R0, two12
 	FMOVQ (R25), F4
@@ -305,9 +311,9 @@ none14:
 
 moved15:
 	WORD $0x4E23D485 // FADD V5.4S, V4.4S, V3.4S
-	WORD $0x6E25DC03 // FMUL V3.4S, V0.4S, V5.4S
+	WORD $0x6E25DC23 // FMUL V3.4S, V1.4S, V5.4S
 	WORD $0x4EA3D444 // FSUB V4.4S, V2.4S, V3.4S
-	ADD $0, R1, R25
+	ADD $0, R4, R25
 	TBZ $2, R0, two16
 	FMOVQ F4, (R25)
 	JMP moved19
@@ -335,38 +341,42 @@ end3:
 // func mapMomentumNEON(x **float32, s *float32, n int)
 TEXT ·mapMomentumNEON(SB), NOSPLIT, $0-24
 	MOVD x+0(FP), R0
-	MOVD s+8(FP), R1
-	VLD1R (R1), [V0.S4]
-	ADD $4, R1, R25
-	VLD1R (R25), [V1.S4]
 	MOVD (R0), R1
 	MOVD 8(R0), R2
 	MOVD 16(R0), R3
+	MOVD 24(R0), R4
+	MOVD 32(R0), R5
+	MOVD s+8(FP), R0
+	VLD1R (R0), [V0.S4]
+	ADD $4, R0, R25
+	VLD1R (R25), [V1.S4]
 	MOVD n+16(FP), R0
 	CMP $4, R0
 	BLT end2
 
 loop1:
-	FMOVQ (R1), F2
+	FMOVQ (R3), F2
 	WORD $0x6E22DC03 // FMUL V3.4S, V0.4S, V2.4S
 	FMOVQ (R2), F2
 	WORD $0x4E22D464 // FADD V4.4S, V3.4S, V2.4S
 	WORD $0x6E24DC22 // FMUL V2.4S, V1.4S, V4.4S
-	FMOVQ (R3), F3
+	FMOVQ (R1), F3
 	WORD $0x4EA2D465 // FSUB V5.4S, V3.4S, V2.4S
-	FMOVQ F4, (R1)
-	FMOVQ F5, (R3)
+	FMOVQ F4, (R4)
+	FMOVQ F5, (R5)
 	SUB $4, R0
 	ADD $16, R1
 	ADD $16, R2
 	ADD $16, R3
+	ADD $16, R4
+	ADD $16, R5
 	CMP $4, R0
 	BGE loop1
 
 end2:
 	CMP $0, R0
 	BEQ end3
-	ADD $0, R1, R25
+	ADD $0, R3, R25
 	TBZ $2, R0, two4
 	FMOVQ (R25), F2
 	JMP moved7
@@ -413,7 +423,7 @@ none10:
 moved11:
 	WORD $0x4E22D464 // FADD V4.4S, V3.4S, V2.4S
 	WORD $0x6E24DC22 // FMUL V2.4S, V1.4S, V4.4S
-	ADD $0, R3, R25
+	ADD $0, R1, R25
 	TBZ $2, R0, two12
 	FMOVQ (R25), F3
 	JMP moved15
@@ -436,7 +446,7 @@ none14:
 
 moved15:
 	WORD $0x4EA2D465 // FSUB V5.4S, V3.4S, V2.4S
-	ADD $0, R1, R25
+	ADD $0, R4, R25
 	TBZ $2, R0, two16
 	FMOVQ F4, (R25)
 	JMP moved19
@@ -457,7 +467,7 @@ one17:
 none18:
 
 moved19:
-	ADD $0, R3, R25
+	ADD $0, R5, R25
 	TBZ $2, R0, two20
 	FMOVQ F5, (R25)
 	JMP moved23
@@ -482,516 +492,36 @@ moved23:
 end3:
 	RET
 
-// func mapAdamNEON(x **float32, s *float32, n int)
-TEXT ·mapAdamNEON(SB), NOSPLIT, $0-24
+// func mapMomentumL2NEON(x **float32, s *float32, n int)
+TEXT ·mapMomentumL2NEON(SB), NOSPLIT, $0-24
 	MOVD x+0(FP), R0
-	MOVD s+8(FP), R1
-	VLD1R (R1), [V0.S4]
-	ADD $4, R1, R25
-	VLD1R (R25), [V1.S4]
-	ADD $8, R1, R25
-	VLD1R (R25), [V2.S4]
-	ADD $12, R1, R25
-	VLD1R (R25), [V3.S4]
-	ADD $16, R1, R25
-	VLD1R (R25), [V4.S4]
-	ADD $20, R1, R25
-	VLD1R (R25), [V5.S4]
-	ADD $24, R1, R25
-	VLD1R (R25), [V6.S4]
-	MOVD (R0), R1
-	MOVD 8(R0), R2
-	MOVD 16(R0), R3
-	MOVD 24(R0), R4
-	MOVD n+16(FP), R0
-	CMP $4, R0
-	BLT end2
-
-loop1:
-	FMOVQ (R1), F7
-	WORD $0x6E27DC08 // FMUL V8.4S, V0.4S, V7.4S
-	FMOVQ (R2), F7
-	WORD $0x6E27DC29 // FMUL V9.4S, V1.4S, V7.4S
-	WORD $0x4E29D50A // FADD V10.4S, V8.4S, V9.4S
-	FMOVQ (R3), F8
-	WORD $0x6E28DC49 // FMUL V9.4S, V2.4S, V8.4S
-	WORD $0x6E27DCE8 // FMUL V8.4S, V7.4S, V7.4S
-	WORD $0x6E28DC67 // FMUL V7.4S, V3.4S, V8.4S
-	WORD $0x4E27D528 // FADD V8.4S, V9.4S, V7.4S
-	WORD $0x6E2ADC87 // FMUL V7.4S, V4.4S, V10.4S
-	WORD $0x6EA1F909 // FSQRT V9.4S, V8.4S
-	WORD $0x6E25DD2B // FMUL V11.4S, V9.4S, V5.4S
-	WORD $0x4E26D569 // FADD V9.4S, V11.4S, V6.4S
-	WORD $0x6E29FCEB // FDIV V11.4S, V7.4S, V9.4S
-	FMOVQ (R4), F7
-	WORD $0x4EABD4E9 // FSUB V9.4S, V7.4S, V11.4S
-	FMOVQ F10, (R1)
-	FMOVQ F8, (R3)
-	FMOVQ F9, (R4)
-	SUB $4, R0
-	ADD $16, R1
-	ADD $16, R2
-	ADD $16, R3
-	ADD $16, R4
-	CMP $4, R0
-	BGE loop1
-
-end2:
-	CMP $0, R0
-	BEQ end3
-	ADD $0, R1, R25
-	TBZ $2, R0, two4
-	FMOVQ (R25), F7
-	JMP moved7
-
-two4:
-	TBZ $1, R0, one5
-	FMOVD (R25), F7
-	TBZ $0, R0, moved7
-	ADD $8, R25, R25
-	VLD1 (R25), V7.S[2]
-	JMP moved7
-
-one5:
-	TBZ $0, R0, none6
-	FMOVS (R25), F7
-	JMP moved7
-
-none6:
-	VEOR V7.B16, V7.B16, V7.B16
-
-moved7:
-	WORD $0x6E27DC08 // FMUL V8.4S, V0.4S, V7.4S
-	ADD $0, R2, R25
-	TBZ $2, R0, two8
-	FMOVQ (R25), F7
-	JMP moved11
-
-two8:
-	TBZ $1, R0, one9
-	FMOVD (R25), F7
-	TBZ $0, R0, moved11
-	ADD $8, R25, R25
-	VLD1 (R25), V7.S[2]
-	JMP moved11
-
-one9:
-	TBZ $0, R0, none10
-	FMOVS (R25), F7
-	JMP moved11
-
-none10:
-	VEOR V7.B16, V7.B16, V7.B16
-
-moved11:
-	WORD $0x6E27DC29 // FMUL V9.4S, V1.4S, V7.4S
-	WORD $0x4E29D50A // FADD V10.4S, V8.4S, V9.4S
-	ADD $0, R3, R25
-	TBZ $2, R0, two12
-	FMOVQ (R25), F8
-	JMP moved15
-
-two12:
-	TBZ $1, R0, one13
-	FMOVD (R25), F8
-	TBZ $0, R0, moved15
-	ADD $8, R25, R25
-	VLD1 (R25), V8.S[2]
-	JMP moved15
-
-one13:
-	TBZ $0, R0, none14
-	FMOVS (R25), F8
-	JMP moved15
-
-none14:
-	VEOR V8.B16, V8.B16, V8.B16
-
-moved15:
-	WORD $0x6E28DC49 // FMUL V9.4S, V2.4S, V8.4S
-	WORD $0x6E27DCE8 // FMUL V8.4S, V7.4S, V7.4S
-	WORD $0x6E28DC67 // FMUL V7.4S, V3.4S, V8.4S
-	WORD $0x4E27D528 // FADD V8.4S, V9.4S, V7.4S
-	WORD $0x6E2ADC87 // FMUL V7.4S, V4.4S, V10.4S
-	WORD $0x6EA1F909 // FSQRT V9.4S, V8.4S
-	WORD $0x6E25DD2B // FMUL V11.4S, V9.4S, V5.4S
-	WORD $0x4E26D569 // FADD V9.4S, V11.4S, V6.4S
-	WORD $0x6E29FCEB // FDIV V11.4S, V7.4S, V9.4S
-	ADD $0, R4, R25
-	TBZ $2, R0, two16
-	FMOVQ (R25), F7
-	JMP moved19
-
-two16:
-	TBZ $1, R0, one17
-	FMOVD (R25), F7
-	TBZ $0, R0, moved19
-	ADD $8, R25, R25
-	VLD1 (R25), V7.S[2]
-	JMP moved19
-
-one17:
-	TBZ $0, R0, none18
-	FMOVS (R25), F7
-	JMP moved19
-
-none18:
-	VEOR V7.B16, V7.B16, V7.B16
-
-moved19:
-	WORD $0x4EABD4E9 // FSUB V9.4S, V7.4S, V11.4S
-	ADD $0, R1, R25
-	TBZ $2, R0, two20
-	FMOVQ F10, (R25)
-	JMP moved23
-
-two20:
-	TBZ $1, R0, one21
-	FMOVD F10, (R25)
-	TBZ $0, R0, moved23
-	ADD $8, R25, R25
-	VST1 V10.S[2], (R25)
-	JMP moved23
-
-one21:
-	TBZ $0, R0, none22
-	FMOVS F10, (R25)
-	JMP moved23
-
-none22:
-
-moved23:
-	ADD $0, R3, R25
-	TBZ $2, R0, two24
-	FMOVQ F8, (R25)
-	JMP moved27
-
-two24:
-	TBZ $1, R0, one25
-	FMOVD F8, (R25)
-	TBZ $0, R0, moved27
-	ADD $8, R25, R25
-	VST1 V8.S[2], (R25)
-	JMP moved27
-
-one25:
-	TBZ $0, R0, none26
-	FMOVS F8, (R25)
-	JMP moved27
-
-none26:
-
-moved27:
-	ADD $0, R4, R25
-	TBZ $2, R0, two28
-	FMOVQ F9, (R25)
-	JMP moved31
-
-two28:
-	TBZ $1, R0, one29
-	FMOVD F9, (R25)
-	TBZ $0, R0, moved31
-	ADD $8, R25, R25
-	VST1 V9.S[2], (R25)
-	JMP moved31
-
-one29:
-	TBZ $0, R0, none30
-	FMOVS F9, (R25)
-	JMP moved31
-
-none30:
-
-moved31:
-
-end3:
-	RET
-
-// func mapAdamwNEON(x **float32, s *float32, n int)
-TEXT ·mapAdamwNEON(SB), NOSPLIT, $0-24
-	MOVD x+0(FP), R0
-	MOVD s+8(FP), R1
-	VLD1R (R1), [V0.S4]
-	ADD $4, R1, R25
-	VLD1R (R25), [V1.S4]
-	ADD $8, R1, R25
-	VLD1R (R25), [V2.S4]
-	ADD $12, R1, R25
-	VLD1R (R25), [V3.S4]
-	ADD $16, R1, R25
-	VLD1R (R25), [V4.S4]
-	ADD $20, R1, R25
-	VLD1R (R25), [V5.S4]
-	ADD $24, R1, R25
-	VLD1R (R25), [V6.S4]
-	ADD $28, R1, R25
-	VLD1R (R25), [V7.S4]
-	MOVD (R0), R1
-	MOVD 8(R0), R2
-	MOVD 16(R0), R3
-	MOVD 24(R0), R4
-	MOVD n+16(FP), R0
-	CMP $4, R0
-	BLT end2
-
-loop1:
-	FMOVQ (R1), F8
-	WORD $0x6E28DC09 // FMUL V9.4S, V0.4S, V8.4S
-	FMOVQ (R2), F8
-	WORD $0x6E28DC2A // FMUL V10.4S, V1.4S, V8.4S
-	WORD $0x4E2AD52B // FADD V11.4S, V9.4S, V10.4S
-	FMOVQ (R3), F9
-	WORD $0x6E29DC4A // FMUL V10.4S, V2.4S, V9.4S
-	WORD $0x6E28DD09 // FMUL V9.4S, V8.4S, V8.4S
-	WORD $0x6E29DC68 // FMUL V8.4S, V3.4S, V9.4S
-	WORD $0x4E28D549 // FADD V9.4S, V10.4S, V8.4S
-	FMOVQ (R4), F8
-	WORD $0x6E28DC8A // FMUL V10.4S, V4.4S, V8.4S
-	WORD $0x6E2BDCA8 // FMUL V8.4S, V5.4S, V11.4S
-	WORD $0x6EA1F92C // FSQRT V12.4S, V9.4S
-	WORD $0x6E26DD8D // FMUL V13.4S, V12.4S, V6.4S
-	WORD $0x4E27D5AC // FADD V12.4S, V13.4S, V7.4S
-	WORD $0x6E2CFD0D // FDIV V13.4S, V8.4S, V12.4S
-	WORD $0x4EADD548 // FSUB V8.4S, V10.4S, V13.4S
-	FMOVQ F11, (R1)
-	FMOVQ F9, (R3)
-	FMOVQ F8, (R4)
-	SUB $4, R0
-	ADD $16, R1
-	ADD $16, R2
-	ADD $16, R3
-	ADD $16, R4
-	CMP $4, R0
-	BGE loop1
-
-end2:
-	CMP $0, R0
-	BEQ end3
-	ADD $0, R1, R25
-	TBZ $2, R0, two4
-	FMOVQ (R25), F8
-	JMP moved7
-
-two4:
-	TBZ $1, R0, one5
-	FMOVD (R25), F8
-	TBZ $0, R0, moved7
-	ADD $8, R25, R25
-	VLD1 (R25), V8.S[2]
-	JMP moved7
-
-one5:
-	TBZ $0, R0, none6
-	FMOVS (R25), F8
-	JMP moved7
-
-none6:
-	VEOR V8.B16, V8.B16, V8.B16
-
-moved7:
-	WORD $0x6E28DC09 // FMUL V9.4S, V0.4S, V8.4S
-	ADD $0, R2, R25
-	TBZ $2, R0, two8
-	FMOVQ (R25), F8
-	JMP moved11
-
-two8:
-	TBZ $1, R0, one9
-	FMOVD (R25), F8
-	TBZ $0, R0, moved11
-	ADD $8, R25, R25
-	VLD1 (R25), V8.S[2]
-	JMP moved11
-
-one9:
-	TBZ $0, R0, none10
-	FMOVS (R25), F8
-	JMP moved11
-
-none10:
-	VEOR V8.B16, V8.B16, V8.B16
-
-moved11:
-	WORD $0x6E28DC2A // FMUL V10.4S, V1.4S, V8.4S
-	WORD $0x4E2AD52B // FADD V11.4S, V9.4S, V10.4S
-	ADD $0, R3, R25
-	TBZ $2, R0, two12
-	FMOVQ (R25), F9
-	JMP moved15
-
-two12:
-	TBZ $1, R0, one13
-	FMOVD (R25), F9
-	TBZ $0, R0, moved15
-	ADD $8, R25, R25
-	VLD1 (R25), V9.S[2]
-	JMP moved15
-
-one13:
-	TBZ $0, R0, none14
-	FMOVS (R25), F9
-	JMP moved15
-
-none14:
-	VEOR V9.B16, V9.B16, V9.B16
-
-moved15:
-	WORD $0x6E29DC4A // FMUL V10.4S, V2.4S, V9.4S
-	WORD $0x6E28DD09 // FMUL V9.4S, V8.4S, V8.4S
-	WORD $0x6E29DC68 // FMUL V8.4S, V3.4S, V9.4S
-	WORD $0x4E28D549 // FADD V9.4S, V10.4S, V8.4S
-	ADD $0, R4, R25
-	TBZ $2, R0, two16
-	FMOVQ (R25), F8
-	JMP moved19
-
-two16:
-	TBZ $1, R0, one17
-	FMOVD (R25), F8
-	TBZ $0, R0, moved19
-	ADD $8, R25, R25
-	VLD1 (R25), V8.S[2]
-	JMP moved19
-
-one17:
-	TBZ $0, R0, none18
-	FMOVS (R25), F8
-	JMP moved19
-
-none18:
-	VEOR V8.B16, V8.B16, V8.B16
-
-moved19:
-	WORD $0x6E28DC8A // FMUL V10.4S, V4.4S, V8.4S
-	WORD $0x6E2BDCA8 // FMUL V8.4S, V5.4S, V11.4S
-	WORD $0x6EA1F92C // FSQRT V12.4S, V9.4S
-	WORD $0x6E26DD8D // FMUL V13.4S, V12.4S, V6.4S
-	WORD $0x4E27D5AC // FADD V12.4S, V13.4S, V7.4S
-	WORD $0x6E2CFD0D // FDIV V13.4S, V8.4S, V12.4S
-	WORD $0x4EADD548 // FSUB V8.4S, V10.4S, V13.4S
-	ADD $0, R1, R25
-	TBZ $2, R0, two20
-	FMOVQ F11, (R25)
-	JMP moved23
-
-two20:
-	TBZ $1, R0, one21
-	FMOVD F11, (R25)
-	TBZ $0, R0, moved23
-	ADD $8, R25, R25
-	VST1 V11.S[2], (R25)
-	JMP moved23
-
-one21:
-	TBZ $0, R0, none22
-	FMOVS F11, (R25)
-	JMP moved23
-
-none22:
-
-moved23:
-	ADD $0, R3, R25
-	TBZ $2, R0, two24
-	FMOVQ F9, (R25)
-	JMP moved27
-
-two24:
-	TBZ $1, R0, one25
-	FMOVD F9, (R25)
-	TBZ $0, R0, moved27
-	ADD $8, R25, R25
-	VST1 V9.S[2], (R25)
-	JMP moved27
-
-one25:
-	TBZ $0, R0, none26
-	FMOVS F9, (R25)
-	JMP moved27
-
-none26:
-
-moved27:
-	ADD $0, R4, R25
-	TBZ $2, R0, two28
-	FMOVQ F8, (R25)
-	JMP moved31
-
-two28:
-	TBZ $1, R0, one29
-	FMOVD F8, (R25)
-	TBZ $0, R0, moved31
-	ADD $8, R25, R25
-	VST1 V8.S[2], (R25)
-	JMP moved31
-
-one29:
-	TBZ $0, R0, none30
-	FMOVS F8, (R25)
-	JMP moved31
-
-none30:
-
-moved31:
-
-end3:
-	RET
-
-// func mapAmsgradNEON(x **float32, s *float32, n int)
-TEXT ·mapAmsgradNEON(SB), NOSPLIT, $0-24
-	MOVD x+0(FP), R0
-	MOVD s+8(FP), R1
-	VLD1R (R1), [V0.S4]
-	ADD $4, R1, R25
-	VLD1R (R25), [V1.S4]
-	ADD $8, R1, R25
-	VLD1R (R25), [V2.S4]
-	ADD $12, R1, R25
-	VLD1R (R25), [V3.S4]
-	ADD $16, R1, R25
-	VLD1R (R25), [V4.S4]
-	ADD $20, R1, R25
-	VLD1R (R25), [V5.S4]
-	ADD $24, R1, R25
-	VLD1R (R25), [V6.S4]
 	MOVD (R0), R1
 	MOVD 8(R0), R2
 	MOVD 16(R0), R3
 	MOVD 24(R0), R4
 	MOVD 32(R0), R5
+	MOVD s+8(FP), R0
+	VLD1R (R0), [V0.S4]
+	ADD $4, R0, R25
+	VLD1R (R25), [V1.S4]
+	ADD $8, R0, R25
+	VLD1R (R25), [V2.S4]
 	MOVD n+16(FP), R0
 	CMP $4, R0
 	BLT end2
 
 loop1:
-	FMOVQ (R1), F7
-	WORD $0x6E27DC08 // FMUL V8.4S, V0.4S, V7.4S
-	FMOVQ (R2), F7
-	WORD $0x6E27DC29 // FMUL V9.4S, V1.4S, V7.4S
-	WORD $0x4E29D50A // FADD V10.4S, V8.4S, V9.4S
-	FMOVQ (R3), F8
-	WORD $0x6E28DC49 // FMUL V9.4S, V2.4S, V8.4S
-	WORD $0x6E27DCE8 // FMUL V8.4S, V7.4S, V7.4S
-	WORD $0x6E28DC67 // FMUL V7.4S, V3.4S, V8.4S
-	WORD $0x4E27D528 // FADD V8.4S, V9.4S, V7.4S
-	FMOVQ (R4), F7
-	VMOV V8.B16, V11.B16
-	WORD $0x6E2BE4EC // FCMGE V12.4S, V7.4S, V11.4S
-	WORD $0x4E27E4ED // FCMEQ V13.4S, V7.4S, V7.4S
-	WORD $0x6E2059AD // MVN V13.16B, V13.16B
-	WORD $0x6EAC1CEB // BIT V11.4S, V7.4S, V12.4S
-	VMOV V13.B16, V9.B16
-	WORD $0x6E6B1CE9 // BSL V9.4S, V7.4S, V11.4S
-	WORD $0x6E2ADC87 // FMUL V7.4S, V4.4S, V10.4S
-	WORD $0x6EA1F92B // FSQRT V11.4S, V9.4S
-	WORD $0x6E25DD6C // FMUL V12.4S, V11.4S, V5.4S
-	WORD $0x4E26D58B // FADD V11.4S, V12.4S, V6.4S
-	WORD $0x6E2BFCEC // FDIV V12.4S, V7.4S, V11.4S
-	FMOVQ (R5), F7
-	WORD $0x4EACD4EB // FSUB V11.4S, V7.4S, V12.4S
-	FMOVQ F10, (R1)
-	FMOVQ F8, (R3)
-	FMOVQ F9, (R4)
-	FMOVQ F11, (R5)
+	FMOVQ (R1), F3
+	WORD $0x6E23DC04 // FMUL V4.4S, V0.4S, V3.4S
+	FMOVQ (R2), F5
+	WORD $0x4E24D4A6 // FADD V6.4S, V5.4S, V4.4S
+	FMOVQ (R3), F4
+	WORD $0x6E24DC25 // FMUL V5.4S, V1.4S, V4.4S
+	WORD $0x4E26D4A4 // FADD V4.4S, V5.4S, V6.4S
+	WORD $0x6E24DC45 // FMUL V5.4S, V2.4S, V4.4S
+	WORD $0x4EA5D466 // FSUB V6.4S, V3.4S, V5.4S
+	FMOVQ F4, (R4)
+	FMOVQ F6, (R5)
 	SUB $4, R0
 	ADD $16, R1
 	ADD $16, R2
@@ -1006,259 +536,162 @@ end2:
 	BEQ end3
 	ADD $0, R1, R25
 	TBZ $2, R0, two4
-	FMOVQ (R25), F7
+	FMOVQ (R25), F3
 	JMP moved7
 
 two4:
 	TBZ $1, R0, one5
-	FMOVD (R25), F7
+	FMOVD (R25), F3
 	TBZ $0, R0, moved7
 	ADD $8, R25, R25
-	VLD1 (R25), V7.S[2]
+	VLD1 (R25), V3.S[2]
 	JMP moved7
 
 one5:
 	TBZ $0, R0, none6
-	FMOVS (R25), F7
+	FMOVS (R25), F3
 	JMP moved7
 
 none6:
-	VEOR V7.B16, V7.B16, V7.B16
+	VEOR V3.B16, V3.B16, V3.B16
 
 moved7:
-	WORD $0x6E27DC08 // FMUL V8.4S, V0.4S, V7.4S
+	WORD $0x6E23DC04 // FMUL V4.4S, V0.4S, V3.4S
 	ADD $0, R2, R25
 	TBZ $2, R0, two8
-	FMOVQ (R25), F7
+	FMOVQ (R25), F5
 	JMP moved11
 
 two8:
 	TBZ $1, R0, one9
-	FMOVD (R25), F7
+	FMOVD (R25), F5
 	TBZ $0, R0, moved11
 	ADD $8, R25, R25
-	VLD1 (R25), V7.S[2]
+	VLD1 (R25), V5.S[2]
 	JMP moved11
 
 one9:
 	TBZ $0, R0, none10
-	FMOVS (R25), F7
+	FMOVS (R25), F5
 	JMP moved11
 
 none10:
-	VEOR V7.B16, V7.B16, V7.B16
+	VEOR V5.B16, V5.B16, V5.B16
 
 moved11:
-	WORD $0x6E27DC29 // FMUL V9.4S, V1.4S, V7.4S
-	WORD $0x4E29D50A // FADD V10.4S, V8.4S, V9.4S
+	WORD $0x4E24D4A6 // FADD V6.4S, V5.4S, V4.4S
 	ADD $0, R3, R25
 	TBZ $2, R0, two12
-	FMOVQ (R25), F8
+	FMOVQ (R25), F4
 	JMP moved15
 
 two12:
 	TBZ $1, R0, one13
-	FMOVD (R25), F8
+	FMOVD (R25), F4
 	TBZ $0, R0, moved15
 	ADD $8, R25, R25
-	VLD1 (R25), V8.S[2]
+	VLD1 (R25), V4.S[2]
 	JMP moved15
 
 one13:
 	TBZ $0, R0, none14
-	FMOVS (R25), F8
+	FMOVS (R25), F4
 	JMP moved15
 
 none14:
-	VEOR V8.B16, V8.B16, V8.B16
+	VEOR V4.B16, V4.B16, V4.B16
 
 moved15:
-	WORD $0x6E28DC49 // FMUL V9.4S, V2.4S, V8.4S
-	WORD $0x6E27DCE8 // FMUL V8.4S, V7.4S, V7.4S
-	WORD $0x6E28DC67 // FMUL V7.4S, V3.4S, V8.4S
-	WORD $0x4E27D528 // FADD V8.4S, V9.4S, V7.4S
+	WORD $0x6E24DC25 // FMUL V5.4S, V1.4S, V4.4S
+	WORD $0x4E26D4A4 // FADD V4.4S, V5.4S, V6.4S
+	WORD $0x6E24DC45 // FMUL V5.4S, V2.4S, V4.4S
+	WORD $0x4EA5D466 // FSUB V6.4S, V3.4S, V5.4S
 	ADD $0, R4, R25
 	TBZ $2, R0, two16
-	FMOVQ (R25), F7
+	FMOVQ F4, (R25)
 	JMP moved19
 
 two16:
 	TBZ $1, R0, one17
-	FMOVD (R25), F7
+	FMOVD F4, (R25)
 	TBZ $0, R0, moved19
 	ADD $8, R25, R25
-	VLD1 (R25), V7.S[2]
+	VST1 V4.S[2], (R25)
 	JMP moved19
 
 one17:
 	TBZ $0, R0, none18
-	FMOVS (R25), F7
+	FMOVS F4, (R25)
 	JMP moved19
 
 none18:
-	VEOR V7.B16, V7.B16, V7.B16
 
 moved19:
-	VMOV V8.B16, V11.B16
-	WORD $0x6E2BE4EC // FCMGE V12.4S, V7.4S, V11.4S
-	WORD $0x4E27E4ED // FCMEQ V13.4S, V7.4S, V7.4S
-	WORD $0x6E2059AD // MVN V13.16B, V13.16B
-	WORD $0x6EAC1CEB // BIT V11.4S, V7.4S, V12.4S
-	VMOV V13.B16, V9.B16
-	WORD $0x6E6B1CE9 // BSL V9.4S, V7.4S, V11.4S
-	WORD $0x6E2ADC87 // FMUL V7.4S, V4.4S, V10.4S
-	WORD $0x6EA1F92B // FSQRT V11.4S, V9.4S
-	WORD $0x6E25DD6C // FMUL V12.4S, V11.4S, V5.4S
-	WORD $0x4E26D58B // FADD V11.4S, V12.4S, V6.4S
-	WORD $0x6E2BFCEC // FDIV V12.4S, V7.4S, V11.4S
 	ADD $0, R5, R25
 	TBZ $2, R0, two20
-	FMOVQ (R25), F7
+	FMOVQ F6, (R25)
 	JMP moved23
 
 two20:
 	TBZ $1, R0, one21
-	FMOVD (R25), F7
+	FMOVD F6, (R25)
 	TBZ $0, R0, moved23
 	ADD $8, R25, R25
-	VLD1 (R25), V7.S[2]
+	VST1 V6.S[2], (R25)
 	JMP moved23
 
 one21:
 	TBZ $0, R0, none22
-	FMOVS (R25), F7
+	FMOVS F6, (R25)
 	JMP moved23
 
 none22:
-	VEOR V7.B16, V7.B16, V7.B16
 
 moved23:
-	WORD $0x4EACD4EB // FSUB V11.4S, V7.4S, V12.4S
-	ADD $0, R1, R25
-	TBZ $2, R0, two24
-	FMOVQ F10, (R25)
-	JMP moved27
-
-two24:
-	TBZ $1, R0, one25
-	FMOVD F10, (R25)
-	TBZ $0, R0, moved27
-	ADD $8, R25, R25
-	VST1 V10.S[2], (R25)
-	JMP moved27
-
-one25:
-	TBZ $0, R0, none26
-	FMOVS F10, (R25)
-	JMP moved27
-
-none26:
-
-moved27:
-	ADD $0, R3, R25
-	TBZ $2, R0, two28
-	FMOVQ F8, (R25)
-	JMP moved31
-
-two28:
-	TBZ $1, R0, one29
-	FMOVD F8, (R25)
-	TBZ $0, R0, moved31
-	ADD $8, R25, R25
-	VST1 V8.S[2], (R25)
-	JMP moved31
-
-one29:
-	TBZ $0, R0, none30
-	FMOVS F8, (R25)
-	JMP moved31
-
-none30:
-
-moved31:
-	ADD $0, R4, R25
-	TBZ $2, R0, two32
-	FMOVQ F9, (R25)
-	JMP moved35
-
-two32:
-	TBZ $1, R0, one33
-	FMOVD F9, (R25)
-	TBZ $0, R0, moved35
-	ADD $8, R25, R25
-	VST1 V9.S[2], (R25)
-	JMP moved35
-
-one33:
-	TBZ $0, R0, none34
-	FMOVS F9, (R25)
-	JMP moved35
-
-none34:
-
-moved35:
-	ADD $0, R5, R25
-	TBZ $2, R0, two36
-	FMOVQ F11, (R25)
-	JMP moved39
-
-two36:
-	TBZ $1, R0, one37
-	FMOVD F11, (R25)
-	TBZ $0, R0, moved39
-	ADD $8, R25, R25
-	VST1 V11.S[2], (R25)
-	JMP moved39
-
-one37:
-	TBZ $0, R0, none38
-	FMOVS F11, (R25)
-	JMP moved39
-
-none38:
-
-moved39:
 
 end3:
 	RET
 
-// func mapRmspropNEON(x **float32, s *float32, n int)
-TEXT ·mapRmspropNEON(SB), NOSPLIT, $0-24
+// func mapMomentumL2InitNEON(x **float32, s *float32, n int)
+TEXT ·mapMomentumL2InitNEON(SB), NOSPLIT, $0-24
 	MOVD x+0(FP), R0
-	MOVD s+8(FP), R1
-	VLD1R (R1), [V0.S4]
-	ADD $4, R1, R25
-	VLD1R (R25), [V1.S4]
-	ADD $8, R1, R25
-	VLD1R (R25), [V2.S4]
-	ADD $12, R1, R25
-	VLD1R (R25), [V3.S4]
 	MOVD (R0), R1
 	MOVD 8(R0), R2
 	MOVD 16(R0), R3
+	MOVD 24(R0), R4
+	MOVD 32(R0), R5
+	MOVD 40(R0), R6
+	MOVD s+8(FP), R0
+	VLD1R (R0), [V0.S4]
+	ADD $4, R0, R25
+	VLD1R (R25), [V1.S4]
+	ADD $8, R0, R25
+	VLD1R (R25), [V2.S4]
 	MOVD n+16(FP), R0
 	CMP $4, R0
 	BLT end2
 
 loop1:
-	FMOVQ (R1), F4
-	WORD $0x6E24DC05 // FMUL V5.4S, V0.4S, V4.4S
-	FMOVQ (R2), F4
-	WORD $0x6E24DC86 // FMUL V6.4S, V4.4S, V4.4S
-	WORD $0x6E26DC27 // FMUL V7.4S, V1.4S, V6.4S
-	WORD $0x4E27D4A6 // FADD V6.4S, V5.4S, V7.4S
+	FMOVQ (R1), F3
+	FMOVQ (R4), F4
+	WORD $0x4EA4D465 // FSUB V5.4S, V3.4S, V4.4S
+	WORD $0x6E25DC04 // FMUL V4.4S, V0.4S, V5.4S
+	FMOVQ (R2), F5
+	WORD $0x4E24D4A6 // FADD V6.4S, V5.4S, V4.4S
+	FMOVQ (R3), F4
+	WORD $0x6E24DC25 // FMUL V5.4S, V1.4S, V4.4S
+	WORD $0x4E26D4A4 // FADD V4.4S, V5.4S, V6.4S
 	WORD $0x6E24DC45 // FMUL V5.4S, V2.4S, V4.4S
-	WORD $0x6EA1F8C4 // FSQRT V4.4S, V6.4S
-	WORD $0x4E23D487 // FADD V7.4S, V4.4S, V3.4S
-	WORD $0x6E27FCA4 // FDIV V4.4S, V5.4S, V7.4S
-	FMOVQ (R3), F5
-	WORD $0x4EA4D4A7 // FSUB V7.4S, V5.4S, V4.4S
-	FMOVQ F6, (R1)
-	FMOVQ F7, (R3)
+	WORD $0x4EA5D466 // FSUB V6.4S, V3.4S, V5.4S
+	FMOVQ F4, (R5)
+	FMOVQ F6, (R6)
 	SUB $4, R0
 	ADD $16, R1
 	ADD $16, R2
 	ADD $16, R3
+	ADD $16, R4
+	ADD $16, R5
+	ADD $16, R6
 	CMP $4, R0
 	BGE loop1
 
@@ -1267,28 +700,27 @@ end2:
 	BEQ end3
 	ADD $0, R1, R25
 	TBZ $2, R0, two4
-	FMOVQ (R25), F4
+	FMOVQ (R25), F3
 	JMP moved7
 
 two4:
 	TBZ $1, R0, one5
-	FMOVD (R25), F4
+	FMOVD (R25), F3
 	TBZ $0, R0, moved7
 	ADD $8, R25, R25
-	VLD1 (R25), V4.S[2]
+	VLD1 (R25), V3.S[2]
 	JMP moved7
 
 one5:
 	TBZ $0, R0, none6
-	FMOVS (R25), F4
+	FMOVS (R25), F3
 	JMP moved7
 
 none6:
-	VEOR V4.B16, V4.B16, V4.B16
+	VEOR V3.B16, V3.B16, V3.B16
 
 moved7:
-	WORD $0x6E24DC05 // FMUL V5.4S, V0.4S, V4.4S
-	ADD $0, R2, R25
+	ADD $0, R4, R25
 	TBZ $2, R0, two8
 	FMOVQ (R25), F4
 	JMP moved11
@@ -1310,14 +742,9 @@ none10:
 	VEOR V4.B16, V4.B16, V4.B16
 
 moved11:
-	WORD $0x6E24DC86 // FMUL V6.4S, V4.4S, V4.4S
-	WORD $0x6E26DC27 // FMUL V7.4S, V1.4S, V6.4S
-	WORD $0x4E27D4A6 // FADD V6.4S, V5.4S, V7.4S
-	WORD $0x6E24DC45 // FMUL V5.4S, V2.4S, V4.4S
-	WORD $0x6EA1F8C4 // FSQRT V4.4S, V6.4S
-	WORD $0x4E23D487 // FADD V7.4S, V4.4S, V3.4S
-	WORD $0x6E27FCA4 // FDIV V4.4S, V5.4S, V7.4S
-	ADD $0, R3, R25
+	WORD $0x4EA4D465 // FSUB V5.4S, V3.4S, V4.4S
+	WORD $0x6E25DC04 // FMUL V4.4S, V0.4S, V5.4S
+	ADD $0, R2, R25
 	TBZ $2, R0, two12
 	FMOVQ (R25), F5
 	JMP moved15
@@ -1339,29 +766,223 @@ none14:
 	VEOR V5.B16, V5.B16, V5.B16
 
 moved15:
-	WORD $0x4EA4D4A7 // FSUB V7.4S, V5.4S, V4.4S
-	ADD $0, R1, R25
+	WORD $0x4E24D4A6 // FADD V6.4S, V5.4S, V4.4S
+	ADD $0, R3, R25
 	TBZ $2, R0, two16
-	FMOVQ F6, (R25)
+	FMOVQ (R25), F4
 	JMP moved19
 
 two16:
 	TBZ $1, R0, one17
-	FMOVD F6, (R25)
+	FMOVD (R25), F4
 	TBZ $0, R0, moved19
 	ADD $8, R25, R25
-	VST1 V6.S[2], (R25)
+	VLD1 (R25), V4.S[2]
 	JMP moved19
 
 one17:
 	TBZ $0, R0, none18
+	FMOVS (R25), F4
+	JMP moved19
+
+none18:
+	VEOR V4.B16, V4.B16, V4.B16
+
+moved19:
+	WORD $0x6E24DC25 // FMUL V5.4S, V1.4S, V4.4S
+	WORD $0x4E26D4A4 // FADD V4.4S, V5.4S, V6.4S
+	WORD $0x6E24DC45 // FMUL V5.4S, V2.4S, V4.4S
+	WORD $0x4EA5D466 // FSUB V6.4S, V3.4S, V5.4S
+	ADD $0, R5, R25
+	TBZ $2, R0, two20
+	FMOVQ F4, (R25)
+	JMP moved23
+
+two20:
+	TBZ $1, R0, one21
+	FMOVD F4, (R25)
+	TBZ $0, R0, moved23
+	ADD $8, R25, R25
+	VST1 V4.S[2], (R25)
+	JMP moved23
+
+one21:
+	TBZ $0, R0, none22
+	FMOVS F4, (R25)
+	JMP moved23
+
+none22:
+
+moved23:
+	ADD $0, R6, R25
+	TBZ $2, R0, two24
+	FMOVQ F6, (R25)
+	JMP moved27
+
+two24:
+	TBZ $1, R0, one25
+	FMOVD F6, (R25)
+	TBZ $0, R0, moved27
+	ADD $8, R25, R25
+	VST1 V6.S[2], (R25)
+	JMP moved27
+
+one25:
+	TBZ $0, R0, none26
 	FMOVS F6, (R25)
+	JMP moved27
+
+none26:
+
+moved27:
+
+end3:
+	RET
+
+// func mapRMSPropNEON(x **float32, s *float32, n int)
+TEXT ·mapRMSPropNEON(SB), NOSPLIT, $0-24
+	MOVD x+0(FP), R0
+	MOVD (R0), R1
+	MOVD 8(R0), R2
+	MOVD 16(R0), R3
+	MOVD 24(R0), R4
+	MOVD 32(R0), R5
+	MOVD s+8(FP), R0
+	VLD1R (R0), [V0.S4]
+	ADD $4, R0, R25
+	VLD1R (R25), [V1.S4]
+	ADD $8, R0, R25
+	VLD1R (R25), [V2.S4]
+	ADD $12, R0, R25
+	VLD1R (R25), [V3.S4]
+	MOVD n+16(FP), R0
+	CMP $4, R0
+	BLT end2
+
+loop1:
+	FMOVQ (R2), F4
+	WORD $0x6E24DC85 // FMUL V5.4S, V4.4S, V4.4S
+	FMOVQ (R3), F6
+	WORD $0x6E26DC07 // FMUL V7.4S, V0.4S, V6.4S
+	WORD $0x6E25DC26 // FMUL V6.4S, V1.4S, V5.4S
+	WORD $0x4E26D4E5 // FADD V5.4S, V7.4S, V6.4S
+	WORD $0x6E24DC46 // FMUL V6.4S, V2.4S, V4.4S
+	WORD $0x6EA1F8A4 // FSQRT V4.4S, V5.4S
+	WORD $0x4E23D487 // FADD V7.4S, V4.4S, V3.4S
+	WORD $0x6E27FCC4 // FDIV V4.4S, V6.4S, V7.4S
+	FMOVQ (R1), F6
+	WORD $0x4EA4D4C7 // FSUB V7.4S, V6.4S, V4.4S
+	FMOVQ F5, (R4)
+	FMOVQ F7, (R5)
+	SUB $4, R0
+	ADD $16, R1
+	ADD $16, R2
+	ADD $16, R3
+	ADD $16, R4
+	ADD $16, R5
+	CMP $4, R0
+	BGE loop1
+
+end2:
+	CMP $0, R0
+	BEQ end3
+	ADD $0, R2, R25
+	TBZ $2, R0, two4
+	FMOVQ (R25), F4
+	JMP moved7
+
+two4:
+	TBZ $1, R0, one5
+	FMOVD (R25), F4
+	TBZ $0, R0, moved7
+	ADD $8, R25, R25
+	VLD1 (R25), V4.S[2]
+	JMP moved7
+
+one5:
+	TBZ $0, R0, none6
+	FMOVS (R25), F4
+	JMP moved7
+
+none6:
+	VEOR V4.B16, V4.B16, V4.B16
+
+moved7:
+	WORD $0x6E24DC85 // FMUL V5.4S, V4.4S, V4.4S
+	ADD $0, R3, R25
+	TBZ $2, R0, two8
+	FMOVQ (R25), F6
+	JMP moved11
+
+two8:
+	TBZ $1, R0, one9
+	FMOVD (R25), F6
+	TBZ $0, R0, moved11
+	ADD $8, R25, R25
+	VLD1 (R25), V6.S[2]
+	JMP moved11
+
+one9:
+	TBZ $0, R0, none10
+	FMOVS (R25), F6
+	JMP moved11
+
+none10:
+	VEOR V6.B16, V6.B16, V6.B16
+
+moved11:
+	WORD $0x6E26DC07 // FMUL V7.4S, V0.4S, V6.4S
+	WORD $0x6E25DC26 // FMUL V6.4S, V1.4S, V5.4S
+	WORD $0x4E26D4E5 // FADD V5.4S, V7.4S, V6.4S
+	WORD $0x6E24DC46 // FMUL V6.4S, V2.4S, V4.4S
+	WORD $0x6EA1F8A4 // FSQRT V4.4S, V5.4S
+	WORD $0x4E23D487 // FADD V7.4S, V4.4S, V3.4S
+	WORD $0x6E27FCC4 // FDIV V4.4S, V6.4S, V7.4S
+	ADD $0, R1, R25
+	TBZ $2, R0, two12
+	FMOVQ (R25), F6
+	JMP moved15
+
+two12:
+	TBZ $1, R0, one13
+	FMOVD (R25), F6
+	TBZ $0, R0, moved15
+	ADD $8, R25, R25
+	VLD1 (R25), V6.S[2]
+	JMP moved15
+
+one13:
+	TBZ $0, R0, none14
+	FMOVS (R25), F6
+	JMP moved15
+
+none14:
+	VEOR V6.B16, V6.B16, V6.B16
+
+moved15:
+	WORD $0x4EA4D4C7 // FSUB V7.4S, V6.4S, V4.4S
+	ADD $0, R4, R25
+	TBZ $2, R0, two16
+	FMOVQ F5, (R25)
+	JMP moved19
+
+two16:
+	TBZ $1, R0, one17
+	FMOVD F5, (R25)
+	TBZ $0, R0, moved19
+	ADD $8, R25, R25
+	VST1 V5.S[2], (R25)
+	JMP moved19
+
+one17:
+	TBZ $0, R0, none18
+	FMOVS F5, (R25)
 	JMP moved19
 
 none18:
 
 moved19:
-	ADD $0, R3, R25
+	ADD $0, R5, R25
 	TBZ $2, R0, two20
 	FMOVQ F7, (R25)
 	JMP moved23
@@ -1389,13 +1010,15 @@ end3:
 // func mapAdagradNEON(x **float32, s *float32, n int)
 TEXT ·mapAdagradNEON(SB), NOSPLIT, $0-24
 	MOVD x+0(FP), R0
-	MOVD s+8(FP), R1
-	VLD1R (R1), [V0.S4]
-	ADD $4, R1, R25
-	VLD1R (R25), [V1.S4]
 	MOVD (R0), R1
 	MOVD 8(R0), R2
 	MOVD 16(R0), R3
+	MOVD 24(R0), R4
+	MOVD 32(R0), R5
+	MOVD s+8(FP), R0
+	VLD1R (R0), [V0.S4]
+	ADD $4, R0, R25
+	VLD1R (R25), [V1.S4]
 	MOVD n+16(FP), R0
 	CMP $4, R0
 	BLT end2
@@ -1403,20 +1026,22 @@ TEXT ·mapAdagradNEON(SB), NOSPLIT, $0-24
 loop1:
 	FMOVQ (R2), F2
 	WORD $0x6E22DC43 // FMUL V3.4S, V2.4S, V2.4S
-	FMOVQ (R1), F4
+	FMOVQ (R3), F4
 	WORD $0x4E23D485 // FADD V5.4S, V4.4S, V3.4S
 	WORD $0x6E22DC03 // FMUL V3.4S, V0.4S, V2.4S
 	WORD $0x6EA1F8A2 // FSQRT V2.4S, V5.4S
 	WORD $0x4E21D444 // FADD V4.4S, V2.4S, V1.4S
 	WORD $0x6E24FC62 // FDIV V2.4S, V3.4S, V4.4S
-	FMOVQ (R3), F3
+	FMOVQ (R1), F3
 	WORD $0x4EA2D464 // FSUB V4.4S, V3.4S, V2.4S
-	FMOVQ F5, (R1)
-	FMOVQ F4, (R3)
+	FMOVQ F5, (R4)
+	FMOVQ F4, (R5)
 	SUB $4, R0
 	ADD $16, R1
 	ADD $16, R2
 	ADD $16, R3
+	ADD $16, R4
+	ADD $16, R5
 	CMP $4, R0
 	BGE loop1
 
@@ -1446,7 +1071,7 @@ none6:
 
 moved7:
 	WORD $0x6E22DC43 // FMUL V3.4S, V2.4S, V2.4S
-	ADD $0, R1, R25
+	ADD $0, R3, R25
 	TBZ $2, R0, two8
 	FMOVQ (R25), F4
 	JMP moved11
@@ -1473,7 +1098,7 @@ moved11:
 	WORD $0x6EA1F8A2 // FSQRT V2.4S, V5.4S
 	WORD $0x4E21D444 // FADD V4.4S, V2.4S, V1.4S
 	WORD $0x6E24FC62 // FDIV V2.4S, V3.4S, V4.4S
-	ADD $0, R3, R25
+	ADD $0, R1, R25
 	TBZ $2, R0, two12
 	FMOVQ (R25), F3
 	JMP moved15
@@ -1496,7 +1121,7 @@ none14:
 
 moved15:
 	WORD $0x4EA2D464 // FSUB V4.4S, V3.4S, V2.4S
-	ADD $0, R1, R25
+	ADD $0, R4, R25
 	TBZ $2, R0, two16
 	FMOVQ F5, (R25)
 	JMP moved19
@@ -1517,7 +1142,7 @@ one17:
 none18:
 
 moved19:
-	ADD $0, R3, R25
+	ADD $0, R5, R25
 	TBZ $2, R0, two20
 	FMOVQ F4, (R25)
 	JMP moved23
@@ -1542,10 +1167,1406 @@ moved23:
 end3:
 	RET
 
-// func mapReluOfSumNEON(x **float32, s *float32, n int)
-TEXT ·mapReluOfSumNEON(SB), NOSPLIT, $0-24
+// func mapAdamNEON(x **float32, s *float32, n int)
+TEXT ·mapAdamNEON(SB), NOSPLIT, $0-24
 	MOVD x+0(FP), R0
-	MOVD s+8(FP), R1
+	MOVD (R0), R1
+	MOVD 8(R0), R2
+	MOVD 16(R0), R3
+	MOVD 24(R0), R4
+	MOVD 32(R0), R5
+	MOVD 40(R0), R6
+	MOVD 48(R0), R7
+	MOVD s+8(FP), R0
+	VLD1R (R0), [V0.S4]
+	ADD $4, R0, R25
+	VLD1R (R25), [V1.S4]
+	ADD $8, R0, R25
+	VLD1R (R25), [V2.S4]
+	ADD $12, R0, R25
+	VLD1R (R25), [V3.S4]
+	ADD $16, R0, R25
+	VLD1R (R25), [V4.S4]
+	ADD $20, R0, R25
+	VLD1R (R25), [V5.S4]
+	ADD $24, R0, R25
+	VLD1R (R25), [V6.S4]
+	MOVD n+16(FP), R0
+	CMP $4, R0
+	BLT end2
+
+loop1:
+	FMOVQ (R3), F7
+	WORD $0x6E27DC08 // FMUL V8.4S, V0.4S, V7.4S
+	FMOVQ (R2), F7
+	WORD $0x6E27DC29 // FMUL V9.4S, V1.4S, V7.4S
+	WORD $0x4E29D50A // FADD V10.4S, V8.4S, V9.4S
+	WORD $0x6E27DCE8 // FMUL V8.4S, V7.4S, V7.4S
+	FMOVQ (R4), F7
+	WORD $0x6E27DC49 // FMUL V9.4S, V2.4S, V7.4S
+	WORD $0x6E28DC67 // FMUL V7.4S, V3.4S, V8.4S
+	WORD $0x4E27D528 // FADD V8.4S, V9.4S, V7.4S
+	WORD $0x6E2ADC87 // FMUL V7.4S, V4.4S, V10.4S
+	WORD $0x6EA1F909 // FSQRT V9.4S, V8.4S
+	WORD $0x6E25DD2B // FMUL V11.4S, V9.4S, V5.4S
+	WORD $0x4E26D569 // FADD V9.4S, V11.4S, V6.4S
+	WORD $0x6E29FCEB // FDIV V11.4S, V7.4S, V9.4S
+	FMOVQ (R1), F7
+	WORD $0x4EABD4E9 // FSUB V9.4S, V7.4S, V11.4S
+	FMOVQ F10, (R5)
+	FMOVQ F8, (R6)
+	FMOVQ F9, (R7)
+	SUB $4, R0
+	ADD $16, R1
+	ADD $16, R2
+	ADD $16, R3
+	ADD $16, R4
+	ADD $16, R5
+	ADD $16, R6
+	ADD $16, R7
+	CMP $4, R0
+	BGE loop1
+
+end2:
+	CMP $0, R0
+	BEQ end3
+	ADD $0, R3, R25
+	TBZ $2, R0, two4
+	FMOVQ (R25), F7
+	JMP moved7
+
+two4:
+	TBZ $1, R0, one5
+	FMOVD (R25), F7
+	TBZ $0, R0, moved7
+	ADD $8, R25, R25
+	VLD1 (R25), V7.S[2]
+	JMP moved7
+
+one5:
+	TBZ $0, R0, none6
+	FMOVS (R25), F7
+	JMP moved7
+
+none6:
+	VEOR V7.B16, V7.B16, V7.B16
+
+moved7:
+	WORD $0x6E27DC08 // FMUL V8.4S, V0.4S, V7.4S
+	ADD $0, R2, R25
+	TBZ $2, R0, two8
+	FMOVQ (R25), F7
+	JMP moved11
+
+two8:
+	TBZ $1, R0, one9
+	FMOVD (R25), F7
+	TBZ $0, R0, moved11
+	ADD $8, R25, R25
+	VLD1 (R25), V7.S[2]
+	JMP moved11
+
+one9:
+	TBZ $0, R0, none10
+	FMOVS (R25), F7
+	JMP moved11
+
+none10:
+	VEOR V7.B16, V7.B16, V7.B16
+
+moved11:
+	WORD $0x6E27DC29 // FMUL V9.4S, V1.4S, V7.4S
+	WORD $0x4E29D50A // FADD V10.4S, V8.4S, V9.4S
+	WORD $0x6E27DCE8 // FMUL V8.4S, V7.4S, V7.4S
+	ADD $0, R4, R25
+	TBZ $2, R0, two12
+	FMOVQ (R25), F7
+	JMP moved15
+
+two12:
+	TBZ $1, R0, one13
+	FMOVD (R25), F7
+	TBZ $0, R0, moved15
+	ADD $8, R25, R25
+	VLD1 (R25), V7.S[2]
+	JMP moved15
+
+one13:
+	TBZ $0, R0, none14
+	FMOVS (R25), F7
+	JMP moved15
+
+none14:
+	VEOR V7.B16, V7.B16, V7.B16
+
+moved15:
+	WORD $0x6E27DC49 // FMUL V9.4S, V2.4S, V7.4S
+	WORD $0x6E28DC67 // FMUL V7.4S, V3.4S, V8.4S
+	WORD $0x4E27D528 // FADD V8.4S, V9.4S, V7.4S
+	WORD $0x6E2ADC87 // FMUL V7.4S, V4.4S, V10.4S
+	WORD $0x6EA1F909 // FSQRT V9.4S, V8.4S
+	WORD $0x6E25DD2B // FMUL V11.4S, V9.4S, V5.4S
+	WORD $0x4E26D569 // FADD V9.4S, V11.4S, V6.4S
+	WORD $0x6E29FCEB // FDIV V11.4S, V7.4S, V9.4S
+	ADD $0, R1, R25
+	TBZ $2, R0, two16
+	FMOVQ (R25), F7
+	JMP moved19
+
+two16:
+	TBZ $1, R0, one17
+	FMOVD (R25), F7
+	TBZ $0, R0, moved19
+	ADD $8, R25, R25
+	VLD1 (R25), V7.S[2]
+	JMP moved19
+
+one17:
+	TBZ $0, R0, none18
+	FMOVS (R25), F7
+	JMP moved19
+
+none18:
+	VEOR V7.B16, V7.B16, V7.B16
+
+moved19:
+	WORD $0x4EABD4E9 // FSUB V9.4S, V7.4S, V11.4S
+	ADD $0, R5, R25
+	TBZ $2, R0, two20
+	FMOVQ F10, (R25)
+	JMP moved23
+
+two20:
+	TBZ $1, R0, one21
+	FMOVD F10, (R25)
+	TBZ $0, R0, moved23
+	ADD $8, R25, R25
+	VST1 V10.S[2], (R25)
+	JMP moved23
+
+one21:
+	TBZ $0, R0, none22
+	FMOVS F10, (R25)
+	JMP moved23
+
+none22:
+
+moved23:
+	ADD $0, R6, R25
+	TBZ $2, R0, two24
+	FMOVQ F8, (R25)
+	JMP moved27
+
+two24:
+	TBZ $1, R0, one25
+	FMOVD F8, (R25)
+	TBZ $0, R0, moved27
+	ADD $8, R25, R25
+	VST1 V8.S[2], (R25)
+	JMP moved27
+
+one25:
+	TBZ $0, R0, none26
+	FMOVS F8, (R25)
+	JMP moved27
+
+none26:
+
+moved27:
+	ADD $0, R7, R25
+	TBZ $2, R0, two28
+	FMOVQ F9, (R25)
+	JMP moved31
+
+two28:
+	TBZ $1, R0, one29
+	FMOVD F9, (R25)
+	TBZ $0, R0, moved31
+	ADD $8, R25, R25
+	VST1 V9.S[2], (R25)
+	JMP moved31
+
+one29:
+	TBZ $0, R0, none30
+	FMOVS F9, (R25)
+	JMP moved31
+
+none30:
+
+moved31:
+
+end3:
+	RET
+
+// func mapAdamL2NEON(x **float32, s *float32, n int)
+TEXT ·mapAdamL2NEON(SB), NOSPLIT, $0-24
+	MOVD x+0(FP), R0
+	MOVD (R0), R1
+	MOVD 8(R0), R2
+	MOVD 16(R0), R3
+	MOVD 24(R0), R4
+	MOVD 32(R0), R5
+	MOVD 40(R0), R6
+	MOVD 48(R0), R7
+	MOVD s+8(FP), R0
+	VLD1R (R0), [V0.S4]
+	ADD $4, R0, R25
+	VLD1R (R25), [V1.S4]
+	ADD $8, R0, R25
+	VLD1R (R25), [V2.S4]
+	ADD $12, R0, R25
+	VLD1R (R25), [V3.S4]
+	ADD $16, R0, R25
+	VLD1R (R25), [V4.S4]
+	ADD $20, R0, R25
+	VLD1R (R25), [V5.S4]
+	ADD $24, R0, R25
+	VLD1R (R25), [V6.S4]
+	ADD $28, R0, R25
+	VLD1R (R25), [V7.S4]
+	MOVD n+16(FP), R0
+	CMP $4, R0
+	BLT end2
+
+loop1:
+	FMOVQ (R1), F8
+	WORD $0x6E28DC09 // FMUL V9.4S, V0.4S, V8.4S
+	FMOVQ (R2), F10
+	WORD $0x4E29D54B // FADD V11.4S, V10.4S, V9.4S
+	FMOVQ (R3), F9
+	WORD $0x6E29DC2A // FMUL V10.4S, V1.4S, V9.4S
+	WORD $0x6E2BDC49 // FMUL V9.4S, V2.4S, V11.4S
+	WORD $0x4E29D54C // FADD V12.4S, V10.4S, V9.4S
+	WORD $0x6E2BDD69 // FMUL V9.4S, V11.4S, V11.4S
+	FMOVQ (R4), F10
+	WORD $0x6E2ADC6B // FMUL V11.4S, V3.4S, V10.4S
+	WORD $0x6E29DC8A // FMUL V10.4S, V4.4S, V9.4S
+	WORD $0x4E2AD569 // FADD V9.4S, V11.4S, V10.4S
+	WORD $0x6E2CDCAA // FMUL V10.4S, V5.4S, V12.4S
+	WORD $0x6EA1F92B // FSQRT V11.4S, V9.4S
+	WORD $0x6E26DD6D // FMUL V13.4S, V11.4S, V6.4S
+	WORD $0x4E27D5AB // FADD V11.4S, V13.4S, V7.4S
+	WORD $0x6E2BFD4D // FDIV V13.4S, V10.4S, V11.4S
+	WORD $0x4EADD50A // FSUB V10.4S, V8.4S, V13.4S
+	FMOVQ F12, (R5)
+	FMOVQ F9, (R6)
+	FMOVQ F10, (R7)
+	SUB $4, R0
+	ADD $16, R1
+	ADD $16, R2
+	ADD $16, R3
+	ADD $16, R4
+	ADD $16, R5
+	ADD $16, R6
+	ADD $16, R7
+	CMP $4, R0
+	BGE loop1
+
+end2:
+	CMP $0, R0
+	BEQ end3
+	ADD $0, R1, R25
+	TBZ $2, R0, two4
+	FMOVQ (R25), F8
+	JMP moved7
+
+two4:
+	TBZ $1, R0, one5
+	FMOVD (R25), F8
+	TBZ $0, R0, moved7
+	ADD $8, R25, R25
+	VLD1 (R25), V8.S[2]
+	JMP moved7
+
+one5:
+	TBZ $0, R0, none6
+	FMOVS (R25), F8
+	JMP moved7
+
+none6:
+	VEOR V8.B16, V8.B16, V8.B16
+
+moved7:
+	WORD $0x6E28DC09 // FMUL V9.4S, V0.4S, V8.4S
+	ADD $0, R2, R25
+	TBZ $2, R0, two8
+	FMOVQ (R25), F10
+	JMP moved11
+
+two8:
+	TBZ $1, R0, one9
+	FMOVD (R25), F10
+	TBZ $0, R0, moved11
+	ADD $8, R25, R25
+	VLD1 (R25), V10.S[2]
+	JMP moved11
+
+one9:
+	TBZ $0, R0, none10
+	FMOVS (R25), F10
+	JMP moved11
+
+none10:
+	VEOR V10.B16, V10.B16, V10.B16
+
+moved11:
+	WORD $0x4E29D54B // FADD V11.4S, V10.4S, V9.4S
+	ADD $0, R3, R25
+	TBZ $2, R0, two12
+	FMOVQ (R25), F9
+	JMP moved15
+
+two12:
+	TBZ $1, R0, one13
+	FMOVD (R25), F9
+	TBZ $0, R0, moved15
+	ADD $8, R25, R25
+	VLD1 (R25), V9.S[2]
+	JMP moved15
+
+one13:
+	TBZ $0, R0, none14
+	FMOVS (R25), F9
+	JMP moved15
+
+none14:
+	VEOR V9.B16, V9.B16, V9.B16
+
+moved15:
+	WORD $0x6E29DC2A // FMUL V10.4S, V1.4S, V9.4S
+	WORD $0x6E2BDC49 // FMUL V9.4S, V2.4S, V11.4S
+	WORD $0x4E29D54C // FADD V12.4S, V10.4S, V9.4S
+	WORD $0x6E2BDD69 // FMUL V9.4S, V11.4S, V11.4S
+	ADD $0, R4, R25
+	TBZ $2, R0, two16
+	FMOVQ (R25), F10
+	JMP moved19
+
+two16:
+	TBZ $1, R0, one17
+	FMOVD (R25), F10
+	TBZ $0, R0, moved19
+	ADD $8, R25, R25
+	VLD1 (R25), V10.S[2]
+	JMP moved19
+
+one17:
+	TBZ $0, R0, none18
+	FMOVS (R25), F10
+	JMP moved19
+
+none18:
+	VEOR V10.B16, V10.B16, V10.B16
+
+moved19:
+	WORD $0x6E2ADC6B // FMUL V11.4S, V3.4S, V10.4S
+	WORD $0x6E29DC8A // FMUL V10.4S, V4.4S, V9.4S
+	WORD $0x4E2AD569 // FADD V9.4S, V11.4S, V10.4S
+	WORD $0x6E2CDCAA // FMUL V10.4S, V5.4S, V12.4S
+	WORD $0x6EA1F92B // FSQRT V11.4S, V9.4S
+	WORD $0x6E26DD6D // FMUL V13.4S, V11.4S, V6.4S
+	WORD $0x4E27D5AB // FADD V11.4S, V13.4S, V7.4S
+	WORD $0x6E2BFD4D // FDIV V13.4S, V10.4S, V11.4S
+	WORD $0x4EADD50A // FSUB V10.4S, V8.4S, V13.4S
+	ADD $0, R5, R25
+	TBZ $2, R0, two20
+	FMOVQ F12, (R25)
+	JMP moved23
+
+two20:
+	TBZ $1, R0, one21
+	FMOVD F12, (R25)
+	TBZ $0, R0, moved23
+	ADD $8, R25, R25
+	VST1 V12.S[2], (R25)
+	JMP moved23
+
+one21:
+	TBZ $0, R0, none22
+	FMOVS F12, (R25)
+	JMP moved23
+
+none22:
+
+moved23:
+	ADD $0, R6, R25
+	TBZ $2, R0, two24
+	FMOVQ F9, (R25)
+	JMP moved27
+
+two24:
+	TBZ $1, R0, one25
+	FMOVD F9, (R25)
+	TBZ $0, R0, moved27
+	ADD $8, R25, R25
+	VST1 V9.S[2], (R25)
+	JMP moved27
+
+one25:
+	TBZ $0, R0, none26
+	FMOVS F9, (R25)
+	JMP moved27
+
+none26:
+
+moved27:
+	ADD $0, R7, R25
+	TBZ $2, R0, two28
+	FMOVQ F10, (R25)
+	JMP moved31
+
+two28:
+	TBZ $1, R0, one29
+	FMOVD F10, (R25)
+	TBZ $0, R0, moved31
+	ADD $8, R25, R25
+	VST1 V10.S[2], (R25)
+	JMP moved31
+
+one29:
+	TBZ $0, R0, none30
+	FMOVS F10, (R25)
+	JMP moved31
+
+none30:
+
+moved31:
+
+end3:
+	RET
+
+// func mapAdamL2InitNEON(x **float32, s *float32, n int)
+TEXT ·mapAdamL2InitNEON(SB), NOSPLIT, $0-24
+	MOVD x+0(FP), R0
+	MOVD (R0), R1
+	MOVD 8(R0), R2
+	MOVD 16(R0), R3
+	MOVD 24(R0), R4
+	MOVD 32(R0), R5
+	MOVD 40(R0), R6
+	MOVD 48(R0), R7
+	MOVD 56(R0), R8
+	MOVD s+8(FP), R0
+	VLD1R (R0), [V0.S4]
+	ADD $4, R0, R25
+	VLD1R (R25), [V1.S4]
+	ADD $8, R0, R25
+	VLD1R (R25), [V2.S4]
+	ADD $12, R0, R25
+	VLD1R (R25), [V3.S4]
+	ADD $16, R0, R25
+	VLD1R (R25), [V4.S4]
+	ADD $20, R0, R25
+	VLD1R (R25), [V5.S4]
+	ADD $24, R0, R25
+	VLD1R (R25), [V6.S4]
+	ADD $28, R0, R25
+	VLD1R (R25), [V7.S4]
+	MOVD n+16(FP), R0
+	CMP $4, R0
+	BLT end2
+
+loop1:
+	FMOVQ (R1), F8
+	FMOVQ (R5), F9
+	WORD $0x4EA9D50A // FSUB V10.4S, V8.4S, V9.4S
+	WORD $0x6E2ADC09 // FMUL V9.4S, V0.4S, V10.4S
+	FMOVQ (R2), F10
+	WORD $0x4E29D54B // FADD V11.4S, V10.4S, V9.4S
+	FMOVQ (R3), F9
+	WORD $0x6E29DC2A // FMUL V10.4S, V1.4S, V9.4S
+	WORD $0x6E2BDC49 // FMUL V9.4S, V2.4S, V11.4S
+	WORD $0x4E29D54C // FADD V12.4S, V10.4S, V9.4S
+	WORD $0x6E2BDD69 // FMUL V9.4S, V11.4S, V11.4S
+	FMOVQ (R4), F10
+	WORD $0x6E2ADC6B // FMUL V11.4S, V3.4S, V10.4S
+	WORD $0x6E29DC8A // FMUL V10.4S, V4.4S, V9.4S
+	WORD $0x4E2AD569 // FADD V9.4S, V11.4S, V10.4S
+	WORD $0x6E2CDCAA // FMUL V10.4S, V5.4S, V12.4S
+	WORD $0x6EA1F92B // FSQRT V11.4S, V9.4S
+	WORD $0x6E26DD6D // FMUL V13.4S, V11.4S, V6.4S
+	WORD $0x4E27D5AB // FADD V11.4S, V13.4S, V7.4S
+	WORD $0x6E2BFD4D // FDIV V13.4S, V10.4S, V11.4S
+	WORD $0x4EADD50A // FSUB V10.4S, V8.4S, V13.4S
+	FMOVQ F12, (R6)
+	FMOVQ F9, (R7)
+	FMOVQ F10, (R8)
+	SUB $4, R0
+	ADD $16, R1
+	ADD $16, R2
+	ADD $16, R3
+	ADD $16, R4
+	ADD $16, R5
+	ADD $16, R6
+	ADD $16, R7
+	ADD $16, R8
+	CMP $4, R0
+	BGE loop1
+
+end2:
+	CMP $0, R0
+	BEQ end3
+	ADD $0, R1, R25
+	TBZ $2, R0, two4
+	FMOVQ (R25), F8
+	JMP moved7
+
+two4:
+	TBZ $1, R0, one5
+	FMOVD (R25), F8
+	TBZ $0, R0, moved7
+	ADD $8, R25, R25
+	VLD1 (R25), V8.S[2]
+	JMP moved7
+
+one5:
+	TBZ $0, R0, none6
+	FMOVS (R25), F8
+	JMP moved7
+
+none6:
+	VEOR V8.B16, V8.B16, V8.B16
+
+moved7:
+	ADD $0, R5, R25
+	TBZ $2, R0, two8
+	FMOVQ (R25), F9
+	JMP moved11
+
+two8:
+	TBZ $1, R0, one9
+	FMOVD (R25), F9
+	TBZ $0, R0, moved11
+	ADD $8, R25, R25
+	VLD1 (R25), V9.S[2]
+	JMP moved11
+
+one9:
+	TBZ $0, R0, none10
+	FMOVS (R25), F9
+	JMP moved11
+
+none10:
+	VEOR V9.B16, V9.B16, V9.B16
+
+moved11:
+	WORD $0x4EA9D50A // FSUB V10.4S, V8.4S, V9.4S
+	WORD $0x6E2ADC09 // FMUL V9.4S, V0.4S, V10.4S
+	ADD $0, R2, R25
+	TBZ $2, R0, two12
+	FMOVQ (R25), F10
+	JMP moved15
+
+two12:
+	TBZ $1, R0, one13
+	FMOVD (R25), F10
+	TBZ $0, R0, moved15
+	ADD $8, R25, R25
+	VLD1 (R25), V10.S[2]
+	JMP moved15
+
+one13:
+	TBZ $0, R0, none14
+	FMOVS (R25), F10
+	JMP moved15
+
+none14:
+	VEOR V10.B16, V10.B16, V10.B16
+
+moved15:
+	WORD $0x4E29D54B // FADD V11.4S, V10.4S, V9.4S
+	ADD $0, R3, R25
+	TBZ $2, R0, two16
+	FMOVQ (R25), F9
+	JMP moved19
+
+two16:
+	TBZ $1, R0, one17
+	FMOVD (R25), F9
+	TBZ $0, R0, moved19
+	ADD $8, R25, R25
+	VLD1 (R25), V9.S[2]
+	JMP moved19
+
+one17:
+	TBZ $0, R0, none18
+	FMOVS (R25), F9
+	JMP moved19
+
+none18:
+	VEOR V9.B16, V9.B16, V9.B16
+
+moved19:
+	WORD $0x6E29DC2A // FMUL V10.4S, V1.4S, V9.4S
+	WORD $0x6E2BDC49 // FMUL V9.4S, V2.4S, V11.4S
+	WORD $0x4E29D54C // FADD V12.4S, V10.4S, V9.4S
+	WORD $0x6E2BDD69 // FMUL V9.4S, V11.4S, V11.4S
+	ADD $0, R4, R25
+	TBZ $2, R0, two20
+	FMOVQ (R25), F10
+	JMP moved23
+
+two20:
+	TBZ $1, R0, one21
+	FMOVD (R25), F10
+	TBZ $0, R0, moved23
+	ADD $8, R25, R25
+	VLD1 (R25), V10.S[2]
+	JMP moved23
+
+one21:
+	TBZ $0, R0, none22
+	FMOVS (R25), F10
+	JMP moved23
+
+none22:
+	VEOR V10.B16, V10.B16, V10.B16
+
+moved23:
+	WORD $0x6E2ADC6B // FMUL V11.4S, V3.4S, V10.4S
+	WORD $0x6E29DC8A // FMUL V10.4S, V4.4S, V9.4S
+	WORD $0x4E2AD569 // FADD V9.4S, V11.4S, V10.4S
+	WORD $0x6E2CDCAA // FMUL V10.4S, V5.4S, V12.4S
+	WORD $0x6EA1F92B // FSQRT V11.4S, V9.4S
+	WORD $0x6E26DD6D // FMUL V13.4S, V11.4S, V6.4S
+	WORD $0x4E27D5AB // FADD V11.4S, V13.4S, V7.4S
+	WORD $0x6E2BFD4D // FDIV V13.4S, V10.4S, V11.4S
+	WORD $0x4EADD50A // FSUB V10.4S, V8.4S, V13.4S
+	ADD $0, R6, R25
+	TBZ $2, R0, two24
+	FMOVQ F12, (R25)
+	JMP moved27
+
+two24:
+	TBZ $1, R0, one25
+	FMOVD F12, (R25)
+	TBZ $0, R0, moved27
+	ADD $8, R25, R25
+	VST1 V12.S[2], (R25)
+	JMP moved27
+
+one25:
+	TBZ $0, R0, none26
+	FMOVS F12, (R25)
+	JMP moved27
+
+none26:
+
+moved27:
+	ADD $0, R7, R25
+	TBZ $2, R0, two28
+	FMOVQ F9, (R25)
+	JMP moved31
+
+two28:
+	TBZ $1, R0, one29
+	FMOVD F9, (R25)
+	TBZ $0, R0, moved31
+	ADD $8, R25, R25
+	VST1 V9.S[2], (R25)
+	JMP moved31
+
+one29:
+	TBZ $0, R0, none30
+	FMOVS F9, (R25)
+	JMP moved31
+
+none30:
+
+moved31:
+	ADD $0, R8, R25
+	TBZ $2, R0, two32
+	FMOVQ F10, (R25)
+	JMP moved35
+
+two32:
+	TBZ $1, R0, one33
+	FMOVD F10, (R25)
+	TBZ $0, R0, moved35
+	ADD $8, R25, R25
+	VST1 V10.S[2], (R25)
+	JMP moved35
+
+one33:
+	TBZ $0, R0, none34
+	FMOVS F10, (R25)
+	JMP moved35
+
+none34:
+
+moved35:
+
+end3:
+	RET
+
+// func mapAdamWNEON(x **float32, s *float32, n int)
+TEXT ·mapAdamWNEON(SB), NOSPLIT, $0-24
+	MOVD x+0(FP), R0
+	MOVD (R0), R1
+	MOVD 8(R0), R2
+	MOVD 16(R0), R3
+	MOVD 24(R0), R4
+	MOVD 32(R0), R5
+	MOVD 40(R0), R6
+	MOVD 48(R0), R7
+	MOVD s+8(FP), R0
+	VLD1R (R0), [V0.S4]
+	ADD $4, R0, R25
+	VLD1R (R25), [V1.S4]
+	ADD $8, R0, R25
+	VLD1R (R25), [V2.S4]
+	ADD $12, R0, R25
+	VLD1R (R25), [V3.S4]
+	ADD $16, R0, R25
+	VLD1R (R25), [V4.S4]
+	ADD $20, R0, R25
+	VLD1R (R25), [V5.S4]
+	ADD $24, R0, R25
+	VLD1R (R25), [V6.S4]
+	ADD $28, R0, R25
+	VLD1R (R25), [V7.S4]
+	MOVD n+16(FP), R0
+	CMP $4, R0
+	BLT end2
+
+loop1:
+	FMOVQ (R3), F8
+	WORD $0x6E28DC09 // FMUL V9.4S, V0.4S, V8.4S
+	FMOVQ (R2), F8
+	WORD $0x6E28DC2A // FMUL V10.4S, V1.4S, V8.4S
+	WORD $0x4E2AD52B // FADD V11.4S, V9.4S, V10.4S
+	WORD $0x6E28DD09 // FMUL V9.4S, V8.4S, V8.4S
+	FMOVQ (R4), F8
+	WORD $0x6E28DC4A // FMUL V10.4S, V2.4S, V8.4S
+	WORD $0x6E29DC68 // FMUL V8.4S, V3.4S, V9.4S
+	WORD $0x4E28D549 // FADD V9.4S, V10.4S, V8.4S
+	WORD $0x6E2BDC88 // FMUL V8.4S, V4.4S, V11.4S
+	WORD $0x6EA1F92A // FSQRT V10.4S, V9.4S
+	WORD $0x6E25DD4C // FMUL V12.4S, V10.4S, V5.4S
+	WORD $0x4E26D58A // FADD V10.4S, V12.4S, V6.4S
+	FMOVQ (R1), F12
+	WORD $0x6E2CDCED // FMUL V13.4S, V7.4S, V12.4S
+	WORD $0x6E2AFD0C // FDIV V12.4S, V8.4S, V10.4S
+	WORD $0x4EACD5A8 // FSUB V8.4S, V13.4S, V12.4S
+	FMOVQ F11, (R5)
+	FMOVQ F9, (R6)
+	FMOVQ F8, (R7)
+	SUB $4, R0
+	ADD $16, R1
+	ADD $16, R2
+	ADD $16, R3
+	ADD $16, R4
+	ADD $16, R5
+	ADD $16, R6
+	ADD $16, R7
+	CMP $4, R0
+	BGE loop1
+
+end2:
+	CMP $0, R0
+	BEQ end3
+	ADD $0, R3, R25
+	TBZ $2, R0, two4
+	FMOVQ (R25), F8
+	JMP moved7
+
+two4:
+	TBZ $1, R0, one5
+	FMOVD (R25), F8
+	TBZ $0, R0, moved7
+	ADD $8, R25, R25
+	VLD1 (R25), V8.S[2]
+	JMP moved7
+
+one5:
+	TBZ $0, R0, none6
+	FMOVS (R25), F8
+	JMP moved7
+
+none6:
+	VEOR V8.B16, V8.B16, V8.B16
+
+moved7:
+	WORD $0x6E28DC09 // FMUL V9.4S, V0.4S, V8.4S
+	ADD $0, R2, R25
+	TBZ $2, R0, two8
+	FMOVQ (R25), F8
+	JMP moved11
+
+two8:
+	TBZ $1, R0, one9
+	FMOVD (R25), F8
+	TBZ $0, R0, moved11
+	ADD $8, R25, R25
+	VLD1 (R25), V8.S[2]
+	JMP moved11
+
+one9:
+	TBZ $0, R0, none10
+	FMOVS (R25), F8
+	JMP moved11
+
+none10:
+	VEOR V8.B16, V8.B16, V8.B16
+
+moved11:
+	WORD $0x6E28DC2A // FMUL V10.4S, V1.4S, V8.4S
+	WORD $0x4E2AD52B // FADD V11.4S, V9.4S, V10.4S
+	WORD $0x6E28DD09 // FMUL V9.4S, V8.4S, V8.4S
+	ADD $0, R4, R25
+	TBZ $2, R0, two12
+	FMOVQ (R25), F8
+	JMP moved15
+
+two12:
+	TBZ $1, R0, one13
+	FMOVD (R25), F8
+	TBZ $0, R0, moved15
+	ADD $8, R25, R25
+	VLD1 (R25), V8.S[2]
+	JMP moved15
+
+one13:
+	TBZ $0, R0, none14
+	FMOVS (R25), F8
+	JMP moved15
+
+none14:
+	VEOR V8.B16, V8.B16, V8.B16
+
+moved15:
+	WORD $0x6E28DC4A // FMUL V10.4S, V2.4S, V8.4S
+	WORD $0x6E29DC68 // FMUL V8.4S, V3.4S, V9.4S
+	WORD $0x4E28D549 // FADD V9.4S, V10.4S, V8.4S
+	WORD $0x6E2BDC88 // FMUL V8.4S, V4.4S, V11.4S
+	WORD $0x6EA1F92A // FSQRT V10.4S, V9.4S
+	WORD $0x6E25DD4C // FMUL V12.4S, V10.4S, V5.4S
+	WORD $0x4E26D58A // FADD V10.4S, V12.4S, V6.4S
+	ADD $0, R1, R25
+	TBZ $2, R0, two16
+	FMOVQ (R25), F12
+	JMP moved19
+
+two16:
+	TBZ $1, R0, one17
+	FMOVD (R25), F12
+	TBZ $0, R0, moved19
+	ADD $8, R25, R25
+	VLD1 (R25), V12.S[2]
+	JMP moved19
+
+one17:
+	TBZ $0, R0, none18
+	FMOVS (R25), F12
+	JMP moved19
+
+none18:
+	VEOR V12.B16, V12.B16, V12.B16
+
+moved19:
+	WORD $0x6E2CDCED // FMUL V13.4S, V7.4S, V12.4S
+	WORD $0x6E2AFD0C // FDIV V12.4S, V8.4S, V10.4S
+	WORD $0x4EACD5A8 // FSUB V8.4S, V13.4S, V12.4S
+	ADD $0, R5, R25
+	TBZ $2, R0, two20
+	FMOVQ F11, (R25)
+	JMP moved23
+
+two20:
+	TBZ $1, R0, one21
+	FMOVD F11, (R25)
+	TBZ $0, R0, moved23
+	ADD $8, R25, R25
+	VST1 V11.S[2], (R25)
+	JMP moved23
+
+one21:
+	TBZ $0, R0, none22
+	FMOVS F11, (R25)
+	JMP moved23
+
+none22:
+
+moved23:
+	ADD $0, R6, R25
+	TBZ $2, R0, two24
+	FMOVQ F9, (R25)
+	JMP moved27
+
+two24:
+	TBZ $1, R0, one25
+	FMOVD F9, (R25)
+	TBZ $0, R0, moved27
+	ADD $8, R25, R25
+	VST1 V9.S[2], (R25)
+	JMP moved27
+
+one25:
+	TBZ $0, R0, none26
+	FMOVS F9, (R25)
+	JMP moved27
+
+none26:
+
+moved27:
+	ADD $0, R7, R25
+	TBZ $2, R0, two28
+	FMOVQ F8, (R25)
+	JMP moved31
+
+two28:
+	TBZ $1, R0, one29
+	FMOVD F8, (R25)
+	TBZ $0, R0, moved31
+	ADD $8, R25, R25
+	VST1 V8.S[2], (R25)
+	JMP moved31
+
+one29:
+	TBZ $0, R0, none30
+	FMOVS F8, (R25)
+	JMP moved31
+
+none30:
+
+moved31:
+
+end3:
+	RET
+
+// func mapAMSGradNEON(x **float32, s *float32, n int)
+TEXT ·mapAMSGradNEON(SB), NOSPLIT, $0-24
+	MOVD x+0(FP), R0
+	MOVD (R0), R1
+	MOVD 8(R0), R2
+	MOVD 16(R0), R3
+	MOVD 24(R0), R4
+	MOVD 32(R0), R5
+	MOVD 40(R0), R6
+	MOVD 48(R0), R7
+	MOVD 56(R0), R8
+	MOVD 64(R0), R9
+	MOVD s+8(FP), R0
+	VLD1R (R0), [V0.S4]
+	ADD $4, R0, R25
+	VLD1R (R25), [V1.S4]
+	ADD $8, R0, R25
+	VLD1R (R25), [V2.S4]
+	ADD $12, R0, R25
+	VLD1R (R25), [V3.S4]
+	ADD $16, R0, R25
+	VLD1R (R25), [V4.S4]
+	ADD $20, R0, R25
+	VLD1R (R25), [V5.S4]
+	ADD $24, R0, R25
+	VLD1R (R25), [V6.S4]
+	MOVD n+16(FP), R0
+	CMP $4, R0
+	BLT end2
+
+loop1:
+	FMOVQ (R3), F7
+	WORD $0x6E27DC08 // FMUL V8.4S, V0.4S, V7.4S
+	FMOVQ (R2), F7
+	WORD $0x6E27DC29 // FMUL V9.4S, V1.4S, V7.4S
+	WORD $0x4E29D50A // FADD V10.4S, V8.4S, V9.4S
+	WORD $0x6E27DCE8 // FMUL V8.4S, V7.4S, V7.4S
+	FMOVQ (R4), F7
+	WORD $0x6E27DC49 // FMUL V9.4S, V2.4S, V7.4S
+	WORD $0x6E28DC67 // FMUL V7.4S, V3.4S, V8.4S
+	WORD $0x4E27D528 // FADD V8.4S, V9.4S, V7.4S
+	FMOVQ (R5), F7
+	VMOV V8.B16, V11.B16
+	WORD $0x6E2BE4EC // FCMGE V12.4S, V7.4S, V11.4S
+	WORD $0x4E27E4ED // FCMEQ V13.4S, V7.4S, V7.4S
+	WORD $0x6E2059AD // MVN V13.16B, V13.16B
+	WORD $0x6EAC1CEB // BIT V11.4S, V7.4S, V12.4S
+	VMOV V13.B16, V9.B16
+	WORD $0x6E6B1CE9 // BSL V9.4S, V7.4S, V11.4S
+	WORD $0x6E2ADC87 // FMUL V7.4S, V4.4S, V10.4S
+	WORD $0x6EA1F92B // FSQRT V11.4S, V9.4S
+	WORD $0x6E25DD6C // FMUL V12.4S, V11.4S, V5.4S
+	WORD $0x4E26D58B // FADD V11.4S, V12.4S, V6.4S
+	WORD $0x6E2BFCEC // FDIV V12.4S, V7.4S, V11.4S
+	FMOVQ (R1), F7
+	WORD $0x4EACD4EB // FSUB V11.4S, V7.4S, V12.4S
+	FMOVQ F10, (R6)
+	FMOVQ F8, (R7)
+	FMOVQ F9, (R8)
+	FMOVQ F11, (R9)
+	SUB $4, R0
+	ADD $16, R1
+	ADD $16, R2
+	ADD $16, R3
+	ADD $16, R4
+	ADD $16, R5
+	ADD $16, R6
+	ADD $16, R7
+	ADD $16, R8
+	ADD $16, R9
+	CMP $4, R0
+	BGE loop1
+
+end2:
+	CMP $0, R0
+	BEQ end3
+	ADD $0, R3, R25
+	TBZ $2, R0, two4
+	FMOVQ (R25), F7
+	JMP moved7
+
+two4:
+	TBZ $1, R0, one5
+	FMOVD (R25), F7
+	TBZ $0, R0, moved7
+	ADD $8, R25, R25
+	VLD1 (R25), V7.S[2]
+	JMP moved7
+
+one5:
+	TBZ $0, R0, none6
+	FMOVS (R25), F7
+	JMP moved7
+
+none6:
+	VEOR V7.B16, V7.B16, V7.B16
+
+moved7:
+	WORD $0x6E27DC08 // FMUL V8.4S, V0.4S, V7.4S
+	ADD $0, R2, R25
+	TBZ $2, R0, two8
+	FMOVQ (R25), F7
+	JMP moved11
+
+two8:
+	TBZ $1, R0, one9
+	FMOVD (R25), F7
+	TBZ $0, R0, moved11
+	ADD $8, R25, R25
+	VLD1 (R25), V7.S[2]
+	JMP moved11
+
+one9:
+	TBZ $0, R0, none10
+	FMOVS (R25), F7
+	JMP moved11
+
+none10:
+	VEOR V7.B16, V7.B16, V7.B16
+
+moved11:
+	WORD $0x6E27DC29 // FMUL V9.4S, V1.4S, V7.4S
+	WORD $0x4E29D50A // FADD V10.4S, V8.4S, V9.4S
+	WORD $0x6E27DCE8 // FMUL V8.4S, V7.4S, V7.4S
+	ADD $0, R4, R25
+	TBZ $2, R0, two12
+	FMOVQ (R25), F7
+	JMP moved15
+
+two12:
+	TBZ $1, R0, one13
+	FMOVD (R25), F7
+	TBZ $0, R0, moved15
+	ADD $8, R25, R25
+	VLD1 (R25), V7.S[2]
+	JMP moved15
+
+one13:
+	TBZ $0, R0, none14
+	FMOVS (R25), F7
+	JMP moved15
+
+none14:
+	VEOR V7.B16, V7.B16, V7.B16
+
+moved15:
+	WORD $0x6E27DC49 // FMUL V9.4S, V2.4S, V7.4S
+	WORD $0x6E28DC67 // FMUL V7.4S, V3.4S, V8.4S
+	WORD $0x4E27D528 // FADD V8.4S, V9.4S, V7.4S
+	ADD $0, R5, R25
+	TBZ $2, R0, two16
+	FMOVQ (R25), F7
+	JMP moved19
+
+two16:
+	TBZ $1, R0, one17
+	FMOVD (R25), F7
+	TBZ $0, R0, moved19
+	ADD $8, R25, R25
+	VLD1 (R25), V7.S[2]
+	JMP moved19
+
+one17:
+	TBZ $0, R0, none18
+	FMOVS (R25), F7
+	JMP moved19
+
+none18:
+	VEOR V7.B16, V7.B16, V7.B16
+
+moved19:
+	VMOV V8.B16, V11.B16
+	WORD $0x6E2BE4EC // FCMGE V12.4S, V7.4S, V11.4S
+	WORD $0x4E27E4ED // FCMEQ V13.4S, V7.4S, V7.4S
+	WORD $0x6E2059AD // MVN V13.16B, V13.16B
+	WORD $0x6EAC1CEB // BIT V11.4S, V7.4S, V12.4S
+	VMOV V13.B16, V9.B16
+	WORD $0x6E6B1CE9 // BSL V9.4S, V7.4S, V11.4S
+	WORD $0x6E2ADC87 // FMUL V7.4S, V4.4S, V10.4S
+	WORD $0x6EA1F92B // FSQRT V11.4S, V9.4S
+	WORD $0x6E25DD6C // FMUL V12.4S, V11.4S, V5.4S
+	WORD $0x4E26D58B // FADD V11.4S, V12.4S, V6.4S
+	WORD $0x6E2BFCEC // FDIV V12.4S, V7.4S, V11.4S
+	ADD $0, R1, R25
+	TBZ $2, R0, two20
+	FMOVQ (R25), F7
+	JMP moved23
+
+two20:
+	TBZ $1, R0, one21
+	FMOVD (R25), F7
+	TBZ $0, R0, moved23
+	ADD $8, R25, R25
+	VLD1 (R25), V7.S[2]
+	JMP moved23
+
+one21:
+	TBZ $0, R0, none22
+	FMOVS (R25), F7
+	JMP moved23
+
+none22:
+	VEOR V7.B16, V7.B16, V7.B16
+
+moved23:
+	WORD $0x4EACD4EB // FSUB V11.4S, V7.4S, V12.4S
+	ADD $0, R6, R25
+	TBZ $2, R0, two24
+	FMOVQ F10, (R25)
+	JMP moved27
+
+two24:
+	TBZ $1, R0, one25
+	FMOVD F10, (R25)
+	TBZ $0, R0, moved27
+	ADD $8, R25, R25
+	VST1 V10.S[2], (R25)
+	JMP moved27
+
+one25:
+	TBZ $0, R0, none26
+	FMOVS F10, (R25)
+	JMP moved27
+
+none26:
+
+moved27:
+	ADD $0, R7, R25
+	TBZ $2, R0, two28
+	FMOVQ F8, (R25)
+	JMP moved31
+
+two28:
+	TBZ $1, R0, one29
+	FMOVD F8, (R25)
+	TBZ $0, R0, moved31
+	ADD $8, R25, R25
+	VST1 V8.S[2], (R25)
+	JMP moved31
+
+one29:
+	TBZ $0, R0, none30
+	FMOVS F8, (R25)
+	JMP moved31
+
+none30:
+
+moved31:
+	ADD $0, R8, R25
+	TBZ $2, R0, two32
+	FMOVQ F9, (R25)
+	JMP moved35
+
+two32:
+	TBZ $1, R0, one33
+	FMOVD F9, (R25)
+	TBZ $0, R0, moved35
+	ADD $8, R25, R25
+	VST1 V9.S[2], (R25)
+	JMP moved35
+
+one33:
+	TBZ $0, R0, none34
+	FMOVS F9, (R25)
+	JMP moved35
+
+none34:
+
+moved35:
+	ADD $0, R9, R25
+	TBZ $2, R0, two36
+	FMOVQ F11, (R25)
+	JMP moved39
+
+two36:
+	TBZ $1, R0, one37
+	FMOVD F11, (R25)
+	TBZ $0, R0, moved39
+	ADD $8, R25, R25
+	VST1 V11.S[2], (R25)
+	JMP moved39
+
+one37:
+	TBZ $0, R0, none38
+	FMOVS F11, (R25)
+	JMP moved39
+
+none38:
+
+moved39:
+
+end3:
+	RET
+
+// func mapSGDL2NoiseNEON(x **float32, s *float32, n int)
+TEXT ·mapSGDL2NoiseNEON(SB), NOSPLIT, $0-24
+	MOVD x+0(FP), R0
+	MOVD (R0), R1
+	MOVD 8(R0), R2
+	MOVD 16(R0), R3
+	MOVD 24(R0), R4
+	MOVD s+8(FP), R0
+	VLD1R (R0), [V0.S4]
+	ADD $4, R0, R25
+	VLD1R (R25), [V1.S4]
+	ADD $8, R0, R25
+	VLD1R (R25), [V2.S4]
+	MOVD n+16(FP), R0
+	CMP $4, R0
+	BLT end2
+
+loop1:
+	FMOVQ (R1), F3
+	WORD $0x6E23DC04 // FMUL V4.4S, V0.4S, V3.4S
+	FMOVQ (R2), F5
+	WORD $0x4E24D4A6 // FADD V6.4S, V5.4S, V4.4S
+	WORD $0x6E26DC24 // FMUL V4.4S, V1.4S, V6.4S
+	WORD $0x4EA4D465 // FSUB V5.4S, V3.4S, V4.4S
+	FMOVQ (R3), F3
+	WORD $0x6E23DC44 // FMUL V4.4S, V2.4S, V3.4S
+	WORD $0x4E24D4A3 // FADD V3.4S, V5.4S, V4.4S
+	FMOVQ F3, (R4)
+	SUB $4, R0
+	ADD $16, R1
+	ADD $16, R2
+	ADD $16, R3
+	ADD $16, R4
+	CMP $4, R0
+	BGE loop1
+
+end2:
+	CMP $0, R0
+	BEQ end3
+	ADD $0, R1, R25
+	TBZ $2, R0, two4
+	FMOVQ (R25), F3
+	JMP moved7
+
+two4:
+	TBZ $1, R0, one5
+	FMOVD (R25), F3
+	TBZ $0, R0, moved7
+	ADD $8, R25, R25
+	VLD1 (R25), V3.S[2]
+	JMP moved7
+
+one5:
+	TBZ $0, R0, none6
+	FMOVS (R25), F3
+	JMP moved7
+
+none6:
+	VEOR V3.B16, V3.B16, V3.B16
+
+moved7:
+	WORD $0x6E23DC04 // FMUL V4.4S, V0.4S, V3.4S
+	ADD $0, R2, R25
+	TBZ $2, R0, two8
+	FMOVQ (R25), F5
+	JMP moved11
+
+two8:
+	TBZ $1, R0, one9
+	FMOVD (R25), F5
+	TBZ $0, R0, moved11
+	ADD $8, R25, R25
+	VLD1 (R25), V5.S[2]
+	JMP moved11
+
+one9:
+	TBZ $0, R0, none10
+	FMOVS (R25), F5
+	JMP moved11
+
+none10:
+	VEOR V5.B16, V5.B16, V5.B16
+
+moved11:
+	WORD $0x4E24D4A6 // FADD V6.4S, V5.4S, V4.4S
+	WORD $0x6E26DC24 // FMUL V4.4S, V1.4S, V6.4S
+	WORD $0x4EA4D465 // FSUB V5.4S, V3.4S, V4.4S
+	ADD $0, R3, R25
+	TBZ $2, R0, two12
+	FMOVQ (R25), F3
+	JMP moved15
+
+two12:
+	TBZ $1, R0, one13
+	FMOVD (R25), F3
+	TBZ $0, R0, moved15
+	ADD $8, R25, R25
+	VLD1 (R25), V3.S[2]
+	JMP moved15
+
+one13:
+	TBZ $0, R0, none14
+	FMOVS (R25), F3
+	JMP moved15
+
+none14:
+	VEOR V3.B16, V3.B16, V3.B16
+
+moved15:
+	WORD $0x6E23DC44 // FMUL V4.4S, V2.4S, V3.4S
+	WORD $0x4E24D4A3 // FADD V3.4S, V5.4S, V4.4S
+	ADD $0, R4, R25
+	TBZ $2, R0, two16
+	FMOVQ F3, (R25)
+	JMP moved19
+
+two16:
+	TBZ $1, R0, one17
+	FMOVD F3, (R25)
+	TBZ $0, R0, moved19
+	ADD $8, R25, R25
+	VST1 V3.S[2], (R25)
+	JMP moved19
+
+one17:
+	TBZ $0, R0, none18
+	FMOVS F3, (R25)
+	JMP moved19
+
+none18:
+
+moved19:
+
+end3:
+	RET
+
+// func mapAddReLUNEON(x **float32, s *float32, n int)
+TEXT ·mapAddReLUNEON(SB), NOSPLIT, $0-24
+	MOVD x+0(FP), R0
 	MOVD (R0), R1
 	MOVD 8(R0), R2
 	MOVD 16(R0), R3
@@ -1648,15 +2669,144 @@ moved15:
 end3:
 	RET
 
-// func mapReluGateNEON(x **float32, s *float32, n int)
-TEXT ·mapReluGateNEON(SB), NOSPLIT, $0-24
-	MOVD $mapsConsts<>(SB), R26
+// func mapAddReLUBothNEON(x **float32, s *float32, n int)
+TEXT ·mapAddReLUBothNEON(SB), NOSPLIT, $0-24
 	MOVD x+0(FP), R0
-	MOVD s+8(FP), R1
-	VLD1R (R1), [V0.S4]
 	MOVD (R0), R1
 	MOVD 8(R0), R2
 	MOVD 16(R0), R3
+	MOVD 24(R0), R4
+	MOVD n+16(FP), R0
+	CMP $4, R0
+	BLT end2
+
+loop1:
+	FMOVQ (R1), F0
+	FMOVQ (R2), F1
+	WORD $0x4E21D402 // FADD V2.4S, V0.4S, V1.4S
+	VEOR V31.B16, V31.B16, V31.B16
+	WORD $0x6E22E7E1 // FCMGE V1.4S, V31.4S, V2.4S
+	VEOR V3.B16, V3.B16, V3.B16
+	VMOV V1.B16, V0.B16
+	WORD $0x6E621C60 // BSL V0.4S, V3.4S, V2.4S
+	FMOVQ F2, (R3)
+	FMOVQ F0, (R4)
+	SUB $4, R0
+	ADD $16, R1
+	ADD $16, R2
+	ADD $16, R3
+	ADD $16, R4
+	CMP $4, R0
+	BGE loop1
+
+end2:
+	CMP $0, R0
+	BEQ end3
+	ADD $0, R1, R25
+	TBZ $2, R0, two4
+	FMOVQ (R25), F0
+	JMP moved7
+
+two4:
+	TBZ $1, R0, one5
+	FMOVD (R25), F0
+	TBZ $0, R0, moved7
+	ADD $8, R25, R25
+	VLD1 (R25), V0.S[2]
+	JMP moved7
+
+one5:
+	TBZ $0, R0, none6
+	FMOVS (R25), F0
+	JMP moved7
+
+none6:
+	VEOR V0.B16, V0.B16, V0.B16
+
+moved7:
+	ADD $0, R2, R25
+	TBZ $2, R0, two8
+	FMOVQ (R25), F1
+	JMP moved11
+
+two8:
+	TBZ $1, R0, one9
+	FMOVD (R25), F1
+	TBZ $0, R0, moved11
+	ADD $8, R25, R25
+	VLD1 (R25), V1.S[2]
+	JMP moved11
+
+one9:
+	TBZ $0, R0, none10
+	FMOVS (R25), F1
+	JMP moved11
+
+none10:
+	VEOR V1.B16, V1.B16, V1.B16
+
+moved11:
+	WORD $0x4E21D402 // FADD V2.4S, V0.4S, V1.4S
+	VEOR V31.B16, V31.B16, V31.B16
+	WORD $0x6E22E7E1 // FCMGE V1.4S, V31.4S, V2.4S
+	VEOR V3.B16, V3.B16, V3.B16
+	VMOV V1.B16, V0.B16
+	WORD $0x6E621C60 // BSL V0.4S, V3.4S, V2.4S
+	ADD $0, R3, R25
+	TBZ $2, R0, two12
+	FMOVQ F2, (R25)
+	JMP moved15
+
+two12:
+	TBZ $1, R0, one13
+	FMOVD F2, (R25)
+	TBZ $0, R0, moved15
+	ADD $8, R25, R25
+	VST1 V2.S[2], (R25)
+	JMP moved15
+
+one13:
+	TBZ $0, R0, none14
+	FMOVS F2, (R25)
+	JMP moved15
+
+none14:
+
+moved15:
+	ADD $0, R4, R25
+	TBZ $2, R0, two16
+	FMOVQ F0, (R25)
+	JMP moved19
+
+two16:
+	TBZ $1, R0, one17
+	FMOVD F0, (R25)
+	TBZ $0, R0, moved19
+	ADD $8, R25, R25
+	VST1 V0.S[2], (R25)
+	JMP moved19
+
+one17:
+	TBZ $0, R0, none18
+	FMOVS F0, (R25)
+	JMP moved19
+
+none18:
+
+moved19:
+
+end3:
+	RET
+
+// func mapGateNEON(x **float32, s *float32, n int)
+TEXT ·mapGateNEON(SB), NOSPLIT, $0-24
+	MOVD $mapsConsts<>(SB), R26
+	MOVD x+0(FP), R0
+	MOVD (R0), R1
+	MOVD 8(R0), R2
+	MOVD 16(R0), R3
+	MOVD s+8(FP), R0
+	VLD1R (R0), [V0.S4]
 	MOVD n+16(FP), R0
 	CMP $4, R0
 	BLT end2
@@ -1737,6 +2887,105 @@ moved11:
 	WORD $0x6E205884 // MVN V4.16B, V4.16B
 	VMOV V4.B16, V3.B16
 	WORD $0x6E601C23 // BSL V3.4S, V1.4S, V0.4S
+	ADD $0, R3, R25
+	TBZ $2, R0, two12
+	FMOVQ F3, (R25)
+	JMP moved15
+
+two12:
+	TBZ $1, R0, one13
+	FMOVD F3, (R25)
+	TBZ $0, R0, moved15
+	ADD $8, R25, R25
+	VST1 V3.S[2], (R25)
+	JMP moved15
+
+one13:
+	TBZ $0, R0, none14
+	FMOVS F3, (R25)
+	JMP moved15
+
+none14:
+
+moved15:
+
+end3:
+	RET
+
+// func mapAxpyNEON(x **float32, s *float32, n int)
+TEXT ·mapAxpyNEON(SB), NOSPLIT, $0-24
+	MOVD x+0(FP), R0
+	MOVD (R0), R1
+	MOVD 8(R0), R2
+	MOVD 16(R0), R3
+	MOVD s+8(FP), R0
+	VLD1R (R0), [V0.S4]
+	MOVD n+16(FP), R0
+	CMP $4, R0
+	BLT end2
+
+loop1:
+	FMOVQ (R2), F1
+	WORD $0x6E21DC02 // FMUL V2.4S, V0.4S, V1.4S
+	FMOVQ (R1), F1
+	WORD $0x4E22D423 // FADD V3.4S, V1.4S, V2.4S
+	FMOVQ F3, (R3)
+	SUB $4, R0
+	ADD $16, R1
+	ADD $16, R2
+	ADD $16, R3
+	CMP $4, R0
+	BGE loop1
+
+end2:
+	CMP $0, R0
+	BEQ end3
+	ADD $0, R2, R25
+	TBZ $2, R0, two4
+	FMOVQ (R25), F1
+	JMP moved7
+
+two4:
+	TBZ $1, R0, one5
+	FMOVD (R25), F1
+	TBZ $0, R0, moved7
+	ADD $8, R25, R25
+	VLD1 (R25), V1.S[2]
+	JMP moved7
+
+one5:
+	TBZ $0, R0, none6
+	FMOVS (R25), F1
+	JMP moved7
+
+none6:
+	VEOR V1.B16, V1.B16, V1.B16
+
+moved7:
+	WORD $0x6E21DC02 // FMUL V2.4S, V0.4S, V1.4S
+	ADD $0, R1, R25
+	TBZ $2, R0, two8
+	FMOVQ (R25), F1
+	JMP moved11
+
+two8:
+	TBZ $1, R0, one9
+	FMOVD (R25), F1
+	TBZ $0, R0, moved11
+	ADD $8, R25, R25
+	VLD1 (R25), V1.S[2]
+	JMP moved11
+
+one9:
+	TBZ $0, R0, none10
+	FMOVS (R25), F1
+	JMP moved11
+
+none10:
+	VEOR V1.B16, V1.B16, V1.B16
+
+moved11:
+	WORD $0x4E22D423 // FADD V3.4S, V1.4S, V2.4S
 	ADD $0, R3, R25
 	TBZ $2, R0, two12
 	FMOVQ F3, (R25)
