@@ -114,6 +114,25 @@ var streams = []struct {
 		dx := tensor.Float32s(len(x))
 		return func() { kernel.BackwardSGD(dx, w, x, y, 1e-9, true) }
 	}},
+	{"sgd", 3, func(n int) func() {
+		return update(n, kernel.MapSpec{
+			Arrays: 2, Scalars: 1,
+			Code:    []kernel.MapOp{{Op: kernel.Mul, A: 2, B: 1}, {Op: kernel.Sub, A: 0, B: 3}},
+			Outputs: []int{4}, Alias: []int{0},
+		}, 1e-9)
+	}},
+	{"adam", 7, func(n int) func() {
+		return update(n, kernel.MapSpec{
+			Arrays: 4, Scalars: 7, // w, g, m, v; β₁, 1−β₁, β₂, 1−β₂, a, r, ε
+			Code: []kernel.MapOp{
+				{Op: kernel.Mul, A: 4, B: 2}, {Op: kernel.Mul, A: 5, B: 1}, {Op: kernel.Add, A: 11, B: 12},
+				{Op: kernel.Mul, A: 1, B: 1}, {Op: kernel.Mul, A: 6, B: 3}, {Op: kernel.Mul, A: 7, B: 14}, {Op: kernel.Add, A: 15, B: 16},
+				{Op: kernel.Mul, A: 8, B: 13}, {Op: kernel.Sqrt, A: 17}, {Op: kernel.Mul, A: 19, B: 9}, {Op: kernel.Add, A: 20, B: 10},
+				{Op: kernel.Div, A: 18, B: 21}, {Op: kernel.Sub, A: 0, B: 22},
+			},
+			Outputs: []int{13, 17, 23}, Alias: []int{2, 3, 0},
+		}, 0.9, 0.1, 0.999, 0.001, 1e-3, 1, 1e-8)
+	}},
 	{"exp", 2, function(kernel.Exp)},
 	{"tanh", 2, function(kernel.Tanh)},
 	{"erf", 2, function(kernel.Erf)},
@@ -124,6 +143,19 @@ var streams = []struct {
 		var a uint64
 		return func() { key.FillNormal(x, a); a++ }
 	}},
+}
+
+// update is an optimiser's pass over n weights, in place.
+func update(n int, s kernel.MapSpec, scalars ...float32) func() {
+	m := kernel.NewMap(s)
+	var arrays, outs [][]float32
+	for range s.Arrays {
+		arrays = append(arrays, noise(n))
+	}
+	for _, a := range s.Alias {
+		outs = append(outs, arrays[a])
+	}
+	return func() { m.Run(n, arrays, scalars, outs) }
 }
 
 func function(op kernel.Op) func(n int) func() {

@@ -44,7 +44,8 @@ func (j job) spec() (object, error) {
 		}
 		l["network"] = object{"kind": "mlp", "hidden": hidden, "activation": "relu", "init": "pytorch"}
 	case "cnn":
-		return nil, fmt.Errorf("%w: convolutional networks", errNotBuilt)
+		// Its defaults are the network of the case.
+		l["network"] = object{"kind": "cnn", "init": "pytorch"}
 	default:
 		return nil, fmt.Errorf("unknown network %q", j.Network)
 	}
