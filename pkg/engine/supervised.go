@@ -239,9 +239,7 @@ func (l *supervised) traceTraining(rule gradientRule, optimizer optim.Optimizer,
 			l.gradients = append(l.gradients, v.F32)
 		}
 	}
-	for i, p := range params {
-		l.traceUpdate(u, p, gradients[i], optimizer, methods)
-	}
+	l.traceUpdates(u, gradients, optimizer, methods)
 	l.train = b.Compile()
 	if split {
 		l.update = u.Compile()
@@ -259,21 +257,33 @@ func (l *supervised) traceTraining(rule gradientRule, optimizer optim.Optimizer,
 	}
 }
 
-// traceUpdate traces one parameter's way through the methods and the optimiser.
-func (l *supervised) traceUpdate(b *graph.Builder, p *nn.Param, g graph.Node, optimizer optim.Optimizer, methods []method.Method) {
-	w := b.Read(p.Var)
-	for i, m := range methods {
-		if h, ok := m.(method.GradientUpdater); ok {
-			g = h.UpdateGradient(l.tracer.Update(b, p, l.scopes[i], w, g))
+// traceUpdates traces the parameters' way through the methods and the
+// optimiser.
+func (l *supervised) traceUpdates(b *graph.Builder, gradients []graph.Node, optimizer optim.Optimizer, methods []method.Method) {
+	params := l.network.Params()
+	updates := make([]*optim.Update, len(params))
+	for i, p := range params {
+		w, g := b.Read(p.Var), gradients[i]
+		for j, m := range methods {
+			if h, ok := m.(method.GradientUpdater); ok {
+				g = h.UpdateGradient(l.tracer.Update(b, p, l.scopes[j], w, g))
+			}
 		}
+		updates[i] = l.tracer.Update(b, p, "optimizer", w, g)
 	}
-	next := optimizer.Update(l.tracer.Update(b, p, "optimizer", w, g))
-	for i, m := range methods {
-		if h, ok := m.(method.WeightUpdater); ok {
-			next = h.UpdateWeight(l.tracer.Update(b, p, l.scopes[i], w, g), next)
+	if h, ok := optimizer.(optim.Preparer); ok {
+		h.Prepare(updates)
+	}
+	for i, p := range params {
+		u := updates[i]
+		next := optimizer.Update(u)
+		for j, m := range methods {
+			if h, ok := m.(method.WeightUpdater); ok {
+				next = h.UpdateWeight(l.tracer.Update(b, p, l.scopes[j], u.W, u.G), next)
+			}
 		}
+		b.Assign(p.Var, next)
 	}
-	b.Assign(p.Var, next)
 }
 
 // wrap resolves the hooks that run outside of programs.

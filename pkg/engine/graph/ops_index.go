@@ -129,6 +129,11 @@ func (b *Builder) MaxRows(x Node) Node {
 	return b.add(rowMaxOp{}, to, x)
 }
 
+// MaxAll returns the largest of all elements, a scalar; see [Builder.MaxRows].
+func (b *Builder) MaxAll(x Node) Node {
+	return b.Reshape(b.MaxRows(b.Reshape(x, x.Shape().Elems())))
+}
+
 // TopK returns a mask of x's shape: 1 for the k largest along the last axis, of
 // equals those that come first, and 0 for the others. NaN counts as largest.
 // Its derivative is 0.

@@ -16,6 +16,14 @@ type Optimizer interface {
 	Update(u *Update) graph.Node
 }
 
+// Preparer is implemented by optimisers whose update of a parameter depends on
+// the other parameters.
+type Preparer interface {
+	// Prepare is given the updates of all parameters, with their gradients,
+	// before Update is called with each of them.
+	Prepare(us []*Update)
+}
+
 // Update is the element-wise update of one parameter, being traced.
 type Update struct {
 	B     *graph.Builder
