@@ -175,6 +175,18 @@ func TestVerdicts(t *testing.T) {
 	r.derive(c, nil, "wall")
 	require.Nil(t, r.Met, "without a peak nothing is known")
 	require.Equal(t, "not measured", verdict(r))
+	c = benchCase{job: job{Kind: "life"}, target: atLeast(0.9)}
+	r = result{Ours: 1, Ratio: 1, Target: c.target, OursMiB: 130, MostMiB: 120}
+	r.derive(c, nil, "wall")
+	require.False(t, *r.Met)
+	require.Equal(t, "130 MiB, at most 120", shortfall(r))
+
+	rep := reporter{results: []result{
+		{Case: "stream/adam 256 KiB", Group: groupStream, Ours: 32.768},
+		{Case: "x adam", Group: groupTrain, Ours: 100, ParamsMiB: 4.0 / 1.048576 / 10},
+	}}
+	require.Contains(t, rep.adam(), "0.500 ns a weight")
+	require.Contains(t, rep.adam(), "50.0 µs of the 100 µs of x adam")
 	require.Equal(t, 2.5, median([]float64{4, 1, 2, 3}))
 	require.Zero(t, median(nil))
 }

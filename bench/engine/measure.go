@@ -9,6 +9,8 @@ import (
 	"os"
 	"slices"
 	"strings"
+
+	"neoteny/pkg/engine/data"
 )
 
 // result is what came of one case: a line of --json.
@@ -32,6 +34,7 @@ type result struct {
 	OursMiB    float64   `json:"ours_mib,omitempty"` // largest resident set of the process
 	PeerMiB    float64   `json:"peer_mib,omitempty"`
 	ParamsMiB  float64   `json:"params_mib,omitempty"`
+	MostMiB    float64   `json:"most_mib,omitempty"`   // what a worker's run may take: datasets, 4 × parameters, 64 MiB
 	OursShare  float64   `json:"ours_share,omitempty"` // CPU time to wall time
 	PeerShare  float64   `json:"peer_share,omitempty"`
 	PeerAbout  string    `json:"peer_about,omitempty"`
@@ -168,6 +171,13 @@ func (s *starter) measure(ctx context.Context, c benchCase) (result, error) {
 	r.Ours = median(r.OursRounds)
 	r.OursMiB, r.OursLoss = ours.memory(), ours.loss
 	r.OursShare, _ = ours.share()
+	if c.job.Kind == "life" {
+		d, _ := data.Lookup("mnist")
+		for _, f := range d.Files {
+			r.MostMiB += float64(f.Bytes) / (1 << 20)
+		}
+		r.MostMiB += 4*4*float64(c.job.params())/(1<<20) + 64
+	}
 	if c.job.Kind == "train" {
 		r.ParamsMiB = 4 * float64(c.job.params()) / (1 << 20)
 	}
@@ -242,7 +252,7 @@ func (r *result) derive(c benchCase, others map[string]*contestant, clock string
 	if c.target != nil && r.Ratio == 0 || c.peak > 0 && r.PeakFraction == 0 {
 		return
 	}
-	met := (c.target == nil || r.Ratio >= *c.target) && r.PeakFraction >= c.peak
+	met := (c.target == nil || r.Ratio >= *c.target) && r.PeakFraction >= c.peak && (r.MostMiB == 0 || r.OursMiB <= r.MostMiB)
 	r.Met = &met
 }
 

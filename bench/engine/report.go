@@ -98,7 +98,7 @@ var groups = []struct {
 }{
 	{groupTrain, "train", append(timing("PyTorch"), column{"MiB", memory})},
 	{groupC, "c", timing("C")},
-	{groupWhole, "whole", append(timing("without"), column{"MiB", memory})},
+	{groupWhole, "whole", append(timing("without"), column{"MiB", memory}, column{"at most", func(r result) string { return number(r.MostMiB) }})},
 	{groupWidth, "width", timing("PyTorch")},
 	{groupDepth, "depth", timing("PyTorch")},
 	{groupBatch, "batch", append(timing("PyTorch"), rate, ofPeak)},
@@ -278,6 +278,7 @@ func (r *reporter) markdown() error {
 			}
 			return "- " + strings.Join(r.m.lines(), "\n- ")
 		},
+		"adam": r.adam,
 		"missed": func() string {
 			var names []string
 			for _, x := range r.results {
@@ -300,11 +301,40 @@ func (r *reporter) markdown() error {
 	return t.Execute(r.out, nil)
 }
 
+// adam tells how much of a step Adam's update alone takes: for every weight a
+// root and a division, exactly rounded.
+func (r *reporter) adam() string {
+	var perWeight float64 // microseconds
+	for _, x := range r.results {
+		if x.Case == "stream/adam 256 KiB" {
+			perWeight = x.Ours / (64 << 10)
+		}
+	}
+	if perWeight == 0 {
+		return ""
+	}
+	var parts []string
+	for _, x := range r.of(groupTrain) {
+		if strings.Contains(x.Case, "adam") && x.Ours > 0 {
+			update := perWeight * x.ParamsMiB * (1 << 18)
+			parts = append(parts, fmt.Sprintf("%s µs of the %s µs of %s", number(update), number(x.Ours), x.Case))
+		}
+	}
+	if parts == nil {
+		return ""
+	}
+	return fmt.Sprintf("Adam's update alone, with its exactly rounded root and division, takes %s ns a weight where four arrays of 256 KiB\nare at hand: %s.\n",
+		number(1e3*perWeight), strings.Join(parts, ", "))
+}
+
 // shortfall says how far a missed case is from its target.
 func shortfall(r result) string {
 	var parts []string
 	if r.Target != nil && r.Ratio < *r.Target {
 		parts = append(parts, fmt.Sprintf("%s×, target %.3g×", number(r.Ratio), *r.Target))
+	}
+	if r.MostMiB > 0 && r.OursMiB > r.MostMiB {
+		parts = append(parts, fmt.Sprintf("%.0f MiB, at most %.0f", r.OursMiB, r.MostMiB))
 	}
 	if r.PeakFraction < r.PeakTarget {
 		parts = append(parts, fmt.Sprintf("%s of peak, target %s", percent(r.PeakFraction), percent(r.PeakTarget)))

@@ -24,10 +24,7 @@ var optimizers = map[string]object{
 	"sgd":   {"optimizer": object{"kind": "sgd", "lr": 1e-3}},
 	"adam":  {"optimizer": object{"kind": "adam", "lr": 1e-3}},
 	"adamw": {"optimizer": object{"kind": "adamw", "lr": 1e-4, "beta1": 0.0, "beta2": 0.99, "weight_decay": 0.0}},
-	"upgd": {
-		"optimizer": object{"kind": "sgd", "lr": 0.01},
-		"methods":   []any{object{"kind": "upgd", "beta": 0.9999, "sigma": 0.1, "weight_decay": 0.01}},
-	},
+	"upgd":  {"optimizer": object{"kind": "upgd", "lr": 0.01, "beta": 0.9999, "sigma": 0.1, "weight_decay": 0.01}},
 }
 
 // spec returns the learner of a job as a spec has it.
