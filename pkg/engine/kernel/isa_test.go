@@ -27,4 +27,6 @@ func TestChooseISA(t *testing.T) {
 	require.ErrorContains(t, err, "this machine has [generic")
 	require.Equal(t, Generic, isa)
 	require.Panics(t, func() { ForceISA(missing) })
+	eachISA(t, func(t *testing.T) { require.Contains(t, t.Name(), Active().String()) })
+	require.NoError(t, Err())
 }

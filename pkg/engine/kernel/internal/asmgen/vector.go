@@ -537,10 +537,10 @@ func (f *Func) Select(d Vec, c Cond, a Src, b Vec) {
 		f.Emit("VBLENDVPS Y%d, %s, %s, %s", c.n, text, f.v(b), f.v(d))
 	default:
 		x := f.neon(a, scratch)
-		switch {
-		case d == x:
+		switch d {
+		case x:
 			f.neon3(op3{"", 0x6EE01C00, "BIF"}, d, b, Vec(c.n))
-		case d == b:
+		case b:
 			f.neon3(op3{"", 0x6EA01C00, "BIT"}, d, x, Vec(c.n))
 		default:
 			f.Mov(d, Vec(c.n))

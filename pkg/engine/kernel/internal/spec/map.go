@@ -58,14 +58,14 @@ func (m *Map) Check() error {
 	return nil
 }
 
-// Match finds how the program m is the program p under other numbers: for each
-// of p's arrays, scalars and outputs the one of m. The operands of Add and Mul
-// may be the other way round. Several scalars of p may be one of m.
-func (p *Map) Match(m *Map) (arrays, scalars, outputs []int, ok bool) {
-	if p.Arrays != m.Arrays || p.Scalars < m.Scalars || len(p.Code) < len(m.Code) || len(p.Outputs) != len(m.Outputs) {
+// Match finds how the program q is the program m under other numbers: for each
+// of m's arrays, scalars and outputs the one of q. The operands of Add and Mul
+// may be the other way round. Several scalars of m may be one of q.
+func (m *Map) Match(q *Map) (arrays, scalars, outputs []int, ok bool) {
+	if m.Arrays != q.Arrays || m.Scalars < q.Scalars || len(m.Code) < len(q.Code) || len(m.Outputs) != len(q.Outputs) {
 		return nil, nil, nil, false
 	}
-	u := &unifier{p: p, m: m, of: make([]int, p.Arrays+p.Scalars+len(p.Code))}
+	u := &unifier{p: m, m: q, of: make([]int, m.Arrays+m.Scalars+len(m.Code))}
 	for i := range u.of {
 		u.of[i] = -1
 	}
@@ -73,9 +73,9 @@ func (p *Map) Match(m *Map) (arrays, scalars, outputs []int, ok bool) {
 	if !ok {
 		return nil, nil, nil, false
 	}
-	arrays = u.of[:p.Arrays]
-	for _, v := range u.of[p.Arrays : p.Arrays+p.Scalars] {
-		scalars = append(scalars, v-m.Arrays)
+	arrays = u.of[:m.Arrays]
+	for _, v := range u.of[m.Arrays : m.Arrays+m.Scalars] {
+		scalars = append(scalars, v-q.Arrays)
 	}
 	return arrays, scalars, outputs, true
 }
