@@ -123,17 +123,13 @@ var exact = []string{
 // the float64 twins of operations.
 var approximate = regexp.MustCompile(`^neoteny/pkg/engine/graph\.(\w*\.twin|\w+64)$`)
 
-// old are functions of numerics version 1 that are of package math. Version 2 is
-// to have none.
-var old = regexp.MustCompile(`^neoteny/pkg/engine/kernel\.(Unary|Softmax|CrossEntropy)$`)
-
 // TestFunctionsAreTheEnginesOwn: math.Exp, Log, Tanh and so on have other bits
 // on other processors. Package linalg has float64 ones, package kernel float32.
 func TestFunctionsAreTheEnginesOwn(t *testing.T) {
 	var found []string
 	for _, l := range listing(t, "arm64") {
 		name, called := strings.CutPrefix(l.arg, "math.")
-		if !called || l.op != "CALL" || approximate.MatchString(l.function) || old.MatchString(l.function) {
+		if !called || l.op != "CALL" || approximate.MatchString(l.function) {
 			continue
 		}
 		name = strings.TrimPrefix(strings.TrimSuffix(name, "(SB)"), "arch")

@@ -199,21 +199,14 @@ func (o matmulOp) emitRows(s *site) func(lo, hi int) {
 }
 
 func (softmaxOp) emit(s *site) func(uint64) {
-	y, x, m := s.y, s.x[0], s.shape[1]
-	return func(uint64) {
-		for i := 0; i < len(y); i += m {
-			kernel.Softmax(y[i:i+m], x[i:i+m])
-		}
-	}
+	y, x, m := s.y, s.x[0], s.shape[len(s.shape)-1]
+	rows := len(y) / m
+	return func(uint64) { kernel.SoftmaxRows(y, x, rows, m) }
 }
 
 func (crossEntropyOp) emit(s *site) func(uint64) {
 	y, x, labels, m := s.y, s.x[0], s.labels[1], s.in[0][1]
-	return func(uint64) {
-		for i, l := range labels {
-			y[i] = kernel.CrossEntropy(x[i*m:(i+1)*m], int(l))
-		}
-	}
+	return func(uint64) { kernel.CrossEntropyRows(y, x, labels, len(y), m) }
 }
 
 func (correctOp) emit(s *site) func(uint64) {
