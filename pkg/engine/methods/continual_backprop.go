@@ -96,7 +96,9 @@ func (c continualBackpropConfig) Validate() error {
 // adaptable-contribution its adaptable_contribution. There |E| counts eligible
 // units, not all. Incoming weights are drawn from the distribution of the
 // network's initialiser. A unit whose incoming weights are all 0 has y = 0.
-// Where the next layer has no biases there is no compensation.
+// Where the next layer has no biases there is no compensation. Channels of
+// convolutions have the mean over positions, too; a unit with two outputs has one
+// utility and one average, over both, so that its compensation is a rough one.
 //
 // The paper's compensation is the default: replacing a unit then changes the
 // function as little as the algorithm intends. In the reference code it has no

@@ -141,6 +141,9 @@ func (c *componentsCmd) describe(a *app, d component.Doc) error {
 		if len(p.Enum) > 0 {
 			meaning += " (" + strings.Join(p.Enum, ", ") + ")"
 		}
+		if p.Type == "" { // a component inside of this one
+			p.Type = "name or object"
+		}
 		t.Add(name, p.Type, string(defaults[name]), meaning)
 	}
 	fmt.Fprintln(a.Out)

@@ -278,7 +278,7 @@ func TestEveryActivationHasAReference(t *testing.T) {
 	for name := range references {
 		here = append(here, name)
 	}
-	across := []string{"ash", "hard-ash", "crelu", "fourier"} // have tests of their own
+	across := []string{"ash", "hard-ash", "top-k", "top-k-subtract", "local-winner", "crelu", "fourier"} // have tests of their own
 	require.ElementsMatch(t, Names(), append(here, across...))
 	require.GreaterOrEqual(t, len(Names()), 64)
 	for _, doc := range component.All() {
@@ -436,6 +436,35 @@ func TestActivationsAcrossUnits(t *testing.T) {
 			}
 			return g
 		},
+		"top-k": func(row []float64) []float64 {
+			last := nthLargest(row, 4)
+			out := make([]float64, len(row))
+			left := 4 // of equals those that come first
+			for i, v := range row {
+				if v >= last && left > 0 {
+					out[i] = v
+					left--
+				}
+			}
+			return out
+		},
+		"top-k-subtract": func(row []float64) []float64 {
+			last := nthLargest(row, 4)
+			out := make([]float64, len(row))
+			for i, v := range row {
+				out[i] = relu(v - last)
+			}
+			return out
+		},
+		"local-winner": func(row []float64) []float64 {
+			out := make([]float64, len(row))
+			for i := 0; i < len(row); i += 4 { // a group of 4 and one of 2
+				group := row[i:min(i+4, len(row))]
+				at := slices.Index(group, slices.Max(group))
+				out[i+at] = group[at]
+			}
+			return out
+		},
 		"crelu": func(row []float64) []float64 {
 			var a, b []float64
 			for _, v := range row {
@@ -452,12 +481,13 @@ func TestActivationsAcrossUnits(t *testing.T) {
 		},
 	} {
 		a := Named(name)
-		if name == "ash" || name == "hard-ash" {
-			require.Equal(t, 1, a.Outputs())
+		switch name {
+		case "ash", "hard-ash":
 			a = named(t, name, map[string]float64{"z": 0.5})
-		} else {
-			require.Equal(t, 2, a.Outputs())
+		case "local-winner":
+			a = named(t, name, map[string]float64{"size": 4})
 		}
+		require.Equal(t, name == "crelu" || name == "fourier", a.Outputs() == 2)
 		y, dx := layer(t, a, x)
 		at := 0
 		for i, row := range x {
@@ -487,6 +517,11 @@ func TestActivationsAcrossUnits(t *testing.T) {
 			require.False(t, math.IsNaN(float64(v)), name)
 		}
 	}
+}
+
+func nthLargest(row []float64, n int) float64 {
+	sorted := slices.Sorted(slices.Values(row))
+	return sorted[len(sorted)-n]
 }
 
 func TestGains(t *testing.T) {
