@@ -138,7 +138,7 @@ type odd struct {
 	List    []string       `json:"list" doc:"names"`
 	Map     map[string]int `json:"map" doc:"numbers by name"`
 	Pointer *int           `json:"pointer" doc:"a number or none"`
-	hidden  int
+	hidden  int //nolint:unused // not a parameter: the test is that nobody looks at it
 	Ignored int `json:"-"`
 }
 

@@ -309,7 +309,7 @@ func (b *blocks) generic(dst, src []float32, add bool) {
 			case len(d) > 16:
 				copy(d, s)
 			default:
-				for i, v := range s {
+				for i, v := range s { //nolint:staticcheck // a call of copy costs more than a few numbers
 					d[i] = v
 				}
 			}

@@ -37,10 +37,6 @@ func sumGeneric(x []float32) float32 {
 	return fold(&t)
 }
 
-func sumSquaresGeneric(x []float32) float32 {
-	return dotGeneric(x, x)
-}
-
 func sumAbsGeneric(x []float32) float32 {
 	var t [lanes]float32
 	for i, v := range x {

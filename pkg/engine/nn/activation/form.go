@@ -34,9 +34,6 @@ func (f form) where(x graph.Node, v float64, a, z graph.Node) graph.Node {
 	return f.Select(f.Greater(x, f.c(v)), a, z)
 }
 
-// exp returns eˣ for x up to 60.
-func (f form) exp(x graph.Node) graph.Node { return f.Exp(f.below(x, 60)) }
-
 // softplus returns ln(1 + eˣ), which is x from 40 on.
 func (f form) softplus(x graph.Node) graph.Node {
 	return f.where(x, 40, x, f.Log1p(f.Exp(f.below(x, 40))))
