@@ -138,8 +138,8 @@ type odd struct {
 	List    []string       `json:"list" doc:"names"`
 	Map     map[string]int `json:"map" doc:"numbers by name"`
 	Pointer *int           `json:"pointer" doc:"a number or none"`
-	hidden  int //nolint:unused // not a parameter: the test is that nobody looks at it
-	Ignored int `json:"-"`
+	hidden  int            //nolint:unused // not a parameter: the test is that nobody looks at it
+	Ignored int            `json:"-"`
 }
 
 func (odd) Validate() error { return nil }
