@@ -6,6 +6,7 @@ import (
 
 	"neoteny/pkg/engine/component"
 	"neoteny/pkg/engine/graph"
+	"neoteny/pkg/engine/kernel"
 	"neoteny/pkg/engine/learner"
 	"neoteny/pkg/engine/stream"
 	"neoteny/pkg/engine/tensor"
@@ -118,6 +119,9 @@ func (l *Lanes) Step(steps []learner.Step) error {
 
 // callersSpec resolves a learner whose batches are the caller's.
 func callersSpec(raw map[string]any, info stream.Info) (*Spec, error) {
+	if err := kernel.Err(); err != nil {
+		return nil, err
+	}
 	info, err := checkCaller(info)
 	if err != nil {
 		return nil, component.At("info", err)

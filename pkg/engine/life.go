@@ -11,6 +11,7 @@ import (
 
 	"neoteny/pkg/engine/data"
 	"neoteny/pkg/engine/graph"
+	"neoteny/pkg/engine/kernel"
 	"neoteny/pkg/engine/learner"
 	"neoteny/pkg/engine/rng"
 	"neoteny/pkg/engine/stream"
@@ -78,6 +79,9 @@ type Life struct {
 func New(spec *Spec, env Env) (*Life, error) { return newLife(spec, env, graph.NewStore()) }
 
 func newLife(spec *Spec, env Env, store *graph.Store) (*Life, error) {
+	if err := kernel.Err(); err != nil {
+		return nil, err
+	}
 	seed := uint64(env.Seed)
 	l := &Life{spec: spec, seed: env.Seed, data: env.Data, entered: -1, samples: map[int]*sample{}}
 	var err error

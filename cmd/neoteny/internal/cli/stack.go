@@ -21,6 +21,7 @@ import (
 	"neoteny/internal/rpc"
 	"neoteny/internal/telemetry"
 	"neoteny/pkg/engine/data"
+	"neoteny/pkg/engine/kernel"
 	pb "neoteny/proto/neoteny/v1"
 	"neoteny/services/coordinator"
 	"neoteny/services/metrics"
@@ -67,6 +68,9 @@ type stack struct {
 // startStack starts everything; what was started is stopped again on an error.
 // ctx bounds the start only.
 func startStack(ctx context.Context, log *slog.Logger, cfg stackConfig) (s *stack, err error) {
+	if err := kernel.Err(); err != nil {
+		return nil, err
+	}
 	s = &stack{failed: make(chan struct{}), stopWorkers: func() {}}
 	defer func() {
 		if err != nil {
