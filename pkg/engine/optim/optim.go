@@ -50,7 +50,7 @@ func (u *Update) State(name string, reset float32) *graph.Var {
 	for i := range v.F32 {
 		v.F32[i] = reset
 	}
-	u.states.byParam[u.Param] = append(u.states.byParam[u.Param], state{v, reset})
+	u.states.byParam[u.Param] = append(u.states.byParam[u.Param], state{v, reset, u.scope})
 	return v
 }
 
@@ -69,6 +69,7 @@ func (u *Update) Correction(name string, decay float64) graph.Node {
 			v = u.store.New(full, graph.F32, graph.Persistent)
 		}
 	}
+	u.states.clocks[v] = u.scope
 	now := u.B.Add(u.B.Scale(float32(decay), u.B.Read(v)), u.B.Const(float32(1-decay)))
 	u.B.Assign(v, now)
 	return now
@@ -89,11 +90,13 @@ type States struct {
 	// the first update is traced, when a method reinitialises single weights.
 	PerWeight bool
 	byParam   map[*nn.Param][]state
+	clocks    map[*graph.Var]string // corrections, by scope
 }
 
 type state struct {
 	v     *graph.Var
 	reset float32
+	scope string
 }
 
 // Reset puts the state of elements [from, to) of a parameter back to its
@@ -105,6 +108,31 @@ func (s *States) Reset(p *nn.Param, from, to int) {
 		}
 	}
 }
+
+// Restart makes the optimiser count its steps from the start again; with
+// moments, everything else that it keeps per weight goes back to its start, too.
+func (s *States) Restart(moments bool) {
+	for v, scope := range s.clocks {
+		if scope == optimizerScope {
+			clear(v.F32)
+		}
+	}
+	if !moments {
+		return
+	}
+	for p, states := range s.byParam {
+		for _, st := range states {
+			if st.scope == optimizerScope {
+				for i := range p.Var.F32 {
+					st.v.F32[i] = st.reset
+				}
+			}
+		}
+	}
+}
+
+// optimizerScope keeps the optimiser's states apart from those of methods.
+const optimizerScope = "optimizer"
 
 // Tracer makes the Updates of one learner.
 type Tracer struct {
@@ -119,13 +147,13 @@ type Tracer struct {
 func NewTracer(store *graph.Store, key func(purpose string) rng.Key) *Tracer {
 	return &Tracer{
 		Store: store, Key: key,
-		States:  &States{byParam: map[*nn.Param][]state{}},
+		States:  &States{byParam: map[*nn.Param][]state{}, clocks: map[*graph.Var]string{}},
 		initial: map[*nn.Param]*graph.Var{},
 	}
 }
 
 // Update returns the update of one parameter for the optimiser or a method;
-// scope keeps the states of the two apart.
+// scope keeps the states of the two apart; the optimiser's is "optimizer".
 func (t *Tracer) Update(b *graph.Builder, p *nn.Param, scope string, w, g graph.Node) *Update {
 	return &Update{
 		B: b, Param: p, W: w, G: g,
