@@ -20,12 +20,17 @@ type bench struct {
 	net    nn.Network
 	tracer *optim.Tracer
 	seed   uint64
+	batch  int // examples per step; 0 stands for 1
 }
 
 // newBench makes an MLP of 4 inputs and 3 outputs.
 func newBench(t *testing.T, seed uint64, hidden []any, init string) *bench {
+	return newBenchOf(t, seed, map[string]any{"kind": "mlp", "hidden": hidden, "init": init})
+}
+
+func newBenchOf(t *testing.T, seed uint64, network map[string]any) *bench {
 	b := &bench{t: t, store: graph.NewStore(), seed: seed}
-	r, err := nn.Resolve("network", map[string]any{"kind": "mlp", "hidden": hidden, "init": init})
+	r, err := nn.Resolve("network", network)
 	require.NoError(t, err)
 	b.net, err = r.Build(nn.Env{Store: b.store, Key: b.key("init"), Input: tensor.Shape{4}, Outputs: 3})
 	require.NoError(t, err)
@@ -41,7 +46,7 @@ func (b *bench) method(spec map[string]any) method.Method {
 	require.NoError(b.t, err)
 	scope := "method/" + spec["kind"].(string)
 	m, err := r.Build(method.Env{
-		Store: b.store, Network: b.net, Batch: 1, StepsPerTask: 10, States: b.tracer.States, Scope: scope,
+		Store: b.store, Network: b.net, Batch: max(b.batch, 1), StepsPerTask: 10, States: b.tracer.States, Scope: scope,
 		Key: func(purpose string) rng.Key { return b.key(scope + "/" + purpose) },
 	})
 	require.NoError(b.t, err)

@@ -104,6 +104,22 @@ func TestUpdatesAgainstTheirFormulas(t *testing.T) {
 					}
 				}
 			}
+			for _, moments := range []bool{false, true} {
+				// The step count starts again, with or without the moments.
+				tracer.States.Restart(moments)
+				for i := range want {
+					want[i].power1, want[i].power2 = 1, 1
+					if moments {
+						want[i].m, want[i].v = 0, 0
+					}
+				}
+				for k := 15; k < 20; k++ {
+					step(k)
+					for i, w := range p.Var.F32 {
+						require.InDelta(t, want[i].w, w, 5e-6, "%s: weight %d after step %d, restarted", kind, i, k)
+					}
+				}
+			}
 			arrays := 0
 			for _, v := range store.Vars() {
 				if len(v.F32) == 4 && v != p.Var && !perWeight {
