@@ -183,6 +183,33 @@ func TestByHand(t *testing.T) {
 	require.ErrorIs(t, p.(probe.Measurer).Measure(bad, make([]float32, 3)), linalg.ErrNotFinite)
 }
 
+// A channel of a convolution has a row for every place of the image, and a unit
+// with two outputs one for each: idle units are idle in all of them, and ranks
+// are of means over places.
+func TestPlacesAndOutputs(t *testing.T) {
+	r, err := nn.Resolve("network", object{"kind": "cnn", "hidden": []any{2.0}, "activation": "crelu", "convolutions": []any{object{"channels": 2.0, "kernel": 3.0}}})
+	require.NoError(t, err)
+	net, err := r.Build(nn.Env{Store: graph.NewStore(), Key: rng.New(1, "init"), Input: tensor.Shape{3, 4}, Outputs: 2})
+	require.NoError(t, err)
+	require.Equal(t, []int{4, 2}, []int{net.Units()[0].Rows(), net.Units()[1].Rows()}, "two places of two outputs; two outputs")
+	e := &learner.Evaluation{N: 2, Features: [][]float32{
+		{
+			0, 0, /* first place, first output */ 1, 0, // second output
+			0, 0, 3, 0,
+			0, 0, 0, 0,
+			2, 0, 0, 0,
+		},
+		{1, 0, 0, 1, 1, 0, 0, 1},
+	}}
+	half := []float64{1. / 4, 1. / 2, 0}
+	closeTo(t, half, measure(t, build(t, net, object{"kind": "dead-units"}), e), 1e-7, "dead units")
+	// Means of |h| over the 8 rows are 6/8 and 0, scores 2 and 0.
+	closeTo(t, half, measure(t, build(t, net, object{"kind": "dormant-units", "tau": 0.1}), e), 1e-7, "dormant units")
+	// Means over places, a row for each example: [0 0 2 0] and [1 0 0 0]; and
+	// [1 0 0 1] twice.
+	closeTo(t, []float64{(1.25 + 1) / 2, 1.25, 1}, measure(t, build(t, net, object{"kind": "stable-rank"}), e), 1e-6, "stable rank")
+}
+
 func TestSteppers(t *testing.T) {
 	net := network(t, 2, 1, 1)
 	var v [1]float32
