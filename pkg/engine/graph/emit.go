@@ -32,6 +32,10 @@ type ranger interface {
 // that their gradient is still in the cache when it is consumed.
 const stretch = 16 << 10
 
+// small is the same where what is computed beside the update costs little for
+// any number of rows: noise, the gradient of one example.
+const small = 4 << 10
+
 func (c *compiler) emit() {
 	for _, it := range c.items {
 		if it.n > 0 {
@@ -164,8 +168,14 @@ func (e *runBuilder) spec(r *run) kernel.MapSpec {
 // operands itself.
 func (c *compiler) emitStretched(it *item, e *runBuilder, r *run) instruction {
 	s := &stretched{run: r, size: it.n, width: max(it.width, 1)}
-	if it.n > stretch {
-		s.size = max(1, stretch/s.width) * s.width
+	length := small
+	for _, id := range it.made {
+		if o, ok := c.b.nodes[id].op.(matmulOp); ok && !o.outer(c.b.nodes[c.b.nodes[id].in[0]].shape) {
+			length = stretch
+		}
+	}
+	if it.n > length {
+		s.size = max(1, length/s.width) * s.width
 		if it.width > 0 && s.size/s.width >= 14 {
 			s.size = s.size / s.width / 14 * 14 * s.width // the row blocks of matrix products
 		}
