@@ -154,12 +154,25 @@ func (f WeightsFile) read() (map[string]safetensors.Tensor, error) {
 	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() || info.Size() > limit {
 		return nil, component.Fieldf("path", "%s is not a regular file of at most %d bytes", f.Path, int64(limit))
 	}
+	// Only a file with the digest is read into memory. The message does not say
+	// which digest another file has: it is not the spec's business.
+	h := sha256.New()
+	if _, err := io.Copy(h, file); err != nil {
+		return nil, component.At("path", err)
+	}
+	another := component.Fieldf("sha256", "%s has another digest: it is not the file that the spec is about", f.Path)
+	if hex.EncodeToString(h.Sum(nil)) != f.SHA256 {
+		return nil, another
+	}
+	if _, err := file.Seek(0, io.SeekStart); err != nil {
+		return nil, component.At("path", err)
+	}
 	b, err := io.ReadAll(io.LimitReader(file, limit))
 	if err != nil {
 		return nil, component.At("path", err)
 	}
-	if sum := sha256.Sum256(b); hex.EncodeToString(sum[:]) != f.SHA256 {
-		return nil, component.Fieldf("sha256", "%s has another digest, %x: it is not the file that the spec is about", f.Path, sum)
+	if sum := sha256.Sum256(b); hex.EncodeToString(sum[:]) != f.SHA256 { // written to in between
+		return nil, another
 	}
 	decoded, err := safetensors.Decode(b)
 	if err != nil {
