@@ -39,6 +39,7 @@ var methods = map[string]struct {
 	inert  []object
 	lively object
 	idle   []string // optimisers with which nothing of it is to be seen
+	lr     float64  // step size of plain SGD at which its presets stay finite, if the usual one is too large
 }{
 	"adam-rel": {
 		inert:  []object{{"tasks": 100.0}, {"tasks": 100.0, "moments": "reset"}},
@@ -77,6 +78,10 @@ var methods = map[string]struct {
 		lively: object{"shrink": 0.01, "sigma": 0.01},
 	},
 	"spectral-regularization": {inert: []object{{"lambda": 0.0}}, lively: object{"lambda": 0.01}},
+	"streaming-ewc":           {inert: []object{{"kappa": 0.0}}, lively: object{"kappa": 0.1}},
+	"streaming-mas":           {inert: []object{{"kappa": 0.0}}, lively: object{"kappa": 0.1}},
+	"streaming-rwalk":         {inert: []object{{"kappa": 0.0}}, lively: object{"kappa": 0.1}},
+	"streaming-si":            {inert: []object{{"kappa": 0.0}}, lively: object{"kappa": 0.1}, lr: 1e-3},
 	"wasserstein":             {inert: []object{{"lambda": 0.0}}, lively: object{"lambda": 0.01}},
 	"weight-clipping":         {inert: []object{{"kappa": 1e6}}, lively: object{"kappa": 0.5}},
 }
@@ -212,6 +217,9 @@ func specOf(doc component.Doc, c object) engine.RawSpec {
 		raw.Stream["examples_per_task"] = 6.0
 	case "method":
 		raw.Learner["methods"] = []any{c}
+		if lr := methods[doc.Name].lr; lr > 0 {
+			raw.Learner["optimizer"] = object{"kind": "sgd", "lr": lr}
+		}
 	case "probe":
 		raw.Probes = slices.DeleteFunc(raw.Probes, func(p map[string]any) bool { return p["kind"] == c["kind"] })
 		raw.Probes = append(raw.Probes, c)

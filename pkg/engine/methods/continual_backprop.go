@@ -64,14 +64,11 @@ type continualBackpropConfig struct {
 }
 
 func (c continualBackpropConfig) Validate() error {
-	var decay, maturity error
-	if !(c.Decay >= 0 && c.Decay < 1) {
-		decay = component.Fieldf("decay", "must be in [0, 1), is %v", c.Decay)
-	}
+	var maturity error
 	if c.Maturity < 0 {
 		maturity = component.Fieldf("maturity", "must not be negative, is %d", c.Maturity)
 	}
-	return errors.Join(checkRange("replacement_rate", c.ReplacementRate, 0, 1), decay, maturity)
+	return errors.Join(checkRange("replacement_rate", c.ReplacementRate, 0, 1), checkDecay("decay", c.Decay), maturity)
 }
 
 // continualBackprop acts after every step, on the activations h of its forward

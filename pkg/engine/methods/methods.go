@@ -19,6 +19,14 @@ func checkRange(name string, v, lo, hi float64) error {
 	return nil
 }
 
+// checkDecay reports a decay factor outside [0, 1).
+func checkDecay(name string, v float64) error {
+	if !(v >= 0 && v < 1) {
+		return component.Fieldf(name, "must be in [0, 1), is %v", v)
+	}
+	return nil
+}
+
 // recycler makes hidden units of one layer new: incoming weights drawn afresh
 // from the distribution that the network started from, bias 0, scale of a
 // normalisation 1, outgoing weights 0, and what the optimiser and other methods remember of all these
