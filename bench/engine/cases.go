@@ -190,7 +190,7 @@ func choose(cases []benchCase, filter *regexp.Regexp) []benchCase {
 func (c benchCase) targetText() string {
 	var parts []string
 	if c.target != nil {
-		parts = append(parts, fmt.Sprintf("≥ %.3g× %s", *c.target, c.peer))
+		parts = append(parts, fmt.Sprintf("≥ %s× %s", bound(*c.target), c.peer))
 	}
 	if c.peak > 0 {
 		parts = append(parts, fmt.Sprintf("≥ %.0f %% of peak", 100*c.peak))

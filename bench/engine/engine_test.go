@@ -183,10 +183,14 @@ func TestVerdicts(t *testing.T) {
 
 	rep := reporter{results: []result{
 		{Case: "stream/adam 256 KiB", Group: groupStream, Ours: 32.768},
-		{Case: "x adam", Group: groupTrain, Ours: 100, ParamsMiB: 4.0 / 1.048576 / 10},
+		{Case: "stream/adam 64 MiB", Group: groupStream, Ours: 1 << 24 / 1e3},
+		{Case: "x adam", Group: groupTrain, Ours: 100, ParamsMiB: 1e5 / (1 << 18)},
+		{Case: "y adamw", Group: groupTrain, Ours: 20000, ParamsMiB: 1e7 / (1 << 18)},
 	}}
-	require.Contains(t, rep.adam(), "0.500 ns a weight")
-	require.Contains(t, rep.adam(), "50.0 µs of the 100 µs of x adam")
+	require.Contains(t, rep.adam(), "0.500 ns a weight\nwith arrays of 256 KiB, 1.00 ns a weight\nwith arrays of 64 MiB")
+	require.Contains(t, rep.adam(), "- 50.0 µs of the 100 µs of x adam,\n- 10000 µs of the 20000 µs of y adamw.\n")
+	require.Equal(t, "1000", bound(1000))
+	require.Equal(t, "0.952", bound(1/1.05))
 	require.Equal(t, 2.5, median([]float64{4, 1, 2, 3}))
 	require.Zero(t, median(nil))
 }

@@ -2,6 +2,13 @@ package main
 
 import "fmt"
 
+// streamSizes are the sizes of one array of a streaming kernel: in the caches
+// of a core, in the next, beyond.
+var streamSizes = []struct {
+	name string
+	n    int
+}{{"16 KiB", 4 << 10}, {"256 KiB", 64 << 10}, {"1 MiB", 256 << 10}, {"64 MiB", 16 << 20}}
+
 // kernelCases are the matrix products of training and the kernels whose limit
 // is memory.
 func kernelCases() []benchCase {
@@ -30,10 +37,7 @@ func kernelCases() []benchCase {
 	product("NT", 256, 2000, 2000, nil, 0)
 
 	for _, s := range streams {
-		for _, size := range []struct {
-			name string
-			n    int
-		}{{"16 KiB", 4 << 10}, {"256 KiB", 64 << 10}, {"64 MiB", 16 << 20}} {
+		for _, size := range streamSizes {
 			cases = append(cases, benchCase{
 				name: fmt.Sprintf("stream/%s %s", s.name, size.name), group: groupStream, peer: "copy",
 				job:   job{Kind: "stream", Impl: s.name, N: size.n},

@@ -256,6 +256,9 @@ func (r *result) derive(c benchCase, others map[string]*contestant, clock string
 	r.Met = &met
 }
 
+// machineBusy begins the warning about other load.
+const machineBusy = "The machine was busy"
+
 // warn says what casts doubt on the figures.
 func (r *result) warn(c benchCase, ours, peer *contestant) {
 	add := func(format string, args ...any) { r.Warnings = append(r.Warnings, fmt.Sprintf(format, args...)) }
@@ -279,7 +282,7 @@ func (r *result) warn(c benchCase, ours, peer *contestant) {
 		}
 	}
 	if busy != nil {
-		add("the machine was busy: of a core, %s", strings.Join(busy, ", "))
+		add(machineBusy+": of a core, %s", strings.Join(busy, ", "))
 	}
 	if c.job.Kind == "train" && c.job.Classes > 0 && r.OursLoss > 0 && r.PeerLoss > 0 {
 		if d := math.Abs(r.OursLoss - r.PeerLoss); d > 0.25*r.PeerLoss {

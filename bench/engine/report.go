@@ -6,9 +6,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"text/template"
@@ -158,6 +160,9 @@ func number(v float64) string {
 	return fmt.Sprintf("%.3f", v)
 }
 
+// bound prints a target without zeros at its end.
+func bound(v float64) string { return strconv.FormatFloat(math.Round(1000*v)/1000, 'f', -1, 64) }
+
 func percent(v float64) string {
 	if v == 0 {
 		return "–"
@@ -168,7 +173,7 @@ func percent(v float64) string {
 func target(r result) string {
 	var parts []string
 	if r.Target != nil {
-		parts = append(parts, "≥ "+fmt.Sprintf("%.3g", *r.Target))
+		parts = append(parts, "≥ "+bound(*r.Target))
 	}
 	if r.PeakTarget > 0 {
 		parts = append(parts, "≥ "+percent(r.PeakTarget)+" of peak")
@@ -204,14 +209,26 @@ func footnotes(results []result) []string {
 			notes = append(notes, s)
 		}
 	}
+	busy, least := 0, 1.0
 	for _, r := range results {
 		say(r.Note)
 		if r.Missing != "" {
 			say(r.Case + ": " + r.Missing)
 		}
 		for _, w := range r.Warnings {
+			if strings.HasPrefix(w, machineBusy) {
+				busy++
+				least = min(least, r.OursShare)
+				if r.PeerShare > 0 {
+					least = min(least, r.PeerShare)
+				}
+				continue
+			}
 			say(r.Case + ": " + w)
 		}
+	}
+	if busy > 0 {
+		say(fmt.Sprintf("%s during %d of these %d cases, contestants had as little as %.0f %% of a core: figures are rough.", machineBusy, busy, len(results), 100*least))
 	}
 	return notes
 }
@@ -302,36 +319,54 @@ func (r *reporter) markdown() error {
 }
 
 // adam tells how much of a step Adam's update alone takes: for every weight a
-// root and a division, exactly rounded.
+// root and a division, exactly rounded, and seven numbers read or written.
 func (r *reporter) adam() string {
-	var perWeight float64 // microseconds
+	type size struct {
+		name    string
+		weights float64 // whose arrays have this size
+		ns      float64 // per weight
+	}
+	var sizes []size
 	for _, x := range r.results {
-		if x.Case == "stream/adam 256 KiB" {
-			perWeight = x.Ours / (64 << 10)
+		for _, s := range streamSizes {
+			if x.Case == "stream/adam "+s.name && x.Ours > 0 {
+				sizes = append(sizes, size{s.name, float64(s.n), 1e3 * x.Ours / float64(s.n)})
+			}
 		}
 	}
-	if perWeight == 0 {
+	if sizes == nil {
 		return ""
 	}
-	var parts []string
+	var b strings.Builder
+	b.WriteString("Adam's update alone, a root and a division per weight and seven numbers to move, takes")
+	for i, s := range sizes {
+		if i > 0 {
+			b.WriteString(",")
+		}
+		fmt.Fprintf(&b, " %s ns a weight\nwith arrays of %s", number(s.ns), s.name)
+	}
+	b.WriteString(". At the nearest of these sizes that is\n\n")
 	for _, x := range r.of(groupTrain) {
-		if strings.Contains(x.Case, "adam") && x.Ours > 0 {
-			update := perWeight * x.ParamsMiB * (1 << 18)
-			parts = append(parts, fmt.Sprintf("%s µs of the %s µs of %s", number(update), number(x.Ours), x.Case))
+		if !strings.Contains(x.Case, " adam") || x.Ours == 0 {
+			continue
 		}
+		weights := x.ParamsMiB * (1 << 18)
+		nearest := sizes[0]
+		for _, s := range sizes {
+			if math.Abs(math.Log(s.weights/weights)) < math.Abs(math.Log(nearest.weights/weights)) {
+				nearest = s
+			}
+		}
+		fmt.Fprintf(&b, "- %s µs of the %s µs of %s,\n", number(nearest.ns*weights/1e3), number(x.Ours), x.Case)
 	}
-	if parts == nil {
-		return ""
-	}
-	return fmt.Sprintf("Adam's update alone, with its exactly rounded root and division, takes %s ns a weight where four arrays of 256 KiB\nare at hand: %s.\n",
-		number(1e3*perWeight), strings.Join(parts, ", "))
+	return strings.TrimSuffix(b.String(), ",\n") + ".\n"
 }
 
 // shortfall says how far a missed case is from its target.
 func shortfall(r result) string {
 	var parts []string
 	if r.Target != nil && r.Ratio < *r.Target {
-		parts = append(parts, fmt.Sprintf("%s×, target %.3g×", number(r.Ratio), *r.Target))
+		parts = append(parts, fmt.Sprintf("%s×, target %s×", number(r.Ratio), bound(*r.Target)))
 	}
 	if r.MostMiB > 0 && r.OursMiB > r.MostMiB {
 		parts = append(parts, fmt.Sprintf("%.0f MiB, at most %.0f", r.OursMiB, r.MostMiB))
