@@ -112,6 +112,8 @@ func MatMul(form Form, m, n, k int, a []float32, lda int, b []float32, ldb int, 
 		}
 	case bcs != 1 && swapped(form, m, n, k):
 		gemmSwapped(m, n, k, a, ars, acs, b, ldb, c, ldc, scratch)
+	case bcs == 1 && manyZeros(m, n, k, a, ars, acs):
+		gemmSparse(m, n, k, a, ars, acs, b, ldb, c, ldc, scratch)
 	default:
 		gemmPanels(m, n, k, a, ars, acs, b, ldb, bcs != 1, c, ldc, scratch)
 	}
