@@ -126,6 +126,8 @@ func TestManyZeros(t *testing.T) {
 func FuzzSparse(f *testing.F) {
 	f.Add(uint64(1), byte(32), byte(100), byte(20), byte(200), false)
 	f.Add(uint64(2), byte(7), byte(33), byte(130), byte(255), true)
+	f.Add(uint64(3), byte(63), byte(111), byte(63), byte(220), false) // as MatMul too
+	f.Add(uint64(4), byte(162), byte(99), byte(31), byte(220), true)
 	f.Fuzz(func(t *testing.T, seed uint64, rows, cols, depth, zeros byte, transposed bool) {
 		m, n, k := int(rows)+1, int(cols)+1, int(depth)+1
 		a, b := anyBits(m*k, seed), random(k*n, seed+1)
