@@ -41,16 +41,16 @@ func TestProductsAgainstTheirDefinition(t *testing.T) {
 			}
 			dirty := func() []float32 { return noise(m*n, 3) }
 			c := dirty()
-			GemmNN(c, a, b, m, n, k)
+			product(NN, c, a, b, m, n, k)
 			require.Equal(t, want, c)
 			c = dirty()
-			GemmNT(c, a, bt, m, n, k)
+			product(NT, c, a, bt, m, n, k)
 			require.Equal(t, want, c)
 			c = dirty()
-			GemmTN(c, at, b, m, n, k)
+			product(TN, c, at, b, m, n, k)
 			require.Equal(t, want, c)
 			c = dirty()
-			GemmTT(c, at, bt, m, n, k)
+			product(TT, c, at, bt, m, n, k)
 			require.Equal(t, want, c)
 			if m == 1 {
 				c = dirty()
@@ -140,4 +140,16 @@ func TestSoftmaxAndCrossEntropy(t *testing.T) {
 	Softmax(y[:2], big)
 	require.Equal(t, []float32{1, 0}, y[:2])
 	require.Equal(t, 0, ArgMax([]float32{2, 2, 1}), "the first of equals")
+}
+
+// product computes a product of matrices without gaps.
+func product(form Form, c, a, b []float32, m, n, k int) {
+	lda, ldb := k, n
+	if form == TN || form == TT {
+		lda = m
+	}
+	if form == NT || form == TT {
+		ldb = k
+	}
+	MatMul(form, m, n, k, a, lda, b, ldb, c, n, make([]float32, MatMulScratch(form, m, n, k)))
 }

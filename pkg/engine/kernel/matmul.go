@@ -1,9 +1,6 @@
 package kernel
 
-import (
-	"fmt"
-	"sync"
-)
+import "fmt"
 
 // Form says which operands of a matrix product are stored transposed.
 type Form uint8
@@ -239,33 +236,3 @@ func transposeInto(t *tiling, dst []float32, lddst int, src []float32, ldsrc, ro
 		}
 	}
 }
-
-var scratchPool = sync.Pool{New: func() any { return new([]float32) }}
-
-func withScratch(form Form, c, a, b []float32, m, n, k int) {
-	s := scratchPool.Get().(*[]float32)
-	if need := MatMulScratch(form, m, n, k); len(*s) < need {
-		*s = make([]float32, need)
-	}
-	lda, ldb := k, n
-	if form == TN || form == TT {
-		lda = m
-	}
-	if form == NT || form == TT {
-		ldb = k
-	}
-	MatMul(form, m, n, k, a, lda, b, ldb, c, n, *s)
-	scratchPool.Put(s)
-}
-
-// GemmNN is [MatMulNN] with scratch of its own, for matrices without gaps.
-func GemmNN(c, a, b []float32, m, n, k int) { withScratch(NN, c, a, b, m, n, k) }
-
-// GemmNT is [MatMulNT] with scratch of its own, for matrices without gaps.
-func GemmNT(c, a, b []float32, m, n, k int) { withScratch(NT, c, a, b, m, n, k) }
-
-// GemmTN is [MatMulTN] with scratch of its own, for matrices without gaps.
-func GemmTN(c, a, b []float32, m, n, k int) { withScratch(TN, c, a, b, m, n, k) }
-
-// GemmTT is [MatMulTT] with scratch of its own, for matrices without gaps.
-func GemmTT(c, a, b []float32, m, n, k int) { withScratch(TT, c, a, b, m, n, k) }
