@@ -39,8 +39,14 @@ var methods = map[string]struct {
 	inert  []object
 	lively object
 	idle   []string // optimisers with which nothing of it is to be seen
-	lr     float64  // step size of plain SGD at which its presets stay finite, if the usual one is too large
+	// optimizer is one with which its presets stay finite, where plain SGD does not
+	optimizer object
 }{
+	"a-gem": {
+		inert:  []object{{"batch": 2500.0}},
+		lively: object{"batch": 2.0, "memory": 40.0},
+		idle:   []string{"adam", "adamw"}, // so few small steps lead all the same way
+	},
 	"adam-rel": {
 		inert:  []object{{"tasks": 100.0}, {"tasks": 100.0, "moments": "reset"}},
 		lively: object{"moments": "reset"},
@@ -50,12 +56,16 @@ var methods = map[string]struct {
 		inert:  []object{{"replacement_rate": 0.0}, {"replacement_rate": 0.0, "accumulate": false, "utility": "contribution"}},
 		lively: object{"replacement_rate": 0.05, "maturity": 4.0},
 	},
-	"l2":      {inert: []object{{"lambda": 0.0}}, lively: object{"lambda": 0.01}},
-	"l2-init": {inert: []object{{"lambda": 0.0}}, lively: object{"lambda": 0.01}},
+	"der":               {inert: []object{{"alpha": 0.0, "beta": 0.0, "batch": 2.0}}, lively: object{"memory": 10.0, "batch": 3.0}},
+	"ewc":               {inert: []object{{"lambda": 0.0}}, lively: object{"samples": 12.0}, optimizer: object{"kind": "adam", "lr": 1e-4}},
+	"experience-replay": {inert: []object{{"weight": 0.0, "batch": 2.0}}, lively: object{"memory": 10.0, "batch": 4.0, "selection": "class-balanced"}},
+	"l2":                {inert: []object{{"lambda": 0.0}}, lively: object{"lambda": 0.01}},
+	"l2-init":           {inert: []object{{"lambda": 0.0}}, lively: object{"lambda": 0.01}},
 	"last-layer-reset": {
 		inert:  []object{{"layers": 0.0}, {"period": 1e6}},
 		lively: object{"layers": 2.0, "period": 7.0},
 	},
+	"mas":                     {inert: []object{{"lambda": 0.0}}, lively: object{"lambda": 0.1, "samples": 12.0}},
 	"normalize-and-project":   {inert: []object{{"layer_norm": false, "period": 1e6}}, lively: object{"layer_norm": false}},
 	"parseval-regularization": {inert: []object{{"lambda": 0.0}, {"lambda": 0.0, "output": true}}, lively: object{"lambda": 0.01}},
 	"redo": {
@@ -81,7 +91,8 @@ var methods = map[string]struct {
 	"streaming-ewc":           {inert: []object{{"kappa": 0.0}}, lively: object{"kappa": 0.1}},
 	"streaming-mas":           {inert: []object{{"kappa": 0.0}}, lively: object{"kappa": 0.1}},
 	"streaming-rwalk":         {inert: []object{{"kappa": 0.0}}, lively: object{"kappa": 0.1}},
-	"streaming-si":            {inert: []object{{"kappa": 0.0}}, lively: object{"kappa": 0.1}, lr: 1e-3},
+	"streaming-si":            {inert: []object{{"kappa": 0.0}}, lively: object{"kappa": 0.1}, optimizer: object{"kind": "sgd", "lr": 1e-3}},
+	"synaptic-intelligence":   {inert: []object{{"strength": 0.0}}, lively: object{}},
 	"wasserstein":             {inert: []object{{"lambda": 0.0}}, lively: object{"lambda": 0.01}},
 	"weight-clipping":         {inert: []object{{"kappa": 1e6}}, lively: object{"kappa": 0.5}},
 }
@@ -217,8 +228,8 @@ func specOf(doc component.Doc, c object) engine.RawSpec {
 		raw.Stream["examples_per_task"] = 6.0
 	case "method":
 		raw.Learner["methods"] = []any{c}
-		if lr := methods[doc.Name].lr; lr > 0 {
-			raw.Learner["optimizer"] = object{"kind": "sgd", "lr": lr}
+		if o := methods[doc.Name].optimizer; o != nil {
+			raw.Learner["optimizer"] = o
 		}
 	case "probe":
 		raw.Probes = slices.DeleteFunc(raw.Probes, func(p map[string]any) bool { return p["kind"] == c["kind"] })
@@ -514,11 +525,15 @@ func TestMethodsAtInertSettingsArePlainLearners(t *testing.T) {
 		}
 		registered[doc.Name] = true
 		settings, known := methods[doc.Name]
-		require.True(t, known && len(settings.lively) > 0, "method %s is not in the table: say which settings are inert and which act", doc.Name)
+		require.True(t, known && settings.lively != nil, "method %s is not in the table: say which settings are inert and which act", doc.Name)
+		kind := "bit-flip-regression"
+		if slices.Contains(doc.Needs, component.Classification) {
+			kind = "permuted"
+		}
 		for _, optimizer := range []string{"sgd", "momentum", "adam", "adamw"} {
 			run := func(methods ...any) (map[string][]byte, map[string][]point) {
 				spec := resolve(t, engine.RawSpec{
-					Stream: object{"kind": "bit-flip-regression", "tasks": 3.0, "examples_per_task": 40.0, "batch": 2.0},
+					Stream: object{"kind": kind, "tasks": 3.0, "examples_per_task": 40.0, "batch": 2.0},
 					Learner: object{
 						"network":   object{"kind": "mlp", "hidden": []any{8.0, 6.0}},
 						"optimizer": object{"kind": optimizer},

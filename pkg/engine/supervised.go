@@ -31,6 +31,7 @@ type supervised struct {
 	losses []float32
 
 	correct   []float32
+	outputs   []float32
 	features  [][]float32
 	gradients [][]float32 // when update is set, one per parameter
 
@@ -131,7 +132,8 @@ func (l *supervised) buildMethods(spec *Spec, key func(string) rng.Key) ([]metho
 		}
 		count[m.Name]++
 		built, err := m.Build(method.Env{
-			Store: l.store, Network: l.network, Classes: spec.info.Classes,
+			Store: l.store, Network: l.network,
+			Inputs: spec.info.Input.Elems(), Outputs: spec.info.Outputs, Classes: spec.info.Classes,
 			Batch: spec.info.Batch, StepsPerTask: spec.info.StepsPerTask,
 			States: l.tracer.States, Scope: scope,
 			Key: func(purpose string) rng.Key { return key(scope + "/" + purpose) },
@@ -183,7 +185,7 @@ func (l *supervised) total(b *graph.Builder, x graph.Node, net nn.Activations, l
 	loss := b.Mean(losses)
 	for _, m := range methods {
 		if h, ok := m.(method.Losser); ok {
-			term := h.Loss(&method.Trace{B: b, X: x, Net: net, Network: l.network, Loss: loss, Tracer: l.tracer})
+			term := h.Loss(&method.Trace{B: b, X: x, Net: net, Network: l.network, Losses: losses, Loss: loss, Tracer: l.tracer})
 			if term.Valid() {
 				loss = b.Add(loss, term)
 			}
@@ -211,10 +213,12 @@ func (l *supervised) traceTraining(rule gradientRule, optimizer optim.Optimizer,
 		split = split || whole
 		if h, ok := m.(method.SecondGradient); ok {
 			g := &secondGradient{learner: l, rule: rule}
-			if known := l.second[h.GradientBatch()]; known != nil {
+			if o, own := m.(method.Objective); own {
+				g.trace(h.GradientBatch(), o)
+			} else if known := l.second[h.GradientBatch()]; known != nil {
 				g = known
 			} else {
-				g.trace(h.GradientBatch())
+				g.trace(h.GradientBatch(), nil)
 				l.second[h.GradientBatch()] = g
 			}
 			h.UseGradients(g)
@@ -223,6 +227,7 @@ func (l *supervised) traceTraining(rule gradientRule, optimizer optim.Optimizer,
 	params := l.network.Params()
 	b := l.store.Builder()
 	x, net, losses := l.forward(b, l.info.Batch, nn.Training, nil)
+	b.Output("output", net.Output)
 	gradients := rule.Gradients(b, l.total(b, x, net, losses, methods), l.reads(b))
 	for _, p := range probes {
 		if t, ok := p.(probe.Tracer); ok {
@@ -252,6 +257,7 @@ func (l *supervised) traceTraining(rule gradientRule, optimizer optim.Optimizer,
 	l.in = inputsOf(l.train)
 	l.losses = l.train.Output("losses")
 	l.correct = l.train.Output("correct")
+	l.outputs = l.train.Output("output")
 	for i := range net.Features {
 		l.features = append(l.features, l.train.Output(fmt.Sprintf("features/%d", i)))
 	}
@@ -373,7 +379,7 @@ func (l *supervised) bareStep() error {
 // observe takes the results of the forward pass.
 func (l *supervised) observe() error {
 	s := l.now
-	s.Correct, s.Features = l.correct, l.features
+	s.Correct, s.Output, s.Features = l.correct, l.outputs, l.features
 	var sum float64
 	for _, v := range l.losses {
 		sum += float64(v)
@@ -463,7 +469,7 @@ func (l *supervised) Evaluate(batch *stream.Batch) (result *learner.Evaluation, 
 }
 
 // secondGradient computes whole gradients of the prediction loss of another
-// batch, without the methods' terms.
+// batch, without the methods' terms, or of a method's objective.
 type secondGradient struct {
 	learner *supervised
 	rule    gradientRule
@@ -473,19 +479,30 @@ type secondGradient struct {
 	out     [][]float32
 }
 
-func (g *secondGradient) trace(n int) {
-	b := graph.NewBuilder()
-	_, _, losses := g.learner.forward(b, n, nn.Evaluation, nil)
-	for i, d := range g.rule.Gradients(b, b.Mean(losses), g.learner.reads(b)) {
+func (g *secondGradient) trace(n int, objective method.Objective) {
+	b, l := graph.NewBuilder(), g.learner
+	x, net, losses := l.forward(b, n, nn.Evaluation, nil)
+	loss := b.Mean(losses)
+	if objective != nil {
+		loss = objective.Objective(&method.Trace{B: b, X: x, Net: net, Network: l.network, Losses: losses, Loss: loss, Tracer: l.tracer})
+	}
+	b.Output("output", net.Output)
+	for i, d := range g.rule.Gradients(b, loss, l.reads(b)) {
 		b.Output(fmt.Sprintf("gradient/%d", i), d)
 	}
 	g.program = b.Compile()
 	g.in = inputsOf(g.program)
 	g.size = n
-	for i := range g.learner.network.Params() {
+	for i := range l.network.Params() {
 		g.out = append(g.out, g.program.Output(fmt.Sprintf("gradient/%d", i)))
 	}
 }
+
+// Output implements [method.Gradients].
+func (g *secondGradient) Output() []float32 { return g.program.Output("output") }
+
+// Input implements [method.Gradients].
+func (g *secondGradient) Input(name string) []float32 { return g.program.Input(name) }
 
 // On implements [method.Gradients].
 func (g *secondGradient) On(b *stream.Batch) ([][]float32, error) {

@@ -34,6 +34,7 @@ type Step struct {
 
 	Loss     float32     // mean over the batch, without penalties
 	Correct  []float32   // [n] 1 where the largest logit is at the label; classification
+	Output   []float32   // [n][outputs]
 	Features [][]float32 // [n·rows][units] per group of hidden units; see nn.Activations
 }
 

@@ -57,11 +57,24 @@ type SecondGradient interface {
 	UseGradients(g Gradients)
 }
 
+// Objective is implemented by a [SecondGradient] that wants the gradient of
+// something other than the mean prediction loss.
+type Objective interface {
+	// Objective traces the scalar. t.Loss and t.Losses are of the batch that is
+	// given to On; what else it needs it declares as inputs of t.B.
+	Objective(t *Trace) graph.Node
+}
+
 // Gradients computes the gradient of the mean prediction loss, without
-// penalties, on any batch of the size that was asked for.
+// penalties, or of an [Objective], on any batch of the size that was asked for.
 type Gradients interface {
 	// On returns one gradient per parameter, valid until the next call.
 	On(b *stream.Batch) ([][]float32, error)
+	// Output returns the network's output [n][outputs] for the last batch.
+	Output() []float32
+	// Input returns the storage of an input that the Objective declared, to be
+	// filled before On.
+	Input(name string) []float32
 }
 
 // AfterBackward sees and edits whole gradients before they are used: one slice
@@ -103,6 +116,7 @@ type Trace struct {
 	X       graph.Node // [n][inputs]
 	Net     nn.Activations
 	Network nn.Network
+	Losses  graph.Node // [n] prediction losses
 	Loss    graph.Node // scalar, before the method's term
 	Tracer  *optim.Tracer
 }
@@ -111,6 +125,8 @@ type Trace struct {
 type Env struct {
 	Store        *graph.Store
 	Network      nn.Network
+	Inputs       int // numbers of an example
+	Outputs      int // numbers that the network gives for it
 	Classes      int // 0 for regression
 	Batch        int
 	StepsPerTask int64

@@ -21,6 +21,8 @@ type bench struct {
 	tracer *optim.Tracer
 	seed   uint64
 	batch  int // examples per step; 0 stands for 1
+
+	classes int // 0 for regression
 }
 
 // newBench makes an MLP of 4 inputs and 3 outputs.
@@ -46,7 +48,7 @@ func (b *bench) method(spec map[string]any) method.Method {
 	require.NoError(b.t, err)
 	scope := "method/" + spec["kind"].(string)
 	m, err := r.Build(method.Env{
-		Store: b.store, Network: b.net, Batch: max(b.batch, 1), StepsPerTask: 10, States: b.tracer.States, Scope: scope,
+		Store: b.store, Network: b.net, Inputs: 4, Outputs: 3, Classes: b.classes, Batch: max(b.batch, 1), StepsPerTask: 10, States: b.tracer.States, Scope: scope,
 		Key: func(purpose string) rng.Key { return b.key(scope + "/" + purpose) },
 	})
 	require.NoError(b.t, err)
