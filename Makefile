@@ -59,6 +59,18 @@ performance: ## docs/performance.md, on an otherwise idle machine (needs PyTorch
 	go run ./bench/engine --json > bin/performance.jsonl
 	go run ./bench/engine --from bin/performance.jsonl --markdown > docs/performance.md
 
+.PHONY: test-compose
+test-compose: $(BIN)/grpcurl $(BIN)/etcd $(BIN)/etcdctl build image ## docker-compose.yml on a real Docker engine
+	go test -tags compose -count=1 -v -timeout 40m ./test/compose
+
+.PHONY: test-kube
+test-kube: $(BIN)/grpcurl $(BIN)/etcd $(BIN)/etcdctl build image ## deploy/k8s on a real Kubernetes (KUBECONFIG, KUBE_LOAD)
+	go test -tags kube -count=1 -v -timeout 60m ./test/kube
+
+.PHONY: test-prometheus
+test-prometheus: build ## the dashboard's queries against a real Prometheus
+	go test -tags prometheus -count=1 -v -timeout 20m ./test/prometheus
+
 .PHONY: bit-flip
 bit-flip: build ## the bit-flip acceptance: 30 seeds of 1 M examples (about 5 minutes)
 	$(BIN)/neoteny run recipes/continual-backprop/bit-flip-regression.yaml --out results/bit-flip-regression
