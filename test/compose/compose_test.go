@@ -1,0 +1,209 @@
+//go:build compose
+
+// Package compose runs docker-compose.yml on a real Docker engine: see `make
+// test-compose`.
+package compose
+
+import (
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"neoteny/test/internal/deploytest"
+)
+
+// The names of images as docker-compose.yml has them.
+const prometheusImage = "prom/prometheus:v3.8.0"
+
+// project keeps the test's containers and volumes apart from a user's own.
+const project = "neoteny-test"
+
+const (
+	coordinator = "127.0.0.1:7070"
+	metrics     = "127.0.0.1:7080"
+	prometheus  = "127.0.0.1:9090"
+)
+
+type world struct {
+	t      *testing.T
+	docker string
+}
+
+func (w *world) args(args ...string) []string {
+	return append([]string{w.docker, "compose", "-p", project}, args...)
+}
+
+// compose runs a Compose command; a warning is a failure.
+func (w *world) compose(args ...string) string {
+	w.t.Helper()
+	argv := w.args(args...)
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Dir = deploytest.Root(w.t)
+	out, err := cmd.CombinedOutput()
+	require.NoError(w.t, err, "%s", out)
+	deploytest.NoWarnings(w.t, string(out))
+	return string(out)
+}
+
+func (w *world) run(args ...string) string {
+	w.t.Helper()
+	return strings.TrimSpace(deploytest.Run(w.t, append([]string{w.docker}, args...)...))
+}
+
+func (w *world) workers() []string { return strings.Fields(w.compose("ps", "-q", "worker")) }
+
+func setup(t *testing.T) *world {
+	t.Helper()
+	w := &world{t: t, docker: deploytest.Docker(t)}
+	deploytest.Images(t)
+	down := func() {
+		_, _ = deploytest.Try(t, nil, w.args("--profile", "observability", "down", "-v", "--timeout", "20")...)
+	}
+	down()
+	t.Cleanup(func() {
+		if t.Failed() {
+			out, _ := exec.Command(w.docker, w.args("logs", "--no-color", "--tail", "40")[1:]...).CombinedOutput()
+			t.Logf("--- logs\n%s", out)
+		}
+		down()
+	})
+	return w
+}
+
+// TestSameBitsInCompose starts what the README says, disturbs every part, scales
+// up and down, and compares the bits with those of this machine.
+func TestSameBitsInCompose(t *testing.T) {
+	w := setup(t)
+	want := deploytest.Digests(t, deploytest.Local(t, deploytest.Quickstart))
+	w.compose("config", "-q")
+	w.compose("--profile", "observability", "config", "-q")
+
+	// The mirrors' place is taken by an image: what is there is not fetched.
+	w.run("run", "--rm", "--network", "none", "-v", project+"_data:/data", deploytest.DataImage, "data", "import", "mnist", "--from", "/datasets/mnist")
+	w.compose("up", "-d", "--no-build")
+	api := deploytest.API{T: t, Address: func() string { return coordinator }}
+	id := api.Submit(deploytest.Quickstart)
+	w.prometheus(id)
+
+	api.WaitSegments(id, 3)
+	w.compose("stop", "worker") // SIGTERM, as a deleted pod
+	w.compose("start", "worker")
+	api.WaitSegments(id, 6)
+	w.compose("kill", "coordinator")
+	w.compose("start", "coordinator")
+	api.WaitSegments(id, 9)
+	w.compose("kill", "metrics")
+	w.compose("start", "metrics")
+	api.WaitSegments(id, 12)
+	w.compose("up", "-d", "--no-build", "--no-recreate", "--scale", "worker=3")
+	require.Len(t, w.workers(), 3)
+	api.WaitSegments(id, 18)
+	w.run("kill", w.workers()[0]) // without a word; it is not started again
+	api.WaitSegments(id, 28)
+	w.compose("up", "-d", "--no-build", "--no-recreate", "--scale", "worker=1")
+	api.WaitDone(id)
+
+	folder := deploytest.Results(t, id, coordinator, metrics)
+	require.Equal(t, want, deploytest.Digests(t, folder))
+	deploytest.CheckSteps(t, folder)
+
+	t.Run("bad deployments say what is wrong", w.badDeployments)
+}
+
+// prometheus starts the profile's Prometheus, with Debian's program in an image
+// of the name that the file uses where it cannot be pulled. Grafana has no such
+// package; its files are tested by deploy/grafana and test/prometheus.
+func (w *world) prometheus(id string) {
+	w.t.Helper()
+	if _, err := deploytest.Try(w.t, nil, w.docker, "image", "inspect", prometheusImage); err != nil {
+		program := deploytest.Tool(w.t, "prometheus", "PROMETHEUS")
+		deploytest.BuildImage(w.t, prometheusImage, "FROM scratch\nCOPY . /\nUSER 65534:65534\nENTRYPOINT [\"/prometheus-bin\"]\n", withLibraries(w.t, program))
+	}
+	w.compose("--profile", "observability", "up", "-d", "--no-build", "--no-recreate", "--no-deps", "prometheus")
+	for _, job := range []string{"coordinator", "metrics", "worker"} {
+		deploytest.Until(w.t, "Prometheus scrapes the "+job, func() bool {
+			_, body, err := deploytest.Get("http://" + prometheus + "/api/v1/query?query=up%7Bjob%3D%22" + job + "%22%7D%3D%3D1")
+			return err == nil && strings.Contains(body, `"job":"`+job+`"`)
+		})
+	}
+	deploytest.Until(w.t, "the experiment is in Prometheus", func() bool {
+		_, body, err := deploytest.Get("http://" + prometheus + "/api/v1/query?query=neoteny_arm_metric")
+		return err == nil && strings.Contains(body, id)
+	})
+}
+
+// withLibraries lists a program and the libraries that it is linked to.
+func withLibraries(t *testing.T, program string) map[string]string {
+	files := map[string]string{"prometheus-bin": program, "prometheus/.keep": "/dev/null"}
+	out, err := exec.Command("ldd", program).Output()
+	if err != nil {
+		return files // a static one
+	}
+	for _, f := range strings.Fields(string(out)) {
+		if filepath.IsAbs(f) {
+			if real, err := filepath.EvalSymlinks(f); err == nil {
+				files[f[1:]] = real
+			}
+		}
+	}
+	return files
+}
+
+// badDeployments starts services by hand, each with one thing wrong.
+func (w *world) badDeployments(t *testing.T) {
+	start := func(args ...string) string {
+		id := w.run(append([]string{"run", "-d", "--read-only", "--tmpfs", "/tmp"}, args...)...)
+		t.Cleanup(func() { _, _ = deploytest.Try(t, nil, w.docker, "rm", "-f", id) })
+		return id
+	}
+	says := func(container, port, want string) {
+		t.Helper()
+		deploytest.Until(t, "health says: "+want, func() bool {
+			out, err := exec.Command(w.docker, "exec", container, "/neoteny", "health", "localhost:"+port).CombinedOutput()
+			return err != nil && strings.Contains(string(out), want)
+		})
+		out, err := exec.Command(w.docker, "logs", container).CombinedOutput()
+		require.NoError(t, err)
+		require.Contains(t, string(out), want, "the log says it too")
+	}
+	network := project + "_default"
+	says(start("--network", "none", deploytest.Image, "coordinator", "--etcd", "localhost:2379", "--blob", "/tmp/blob"), "7071", "waiting for etcd at localhost:2379")
+	says(start(deploytest.Image, "metrics", "--dir", "/var/lib/neoteny/metrics"), "7081", "read-only file system")
+	says(start("--network", network, deploytest.Image, "coordinator", "--etcd", "etcd:2379", "--blob", "/var/lib/neoteny/blob"), "7071", "read-only file system")
+
+	// Workers that cannot work are why an experiment waits.
+	w.compose("stop", "worker")
+	api := deploytest.API{T: t, Address: func() string { return coordinator }}
+	id := api.Submit(deploytest.Quickstart)
+	waits := func(want string) {
+		t.Helper()
+		deploytest.Until(t, "the experiment waits: "+want, func() bool {
+			_, message, _ := api.Experiment(id)
+			return strings.Contains(message, want)
+		})
+	}
+	worker := func(args ...string) string {
+		return start(append(append([]string{"--network", network}, args...), deploytest.Image, "worker", "--etcd", "etcd:2379",
+			"--metrics", "metrics:7080", "--require", "mnist", "--spill", "/tmp/spill", "--blob", "/var/lib/neoteny/blob")...)
+	}
+	waits("none is connected")
+	for _, c := range []struct{ want, reason, mount, env string }{
+		{"read-only file system", "no worker can work (1 of 1)", "/var/lib/neoteny:ro", "NEOTENY_ISA="},
+		{"NEOTENY_ISA=abacus: want one of", "no worker can work (1 of 1)", "/var/lib/neoteny", "NEOTENY_ISA=abacus"},
+		{"neoteny data import mnist", "lacks mnist in /data", "/var/lib/neoteny", "NEOTENY_ISA="},
+	} {
+		container := worker("-v", project+"_blob:"+c.mount, "-e", c.env)
+		says(container, "7091", c.want)
+		waits(c.reason)
+		w.run("stop", "-t", "20", container)
+		deploytest.Until(t, "it is gone", func() bool {
+			_, message, _ := api.Experiment(id)
+			return strings.Contains(message, "none is connected")
+		})
+	}
+	_, err := api.Call("CancelExperiment", map[string]any{"id": id})
+	require.NoError(t, err)
+}
