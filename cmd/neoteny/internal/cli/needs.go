@@ -74,15 +74,17 @@ func await(ctx context.Context, log *slog.Logger, tel *telemetry.Telemetry, n ne
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
+		// Probes, events and logs have one line for it.
+		s := strings.ReplaceAll(sentence(err), "\n", ": ")
 		mu.Lock()
-		last = errors.New(sentence(err))
+		last = errors.New(s)
 		mu.Unlock()
-		if s := sentence(err); s != said || time.Since(when) > needRemind {
+		if s != said || time.Since(when) > needRemind {
 			log.Warn("cannot begin, trying again", "need", n.name, "error", s)
 			said, when = s, time.Now()
 		}
 		if n.problem != nil {
-			n.problem(ctx, fmt.Errorf("%s: %w", n.name, err))
+			n.problem(ctx, fmt.Errorf("%s: %s", n.name, s))
 		}
 		select {
 		case <-ctx.Done():
