@@ -5,8 +5,11 @@
 package compose
 
 import (
+	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -82,7 +85,10 @@ func TestSameBitsInCompose(t *testing.T) {
 	w.compose("--profile", "observability", "config", "-q")
 
 	// The mirrors' place is taken by an image: what is there is not fetched.
-	w.run("run", "--rm", "--network", "none", "-v", project+"_data:/data", deploytest.DataImage, "data", "import", "mnist", "--from", "/datasets/mnist")
+	fill := exec.Command(w.docker, w.args("run", "--rm", "--no-deps", "data")[1:]...)
+	fill.Dir, fill.Env = deploytest.Root(t), append(os.Environ(), "NEOTENY_IMAGE="+deploytest.DataImage, "NEOTENY_DATA_FROM=/datasets/mnist")
+	out, err := fill.CombinedOutput()
+	require.NoError(t, err, "%s", out)
 	w.compose("up", "-d", "--no-build")
 	api := deploytest.API{T: t, Address: func() string { return coordinator }}
 	id := api.Submit(deploytest.Quickstart)
@@ -101,16 +107,72 @@ func TestSameBitsInCompose(t *testing.T) {
 	w.compose("up", "-d", "--no-build", "--no-recreate", "--scale", "worker=3")
 	require.Len(t, w.workers(), 3)
 	api.WaitSegments(id, 18)
-	w.run("kill", w.workers()[0]) // without a word; it is not started again
+	// One is killed in the middle of a segment, without a word.
+	killed, before := w.workers()[0], 0.0
+	deploytest.Until(t, "the worker to be killed is in the middle of a segment", func() bool {
+		n, ok := w.made(killed)
+		into := int(n) % segment
+		before = n
+		return ok && into > segment/4 && into < segment/2
+	})
+	w.run("kill", killed)
+	all := append(w.workers(), killed)
 	api.WaitSegments(id, 28)
 	w.compose("up", "-d", "--no-build", "--no-recreate", "--scale", "worker=1")
 	api.WaitDone(id)
 
+	w.account(append(all, w.workers()...), killed, before)
 	folder := deploytest.Results(t, id, coordinator, metrics)
 	require.Equal(t, want, deploytest.Digests(t, folder))
 	deploytest.CheckSteps(t, folder)
 
 	t.Run("bad deployments say what is wrong", w.badDeployments)
+}
+
+// segment is how many steps a segment of the quickstart has.
+const segment = deploytest.QuickstartSteps / 5
+
+// made reads a worker's counter of steps.
+func (w *world) made(container string) (float64, bool) {
+	ip := w.run("inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", container)
+	_, page, err := deploytest.Get("http://" + ip + ":7091/metrics")
+	if err != nil {
+		return 0, false
+	}
+	return deploytest.Series(page, "neoteny_worker_steps_total")
+}
+
+// account adds up the steps that all workers made; what is beyond those of the
+// runs was computed again. The killed worker's are those just before its death.
+func (w *world) account(containers []string, killed string, before float64) {
+	w.t.Helper()
+	const runs = deploytest.QuickstartRuns * deploytest.QuickstartSteps
+	slices.Sort(containers)
+	sum := 0.0
+	for _, c := range slices.Compact(containers) {
+		log, err := exec.Command(w.docker, "logs", c).CombinedOutput()
+		require.NoError(w.t, err)
+		made := 0.0 // of all its processes
+		for _, part := range strings.Split(string(log), "steps_made=")[1:] {
+			var n float64
+			_, err := fmt.Sscan(part, &n)
+			require.NoError(w.t, err)
+			made += n
+		}
+		if c == killed {
+			made += before
+		} else if w.run("inspect", "-f", "{{.State.Running}}", c) == "true" {
+			n, ok := w.made(c)
+			require.True(w.t, ok)
+			made += n
+		}
+		w.t.Logf("%.12s made %.0f steps", c, made)
+		sum += made
+	}
+	again := sum - runs
+	w.t.Logf("computed again: %.0f of %d steps (%.2f %%); a segment has %d", again, runs, 100*again/runs, segment)
+	require.Greater(w.t, again, 0.0, "a worker was killed in the middle")
+	require.LessOrEqual(w.t, again, float64(segment), "no more than the segment that it had")
 }
 
 // prometheus starts the profile's Prometheus, with Debian's program in an image
