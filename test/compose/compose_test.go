@@ -5,6 +5,7 @@
 package compose
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
@@ -90,6 +91,7 @@ func TestSameBitsInCompose(t *testing.T) {
 	out, err := fill.CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	w.compose("up", "-d", "--no-build")
+	w.slow()
 	api := deploytest.API{T: t, Address: func() string { return coordinator }}
 	id := api.Submit(deploytest.Quickstart)
 	w.prometheus(id)
@@ -106,9 +108,11 @@ func TestSameBitsInCompose(t *testing.T) {
 	api.WaitSegments(id, 12)
 	w.compose("up", "-d", "--no-build", "--no-recreate", "--scale", "worker=3")
 	require.Len(t, w.workers(), 3)
+	w.slow()
 	api.WaitSegments(id, 18)
 	// One is killed in the middle of a segment, without a word.
 	killed, before := w.workers()[0], 0.0
+	w.run("update", "--restart", "no", killed)
 	deploytest.Until(t, "the worker to be killed is in the middle of a segment", func() bool {
 		n, ok := w.made(killed)
 		into := int(n) % segment
@@ -116,12 +120,12 @@ func TestSameBitsInCompose(t *testing.T) {
 		return ok && into > segment/4 && into < segment/2
 	})
 	w.run("kill", killed)
-	all := append(w.workers(), killed)
+	logs := w.follow(append(w.workers(), killed))
 	api.WaitSegments(id, 28)
 	w.compose("up", "-d", "--no-build", "--no-recreate", "--scale", "worker=1")
 	api.WaitDone(id)
 
-	w.account(append(all, w.workers()...), killed, before)
+	w.account(logs, killed, before)
 	folder := deploytest.Results(t, id, coordinator, metrics)
 	require.Equal(t, want, deploytest.Digests(t, folder))
 	deploytest.CheckSteps(t, folder)
@@ -142,16 +146,40 @@ func (w *world) made(container string) (float64, bool) {
 	return deploytest.Series(page, "neoteny_worker_steps_total")
 }
 
+// follow keeps the logs of containers from their beginnings, for when they are
+// gone.
+func (w *world) follow(containers []string) map[string]string {
+	w.t.Helper()
+	slices.Sort(containers)
+	files := map[string]string{}
+	for _, c := range slices.Compact(containers) {
+		_, files[c] = deploytest.Start(w.t, "worker", w.docker, "logs", "-f", c)
+	}
+	return files
+}
+
+// slow gives each worker a third of a core, so that what is done to the cluster
+// is done in the middle of the experiment.
+func (w *world) slow() {
+	w.t.Helper()
+	w.run(append([]string{"update", "--cpus", "0.3"}, w.workers()...)...)
+}
+
 // account adds up the steps that all workers made; what is beyond those of the
 // runs was computed again. The killed worker's are those just before its death.
-func (w *world) account(containers []string, killed string, before float64) {
+func (w *world) account(logs map[string]string, killed string, before float64) {
 	w.t.Helper()
 	const runs = deploytest.QuickstartRuns * deploytest.QuickstartSteps
-	slices.Sort(containers)
 	sum := 0.0
-	for _, c := range slices.Compact(containers) {
-		log, err := exec.Command(w.docker, "logs", c).CombinedOutput()
-		require.NoError(w.t, err)
+	for c, file := range logs {
+		state, err := deploytest.Try(w.t, nil, w.docker, "inspect", "-f", "{{.State.Running}}", c)
+		running := err == nil && strings.TrimSpace(string(state)) == "true"
+		var log []byte
+		deploytest.Until(w.t, fmt.Sprintf("the log of %.12s is whole", c), func() bool {
+			log, err = os.ReadFile(file)
+			require.NoError(w.t, err)
+			return running || c == killed || bytes.HasSuffix(bytes.TrimSpace(log), []byte("msg=stopped"))
+		})
 		made := 0.0 // of all its processes
 		for _, part := range strings.Split(string(log), "steps_made=")[1:] {
 			var n float64
@@ -161,7 +189,8 @@ func (w *world) account(containers []string, killed string, before float64) {
 		}
 		if c == killed {
 			made += before
-		} else if w.run("inspect", "-f", "{{.State.Running}}", c) == "true" {
+		}
+		if running { // the killed one too: scaling to 1 has started it again
 			n, ok := w.made(c)
 			require.True(w.t, ok)
 			made += n
@@ -182,7 +211,7 @@ func (w *world) prometheus(id string) {
 	w.t.Helper()
 	if _, err := deploytest.Try(w.t, nil, w.docker, "image", "inspect", prometheusImage); err != nil {
 		program := deploytest.Tool(w.t, "prometheus", "PROMETHEUS")
-		deploytest.BuildImage(w.t, prometheusImage, "FROM scratch\nCOPY . /\nUSER 65534:65534\nENTRYPOINT [\"/prometheus-bin\"]\n", withLibraries(w.t, program))
+		deploytest.BuildImage(w.t, prometheusImage, "FROM scratch\nCOPY --chown=65534:65534 . /\nUSER 65534:65534\nENTRYPOINT [\"/prometheus-bin\"]\n", withLibraries(w.t, program))
 	}
 	w.compose("--profile", "observability", "up", "-d", "--no-build", "--no-recreate", "--no-deps", "prometheus")
 	for _, job := range []string{"coordinator", "metrics", "worker"} {

@@ -154,6 +154,9 @@ func openStores(ctx context.Context, f storeFlags, log *slog.Logger, tel *teleme
 		n.problem = note.say
 	}
 	if err := await(ctx, log, tel, n); err != nil {
+		if note != nil {
+			note.close(ctx)
+		}
 		return nil, nil, errors.Join(err, cl.Close())
 	}
 	store.bucket.Store(bucket)

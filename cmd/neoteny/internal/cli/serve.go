@@ -197,13 +197,13 @@ func (c *workerCmd) Run(ctx context.Context, a *app) error {
 		note := notice{log: log, record: &pb.Worker{
 			Id: c.ID, Address: address, Slots: int32(c.Slots), NumericsVersion: engine.NumericsVersion, Isa: isa(), Version: programVersion(), DataFolder: dataDir,
 		}}
-		defer note.close(ctx)
 		cl, bucket, err := openStores(ctx, c.storeFlags, log, tel, &note)
 		if err != nil {
 			return err
 		}
 		defer bucket.Close()
 		defer cl.Close()
+		defer note.close(ctx)
 		for _, n := range []need{
 			{name: "instruction set", open: func(context.Context) error { return kernel.Err() }},
 			{name: "spill folder", open: func(context.Context) error { return writable(c.Spill) }},
