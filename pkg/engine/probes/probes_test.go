@@ -194,7 +194,7 @@ func TestPlacesAndOutputs(t *testing.T) {
 	require.Equal(t, []int{4, 2}, []int{net.Units()[0].Rows(), net.Units()[1].Rows()}, "two places of two outputs; two outputs")
 	e := &learner.Evaluation{N: 2, Features: [][]float32{
 		{
-			0, 0, /* first place, first output */ 1, 0, // second output
+			0, 0 /* first place, first output */, 1, 0, // second output
 			0, 0, 3, 0,
 			0, 0, 0, 0,
 			2, 0, 0, 0,
