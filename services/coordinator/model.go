@@ -77,13 +77,14 @@ func utf8Map(m map[string]string) map[string]string {
 	return out
 }
 
-// packSeeds writes consecutive seeds as first and count.
+// packSeeds writes consecutive seeds as first and count. The highest seed has
+// no successor: 0 does not follow it.
 func packSeeds(seeds []uint32) *pb.Seeds {
 	if len(seeds) == 0 {
 		return &pb.Seeds{}
 	}
 	for i, s := range seeds {
-		if s != seeds[0]+uint32(i) {
+		if uint64(s) != uint64(seeds[0])+uint64(i) {
 			return &pb.Seeds{List: seeds}
 		}
 	}

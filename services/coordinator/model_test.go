@@ -53,6 +53,15 @@ func TestPlanOfARealExperiment(t *testing.T) {
 }
 
 func TestSeedsAreKept(t *testing.T) {
+	kept := func(t require.TestingT, seeds []uint32, other uint32) {
+		s := seedSet{packSeeds(seeds)}
+		require.Equal(t, len(seeds), s.len())
+		for i, x := range seeds {
+			require.Equal(t, x, s.at(i))
+			require.Equal(t, i, s.index(x))
+		}
+		require.Equal(t, slices.Index(seeds, other), s.index(other))
+	}
 	rapid.Check(t, func(t *rapid.T) {
 		var seeds []uint32
 		if rapid.Bool().Draw(t, "consecutive") {
@@ -63,15 +72,10 @@ func TestSeedsAreKept(t *testing.T) {
 		} else {
 			seeds = rapid.SliceOfNDistinct(rapid.Uint32(), 1, 20, rapid.ID).Draw(t, "seeds")
 		}
-		s := seedSet{packSeeds(seeds)}
-		require.Equal(t, len(seeds), s.len())
-		for i, x := range seeds {
-			require.Equal(t, x, s.at(i))
-			require.Equal(t, i, s.index(x))
-		}
-		other := rapid.Uint32().Draw(t, "other")
-		require.Equal(t, slices.Index(seeds, other), s.index(other))
+		kept(t, seeds, rapid.Uint32().Draw(t, "other"))
 	})
+	kept(t, []uint32{1<<32 - 1, 0}, 1)
+	kept(t, []uint32{1<<32 - 2, 1<<32 - 1, 0, 1}, 2)
 	require.Zero(t, seedSet{packSeeds(nil)}.len())
 	require.Zero(t, seedSet{nil}.len())
 }

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -107,6 +108,13 @@ func (c *fakeCluster) wait(ctx context.Context) error {
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
+}
+
+// told is what the worker has said of itself, oldest first.
+func (c *fakeCluster) told() []*pb.Worker {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.records)
 }
 
 func (c *fakeCluster) setAway(away bool) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -43,17 +44,22 @@ func TestRunsSegmentsAndKeepsLivesWarm(t *testing.T) {
 }
 
 func TestMissingDataIsToldAndLookedForAgain(t *testing.T) {
-	missing := []string{"mnist"}
+	var found atomic.Bool
 	inBubble(t, func(x *fixture) {
-		x.missing = func() []string { return missing }
+		x.missing = func() []string {
+			if found.Load() {
+				return nil
+			}
+			return []string{"mnist"}
+		}
 	}, func(t *testing.T, x *fixture) {
-		require.Equal(t, []string{"mnist"}, x.c.records[0].MissingDatasets)
+		require.Equal(t, []string{"mnist"}, x.c.told()[0].MissingDatasets)
 		wait(time.Minute)
-		require.Len(t, x.c.records, 1, "nothing new is not told")
-		missing = nil
+		require.Len(t, x.c.told(), 1, "nothing new is not told")
+		found.Store(true)
 		wait(dataInterval)
-		require.Len(t, x.c.records, 2)
-		require.Empty(t, x.c.records[1].MissingDatasets)
+		require.Len(t, x.c.told(), 2)
+		require.Empty(t, x.c.told()[1].MissingDatasets)
 	})
 }
 
@@ -86,7 +92,8 @@ func TestDrainYieldsAtTheExactStep(t *testing.T) {
 		wait(123*stepTime + stepTime/2)
 		require.Less(t, x.finish(t), 10*time.Millisecond)
 		require.True(t, x.c.reg.closed)
-		require.True(t, x.c.records[len(x.c.records)-1].Draining)
+		said := x.c.told()
+		require.True(t, said[len(said)-1].Draining)
 		require.ErrorIs(t, x.Ready(t.Context()), errDraining)
 		s := x.committed(t, 0, 123)
 		require.True(t, s.Yielded)

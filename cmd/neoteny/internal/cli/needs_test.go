@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,18 +19,36 @@ import (
 	"neoteny/internal/telemetry"
 )
 
+// trouble is an error that a test mends while others look at it.
+type trouble struct {
+	mu  sync.Mutex
+	err error
+}
+
+func (x *trouble) mend() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.err = nil
+}
+
+func (x *trouble) now(context.Context) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.err
+}
+
 func TestAwaitGoesOnUntilTheNeedIsMended(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tel, log := telemetry.New(), &bytes.Buffer{}
-		broken := error(&fs.PathError{Op: "mkdir", Path: "/srv", Err: fs.ErrPermission})
-		later := errors.New("gone again")
+		broken := &trouble{err: &fs.PathError{Op: "mkdir", Path: "/srv", Err: fs.ErrPermission}}
+		later := &trouble{err: errors.New("gone again")}
 		var told []string
 		done := make(chan error, 1)
 		go func() {
 			done <- await(t.Context(), slog.New(slog.NewTextHandler(log, nil)), tel, need{
-				name: "folder", open: func(context.Context) error { return broken }, final: notOfTheFolder,
+				name: "folder", open: broken.now, final: notOfTheFolder,
 				problem: func(_ context.Context, err error) { told = append(told, err.Error()) },
-				ready:   func(context.Context) error { return later },
+				ready:   later.now,
 			})
 		}()
 		time.Sleep(5*needPause + needPause/2)
@@ -38,10 +57,10 @@ func TestAwaitGoesOnUntilTheNeedIsMended(t *testing.T) {
 		require.Len(t, told, 6)
 		require.Equal(t, "folder: mkdir /srv: permission denied", told[0])
 		require.Equal(t, 1, bytes.Count(log.Bytes(), []byte("permission denied")), "the same thing is said once: %s", log)
-		broken = nil
+		broken.mend()
 		require.NoError(t, <-done)
 		require.Equal(t, "folder: gone again", tel.NotReady(t.Context()))
-		later = nil
+		later.mend()
 		require.Empty(t, tel.NotReady(t.Context()))
 	})
 }
@@ -76,8 +95,8 @@ func TestLacks(t *testing.T) {
 // TestHealth asks as an image's health check does.
 func TestHealth(t *testing.T) {
 	tel := telemetry.New()
-	problem := errors.New("waiting for etcd at etcd:2379: connection refused")
-	tel.AddReadiness("etcd", func(context.Context) error { return problem })
+	problem := &trouble{err: errors.New("waiting for etcd at etcd:2379: connection refused")}
+	tel.AddReadiness("etcd", problem.now)
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -94,7 +113,7 @@ func TestHealth(t *testing.T) {
 	require.Equal(t, "neoteny: service at "+addr+" is not ready: etcd: waiting for etcd at etcd:2379: connection refused\n", out)
 	code, out = health("--liveness")
 	require.Equal(t, exitOK, code, out)
-	problem = nil
+	problem.mend()
 	code, out = health()
 	require.Equal(t, exitOK, code, out)
 	require.Equal(t, "ok\n", out)
