@@ -30,6 +30,8 @@ func (o unaryOp) grad(b *Builder, y, dy Node, in []Node) []Node {
 		return []Node{{}}
 	case kernel.ReLU:
 		g = b.Select(b.Step(y), dy, b.Const(0))
+	case kernel.Flush:
+		g = b.Mul(dy, b.GreaterEqual(b.Abs(x), b.Const(kernel.Tiny)))
 	case kernel.Square:
 		g = b.Mul(dy, b.Mul(b.Const(2), x))
 	case kernel.Sqrt:
@@ -76,6 +78,10 @@ func (b *Builder) Sign(x Node) Node { return b.unary(kernel.Sign, x) }
 
 // Step returns 1 where x > 0, else 0; its derivative is 0.
 func (b *Builder) Step(x Node) Node { return b.unary(kernel.Step, x) }
+
+// Flush returns 0 where |x| < [kernel.Tiny], else x. What decays for ever goes
+// through it: numbers below 2⁻¹²⁶ slow processors down many times over.
+func (b *Builder) Flush(x Node) Node { return b.unary(kernel.Flush, x) }
 
 // ReLU returns max(x, 0); its derivative at 0 is 0.
 func (b *Builder) ReLU(x Node) Node { return b.unary(kernel.ReLU, x) }

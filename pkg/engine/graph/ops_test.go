@@ -55,6 +55,7 @@ var opCases = []opCase{
 	unaryCase("abs", -1, 1, func(b *Builder, x Node) Node { return b.Mul(b.Abs(x), x) }),
 	unaryCase("sign", -1, 1, func(b *Builder, x Node) Node { return b.Mul(b.Sign(x), b.Square(x)) }),
 	unaryCase("step", -1, 1, func(b *Builder, x Node) Node { return b.Mul(b.Step(x), b.Square(x)) }),
+	unaryCase("flush", -1, 1, func(b *Builder, x Node) Node { return b.Flush(b.Mul(b.Step(x), x)) }),
 	unaryCase("relu", -1, 1, func(b *Builder, x Node) Node { return b.Square(b.ReLU(x)) }),
 	unaryCase("leaky-relu", -1, 1, func(b *Builder, x Node) Node { return b.Square(b.LeakyReLU(x, 0.1)) }),
 	unaryCase("square", -1, 1, (*Builder).Square),

@@ -145,6 +145,8 @@ func (o unaryOp) twin(s *site64) {
 			y = truth64(x > 0) - truth64(x < 0)
 		case kernel.Step:
 			y = truth64(x > 0)
+		case kernel.Flush:
+			y = x * truth64(math.Abs(x) >= kernel.Tiny)
 		case kernel.ReLU:
 			y = max(x, 0)
 		case kernel.Square:

@@ -39,7 +39,13 @@ const (
 	Floor   = spec.Floor   // the largest integer ≤ x
 	Log1p   = spec.Log1p   // ln(1+x); 1 ulp
 	Expm1   = spec.Expm1   // eˣ−1; 1.5 ulp
+	Flush   = spec.Flush   // +0 where |x| < [Tiny], else x
 )
+
+// Tiny is the smallest number but 0 that [Flush] lets pass, 2⁻¹⁰⁰: far below
+// what a weight or a gradient can feel, and above the numbers below 2⁻¹²⁶ on
+// which processors are slow.
+const Tiny = spec.Tiny
 
 // Functions of two arguments.
 const (

@@ -51,6 +51,9 @@ func log1pAVX512(y, x *float32, n int)
 func expm1AVX512(y, x *float32, n int)
 
 //go:noescape
+func flushAVX512(y, x *float32, n int)
+
+//go:noescape
 func add0AVX512(y, x, z *float32, n int)
 
 //go:noescape
@@ -226,6 +229,9 @@ func log1pAVX2(y, x *float32, n int)
 
 //go:noescape
 func expm1AVX2(y, x *float32, n int)
+
+//go:noescape
+func flushAVX2(y, x *float32, n int)
 
 //go:noescape
 func add0AVX2(y, x, z *float32, n int)
@@ -415,6 +421,8 @@ func unaryASM(op Op, y, x *float32, n int) bool {
 			log1pAVX512(y, x, n)
 		case Expm1:
 			expm1AVX512(y, x, n)
+		case Flush:
+			flushAVX512(y, x, n)
 		default:
 			return false
 		}
@@ -453,6 +461,8 @@ func unaryASM(op Op, y, x *float32, n int) bool {
 			log1pAVX2(y, x, n)
 		case Expm1:
 			expm1AVX2(y, x, n)
+		case Flush:
+			flushAVX2(y, x, n)
 		default:
 			return false
 		}

@@ -51,6 +51,9 @@ func log1pNEON(y, x *float32, n int)
 func expm1NEON(y, x *float32, n int)
 
 //go:noescape
+func flushNEON(y, x *float32, n int)
+
+//go:noescape
 func add0NEON(y, x, z *float32, n int)
 
 //go:noescape
@@ -234,6 +237,8 @@ func unaryASM(op Op, y, x *float32, n int) bool {
 			log1pNEON(y, x, n)
 		case Expm1:
 			expm1NEON(y, x, n)
+		case Flush:
+			flushNEON(y, x, n)
 		default:
 			return false
 		}

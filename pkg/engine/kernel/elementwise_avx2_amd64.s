@@ -1238,6 +1238,79 @@ end3:
 	VZEROUPPER
 	RET
 
+// func flushAVX2(y, x *float32, n int)
+TEXT ·flushAVX2(SB), NOSPLIT, $0-24
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ n+16(FP), CX
+	XORL DX, DX
+	CMPQ CX, $32
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(DX*4), Y0
+	VMOVUPS 32(BX)(DX*4), Y1
+	VMOVUPS 64(BX)(DX*4), Y2
+	VMOVUPS 96(BX)(DX*4), Y3
+	VANDPS elementwiseConsts<>+32(SB), Y0, Y4
+	VCMPPS $17, elementwiseConsts<>+2176(SB), Y4, Y5
+	VXORPS Y4, Y4, Y4
+	VBLENDVPS Y5, Y4, Y0, Y0
+	VANDPS elementwiseConsts<>+32(SB), Y1, Y4
+	VCMPPS $17, elementwiseConsts<>+2176(SB), Y4, Y5
+	VXORPS Y4, Y4, Y4
+	VBLENDVPS Y5, Y4, Y1, Y1
+	VANDPS elementwiseConsts<>+32(SB), Y2, Y4
+	VCMPPS $17, elementwiseConsts<>+2176(SB), Y4, Y5
+	VXORPS Y4, Y4, Y4
+	VBLENDVPS Y5, Y4, Y2, Y2
+	VANDPS elementwiseConsts<>+32(SB), Y3, Y4
+	VCMPPS $17, elementwiseConsts<>+2176(SB), Y4, Y5
+	VXORPS Y4, Y4, Y4
+	VBLENDVPS Y5, Y4, Y3, Y3
+	VMOVUPS Y0, (AX)(DX*4)
+	VMOVUPS Y1, 32(AX)(DX*4)
+	VMOVUPS Y2, 64(AX)(DX*4)
+	VMOVUPS Y3, 96(AX)(DX*4)
+	SUBQ $32, CX
+	ADDQ $32, DX
+	CMPQ CX, $32
+	JGE loop1
+
+end2:
+	CMPQ CX, $8
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(DX*4), Y0
+	VANDPS elementwiseConsts<>+32(SB), Y0, Y1
+	VCMPPS $17, elementwiseConsts<>+2176(SB), Y1, Y2
+	VXORPS Y1, Y1, Y1
+	VBLENDVPS Y2, Y1, Y0, Y0
+	VMOVUPS Y0, (AX)(DX*4)
+	SUBQ $8, CX
+	ADDQ $8, DX
+	CMPQ CX, $8
+	JGE loop3
+
+end4:
+	CMPQ CX, $0
+	JEQ end5
+	LEAQ elementwiseMasks<>+32(SB), SI
+	MOVQ CX, DI
+	NEGQ DI
+	VMOVUPS (SI)(DI*4), Y0
+	VMASKMOVPS (BX)(DX*4), Y0, Y1
+	VANDPS elementwiseConsts<>+32(SB), Y1, Y2
+	VCMPPS $17, elementwiseConsts<>+2176(SB), Y2, Y3
+	VXORPS Y2, Y2, Y2
+	VBLENDVPS Y3, Y2, Y1, Y1
+	VMASKMOVPS Y1, Y0, (AX)(DX*4)
+
+end5:
+	VZEROUPPER
+	RET
+
 // func add0AVX2(y, x, z *float32, n int)
 TEXT ·add0AVX2(SB), NOSPLIT, $0-32
 	MOVQ y+0(FP), AX
@@ -3763,7 +3836,7 @@ TEXT ·sinAVX2(SB), NOSPLIT, $0-32
 	MOVQ y+0(FP), AX
 	MOVQ x+8(FP), BX
 	MOVQ n+16(FP), CX
-	VMOVUPS elementwiseConsts<>+2176(SB), Y0
+	VMOVUPS elementwiseConsts<>+2208(SB), Y0
 	XORL DX, DX
 	CMPQ CX, $8
 	JLT end2
@@ -3771,34 +3844,34 @@ TEXT ·sinAVX2(SB), NOSPLIT, $0-32
 loop1:
 	VMOVUPS (BX)(DX*4), Y1
 	VANDPS elementwiseConsts<>+32(SB), Y1, Y2
-	VMOVUPS elementwiseConsts<>+2208(SB), Y3
+	VMOVUPS elementwiseConsts<>+2240(SB), Y3
 	VFMADD213PS elementwiseConsts<>+256(SB), Y2, Y3
 	VSUBPS elementwiseConsts<>+256(SB), Y3, Y4
 	VMOVAPS Y2, Y5
-	VFNMADD231PS elementwiseConsts<>+2240(SB), Y4, Y5
 	VFNMADD231PS elementwiseConsts<>+2272(SB), Y4, Y5
 	VFNMADD231PS elementwiseConsts<>+2304(SB), Y4, Y5
+	VFNMADD231PS elementwiseConsts<>+2336(SB), Y4, Y5
 	VMULPS Y5, Y5, Y6
-	VMOVUPS elementwiseConsts<>+2336(SB), Y7
-	VFMADD213PS elementwiseConsts<>+2368(SB), Y6, Y7
+	VMOVUPS elementwiseConsts<>+2368(SB), Y7
 	VFMADD213PS elementwiseConsts<>+2400(SB), Y6, Y7
+	VFMADD213PS elementwiseConsts<>+2432(SB), Y6, Y7
 	VMULPS Y6, Y7, Y7
 	VFMADD213PS Y5, Y5, Y7
-	VMOVUPS elementwiseConsts<>+2432(SB), Y4
-	VFMADD213PS elementwiseConsts<>+2464(SB), Y6, Y4
+	VMOVUPS elementwiseConsts<>+2464(SB), Y4
 	VFMADD213PS elementwiseConsts<>+2496(SB), Y6, Y4
+	VFMADD213PS elementwiseConsts<>+2528(SB), Y6, Y4
 	VFMADD213PS elementwiseConsts<>+992(SB), Y6, Y4
 	VFMADD213PS elementwiseConsts<>+96(SB), Y6, Y4
-	VANDPS elementwiseConsts<>+2528(SB), Y3, Y5
-	VPCMPEQD elementwiseConsts<>+2528(SB), Y5, Y8
+	VANDPS elementwiseConsts<>+2560(SB), Y3, Y5
+	VPCMPEQD elementwiseConsts<>+2560(SB), Y5, Y8
 	VBLENDVPS Y8, Y4, Y7, Y7
-	VANDPS elementwiseConsts<>+2560(SB), Y3, Y3
+	VANDPS elementwiseConsts<>+2592(SB), Y3, Y3
 	VPSLLD $30, Y3, Y3
 	VXORPS Y3, Y7, Y7
 	VANDPS elementwiseConsts<>+0(SB), Y1, Y3
 	VXORPS Y3, Y7, Y7
-	VCMPPS $18, elementwiseConsts<>+2592(SB), Y2, Y8
-	VANDPS elementwiseConsts<>+2176(SB), Y8, Y3
+	VCMPPS $18, elementwiseConsts<>+2624(SB), Y2, Y8
+	VANDPS elementwiseConsts<>+2208(SB), Y8, Y3
 	VANDPS Y3, Y0, Y0
 	VBLENDVPS Y8, Y7, Y1, Y1
 	VMOVUPS Y1, (AX)(DX*4)
@@ -3816,40 +3889,40 @@ end2:
 	VMOVUPS (SI)(DI*4), Y1
 	VMASKMOVPS (BX)(DX*4), Y1, Y2
 	VANDPS elementwiseConsts<>+32(SB), Y2, Y3
-	VMOVUPS elementwiseConsts<>+2208(SB), Y4
+	VMOVUPS elementwiseConsts<>+2240(SB), Y4
 	VFMADD213PS elementwiseConsts<>+256(SB), Y3, Y4
 	VSUBPS elementwiseConsts<>+256(SB), Y4, Y5
 	VMOVAPS Y3, Y6
-	VFNMADD231PS elementwiseConsts<>+2240(SB), Y5, Y6
 	VFNMADD231PS elementwiseConsts<>+2272(SB), Y5, Y6
 	VFNMADD231PS elementwiseConsts<>+2304(SB), Y5, Y6
+	VFNMADD231PS elementwiseConsts<>+2336(SB), Y5, Y6
 	VMULPS Y6, Y6, Y7
-	VMOVUPS elementwiseConsts<>+2336(SB), Y8
-	VFMADD213PS elementwiseConsts<>+2368(SB), Y7, Y8
+	VMOVUPS elementwiseConsts<>+2368(SB), Y8
 	VFMADD213PS elementwiseConsts<>+2400(SB), Y7, Y8
+	VFMADD213PS elementwiseConsts<>+2432(SB), Y7, Y8
 	VMULPS Y7, Y8, Y8
 	VFMADD213PS Y6, Y6, Y8
-	VMOVUPS elementwiseConsts<>+2432(SB), Y5
-	VFMADD213PS elementwiseConsts<>+2464(SB), Y7, Y5
+	VMOVUPS elementwiseConsts<>+2464(SB), Y5
 	VFMADD213PS elementwiseConsts<>+2496(SB), Y7, Y5
+	VFMADD213PS elementwiseConsts<>+2528(SB), Y7, Y5
 	VFMADD213PS elementwiseConsts<>+992(SB), Y7, Y5
 	VFMADD213PS elementwiseConsts<>+96(SB), Y7, Y5
-	VANDPS elementwiseConsts<>+2528(SB), Y4, Y6
-	VPCMPEQD elementwiseConsts<>+2528(SB), Y6, Y9
+	VANDPS elementwiseConsts<>+2560(SB), Y4, Y6
+	VPCMPEQD elementwiseConsts<>+2560(SB), Y6, Y9
 	VBLENDVPS Y9, Y5, Y8, Y8
-	VANDPS elementwiseConsts<>+2560(SB), Y4, Y4
+	VANDPS elementwiseConsts<>+2592(SB), Y4, Y4
 	VPSLLD $30, Y4, Y4
 	VXORPS Y4, Y8, Y8
 	VANDPS elementwiseConsts<>+0(SB), Y2, Y4
 	VXORPS Y4, Y8, Y8
-	VCMPPS $18, elementwiseConsts<>+2592(SB), Y3, Y9
-	VANDPS elementwiseConsts<>+2176(SB), Y9, Y4
+	VCMPPS $18, elementwiseConsts<>+2624(SB), Y3, Y9
+	VANDPS elementwiseConsts<>+2208(SB), Y9, Y4
 	VANDPS Y4, Y0, Y0
 	VBLENDVPS Y9, Y8, Y2, Y2
 	VMASKMOVPS Y2, Y1, (AX)(DX*4)
 
 end3:
-	VXORPS elementwiseConsts<>+2176(SB), Y0, Y0
+	VXORPS elementwiseConsts<>+2208(SB), Y0, Y0
 	VMOVMSKPS Y0, DX
 	MOVQ DX, ret+24(FP)
 	VZEROUPPER
@@ -3860,7 +3933,7 @@ TEXT ·cosAVX2(SB), NOSPLIT, $0-32
 	MOVQ y+0(FP), AX
 	MOVQ x+8(FP), BX
 	MOVQ n+16(FP), CX
-	VMOVUPS elementwiseConsts<>+2176(SB), Y0
+	VMOVUPS elementwiseConsts<>+2208(SB), Y0
 	XORL DX, DX
 	CMPQ CX, $8
 	JLT end2
@@ -3868,33 +3941,33 @@ TEXT ·cosAVX2(SB), NOSPLIT, $0-32
 loop1:
 	VMOVUPS (BX)(DX*4), Y1
 	VANDPS elementwiseConsts<>+32(SB), Y1, Y2
-	VMOVUPS elementwiseConsts<>+2208(SB), Y3
+	VMOVUPS elementwiseConsts<>+2240(SB), Y3
 	VFMADD213PS elementwiseConsts<>+256(SB), Y2, Y3
 	VSUBPS elementwiseConsts<>+256(SB), Y3, Y4
 	VMOVAPS Y2, Y5
-	VFNMADD231PS elementwiseConsts<>+2240(SB), Y4, Y5
 	VFNMADD231PS elementwiseConsts<>+2272(SB), Y4, Y5
 	VFNMADD231PS elementwiseConsts<>+2304(SB), Y4, Y5
-	VPADDD elementwiseConsts<>+2528(SB), Y3, Y3
+	VFNMADD231PS elementwiseConsts<>+2336(SB), Y4, Y5
+	VPADDD elementwiseConsts<>+2560(SB), Y3, Y3
 	VMULPS Y5, Y5, Y6
-	VMOVUPS elementwiseConsts<>+2336(SB), Y7
-	VFMADD213PS elementwiseConsts<>+2368(SB), Y6, Y7
+	VMOVUPS elementwiseConsts<>+2368(SB), Y7
 	VFMADD213PS elementwiseConsts<>+2400(SB), Y6, Y7
+	VFMADD213PS elementwiseConsts<>+2432(SB), Y6, Y7
 	VMULPS Y6, Y7, Y7
 	VFMADD213PS Y5, Y5, Y7
-	VMOVUPS elementwiseConsts<>+2432(SB), Y4
-	VFMADD213PS elementwiseConsts<>+2464(SB), Y6, Y4
+	VMOVUPS elementwiseConsts<>+2464(SB), Y4
 	VFMADD213PS elementwiseConsts<>+2496(SB), Y6, Y4
+	VFMADD213PS elementwiseConsts<>+2528(SB), Y6, Y4
 	VFMADD213PS elementwiseConsts<>+992(SB), Y6, Y4
 	VFMADD213PS elementwiseConsts<>+96(SB), Y6, Y4
-	VANDPS elementwiseConsts<>+2528(SB), Y3, Y5
-	VPCMPEQD elementwiseConsts<>+2528(SB), Y5, Y8
+	VANDPS elementwiseConsts<>+2560(SB), Y3, Y5
+	VPCMPEQD elementwiseConsts<>+2560(SB), Y5, Y8
 	VBLENDVPS Y8, Y4, Y7, Y7
-	VANDPS elementwiseConsts<>+2560(SB), Y3, Y3
+	VANDPS elementwiseConsts<>+2592(SB), Y3, Y3
 	VPSLLD $30, Y3, Y3
 	VXORPS Y3, Y7, Y7
-	VCMPPS $18, elementwiseConsts<>+2592(SB), Y2, Y8
-	VANDPS elementwiseConsts<>+2176(SB), Y8, Y3
+	VCMPPS $18, elementwiseConsts<>+2624(SB), Y2, Y8
+	VANDPS elementwiseConsts<>+2208(SB), Y8, Y3
 	VANDPS Y3, Y0, Y0
 	VBLENDVPS Y8, Y7, Y1, Y1
 	VMOVUPS Y1, (AX)(DX*4)
@@ -3912,39 +3985,39 @@ end2:
 	VMOVUPS (SI)(DI*4), Y1
 	VMASKMOVPS (BX)(DX*4), Y1, Y2
 	VANDPS elementwiseConsts<>+32(SB), Y2, Y3
-	VMOVUPS elementwiseConsts<>+2208(SB), Y4
+	VMOVUPS elementwiseConsts<>+2240(SB), Y4
 	VFMADD213PS elementwiseConsts<>+256(SB), Y3, Y4
 	VSUBPS elementwiseConsts<>+256(SB), Y4, Y5
 	VMOVAPS Y3, Y6
-	VFNMADD231PS elementwiseConsts<>+2240(SB), Y5, Y6
 	VFNMADD231PS elementwiseConsts<>+2272(SB), Y5, Y6
 	VFNMADD231PS elementwiseConsts<>+2304(SB), Y5, Y6
-	VPADDD elementwiseConsts<>+2528(SB), Y4, Y4
+	VFNMADD231PS elementwiseConsts<>+2336(SB), Y5, Y6
+	VPADDD elementwiseConsts<>+2560(SB), Y4, Y4
 	VMULPS Y6, Y6, Y7
-	VMOVUPS elementwiseConsts<>+2336(SB), Y8
-	VFMADD213PS elementwiseConsts<>+2368(SB), Y7, Y8
+	VMOVUPS elementwiseConsts<>+2368(SB), Y8
 	VFMADD213PS elementwiseConsts<>+2400(SB), Y7, Y8
+	VFMADD213PS elementwiseConsts<>+2432(SB), Y7, Y8
 	VMULPS Y7, Y8, Y8
 	VFMADD213PS Y6, Y6, Y8
-	VMOVUPS elementwiseConsts<>+2432(SB), Y5
-	VFMADD213PS elementwiseConsts<>+2464(SB), Y7, Y5
+	VMOVUPS elementwiseConsts<>+2464(SB), Y5
 	VFMADD213PS elementwiseConsts<>+2496(SB), Y7, Y5
+	VFMADD213PS elementwiseConsts<>+2528(SB), Y7, Y5
 	VFMADD213PS elementwiseConsts<>+992(SB), Y7, Y5
 	VFMADD213PS elementwiseConsts<>+96(SB), Y7, Y5
-	VANDPS elementwiseConsts<>+2528(SB), Y4, Y6
-	VPCMPEQD elementwiseConsts<>+2528(SB), Y6, Y9
+	VANDPS elementwiseConsts<>+2560(SB), Y4, Y6
+	VPCMPEQD elementwiseConsts<>+2560(SB), Y6, Y9
 	VBLENDVPS Y9, Y5, Y8, Y8
-	VANDPS elementwiseConsts<>+2560(SB), Y4, Y4
+	VANDPS elementwiseConsts<>+2592(SB), Y4, Y4
 	VPSLLD $30, Y4, Y4
 	VXORPS Y4, Y8, Y8
-	VCMPPS $18, elementwiseConsts<>+2592(SB), Y3, Y9
-	VANDPS elementwiseConsts<>+2176(SB), Y9, Y4
+	VCMPPS $18, elementwiseConsts<>+2624(SB), Y3, Y9
+	VANDPS elementwiseConsts<>+2208(SB), Y9, Y4
 	VANDPS Y4, Y0, Y0
 	VBLENDVPS Y9, Y8, Y2, Y2
 	VMASKMOVPS Y2, Y1, (AX)(DX*4)
 
 end3:
-	VXORPS elementwiseConsts<>+2176(SB), Y0, Y0
+	VXORPS elementwiseConsts<>+2208(SB), Y0, Y0
 	VMOVMSKPS Y0, DX
 	MOVQ DX, ret+24(FP)
 	VZEROUPPER
@@ -4222,63 +4295,67 @@ DATA elementwiseConsts<>+2144(SB)/8, $0xb4c0007eb4c0007e
 DATA elementwiseConsts<>+2152(SB)/8, $0xb4c0007eb4c0007e
 DATA elementwiseConsts<>+2160(SB)/8, $0xb4c0007eb4c0007e
 DATA elementwiseConsts<>+2168(SB)/8, $0xb4c0007eb4c0007e
-DATA elementwiseConsts<>+2176(SB)/8, $0xffffffffffffffff
-DATA elementwiseConsts<>+2184(SB)/8, $0xffffffffffffffff
-DATA elementwiseConsts<>+2192(SB)/8, $0xffffffffffffffff
-DATA elementwiseConsts<>+2200(SB)/8, $0xffffffffffffffff
-DATA elementwiseConsts<>+2208(SB)/8, $0x3f22f9833f22f983
-DATA elementwiseConsts<>+2216(SB)/8, $0x3f22f9833f22f983
-DATA elementwiseConsts<>+2224(SB)/8, $0x3f22f9833f22f983
-DATA elementwiseConsts<>+2232(SB)/8, $0x3f22f9833f22f983
-DATA elementwiseConsts<>+2240(SB)/8, $0x3fc90fdb3fc90fdb
-DATA elementwiseConsts<>+2248(SB)/8, $0x3fc90fdb3fc90fdb
-DATA elementwiseConsts<>+2256(SB)/8, $0x3fc90fdb3fc90fdb
-DATA elementwiseConsts<>+2264(SB)/8, $0x3fc90fdb3fc90fdb
-DATA elementwiseConsts<>+2272(SB)/8, $0xb33bbd2eb33bbd2e
-DATA elementwiseConsts<>+2280(SB)/8, $0xb33bbd2eb33bbd2e
-DATA elementwiseConsts<>+2288(SB)/8, $0xb33bbd2eb33bbd2e
-DATA elementwiseConsts<>+2296(SB)/8, $0xb33bbd2eb33bbd2e
-DATA elementwiseConsts<>+2304(SB)/8, $0xa6f72ceda6f72ced
-DATA elementwiseConsts<>+2312(SB)/8, $0xa6f72ceda6f72ced
-DATA elementwiseConsts<>+2320(SB)/8, $0xa6f72ceda6f72ced
-DATA elementwiseConsts<>+2328(SB)/8, $0xa6f72ceda6f72ced
-DATA elementwiseConsts<>+2336(SB)/8, $0xb94c8e80b94c8e80
-DATA elementwiseConsts<>+2344(SB)/8, $0xb94c8e80b94c8e80
-DATA elementwiseConsts<>+2352(SB)/8, $0xb94c8e80b94c8e80
-DATA elementwiseConsts<>+2360(SB)/8, $0xb94c8e80b94c8e80
-DATA elementwiseConsts<>+2368(SB)/8, $0x3c0883643c088364
-DATA elementwiseConsts<>+2376(SB)/8, $0x3c0883643c088364
-DATA elementwiseConsts<>+2384(SB)/8, $0x3c0883643c088364
-DATA elementwiseConsts<>+2392(SB)/8, $0x3c0883643c088364
-DATA elementwiseConsts<>+2400(SB)/8, $0xbe2aaaa2be2aaaa2
-DATA elementwiseConsts<>+2408(SB)/8, $0xbe2aaaa2be2aaaa2
-DATA elementwiseConsts<>+2416(SB)/8, $0xbe2aaaa2be2aaaa2
-DATA elementwiseConsts<>+2424(SB)/8, $0xbe2aaaa2be2aaaa2
-DATA elementwiseConsts<>+2432(SB)/8, $0x37cceec137cceec1
-DATA elementwiseConsts<>+2440(SB)/8, $0x37cceec137cceec1
-DATA elementwiseConsts<>+2448(SB)/8, $0x37cceec137cceec1
-DATA elementwiseConsts<>+2456(SB)/8, $0x37cceec137cceec1
-DATA elementwiseConsts<>+2464(SB)/8, $0xbab60609bab60609
-DATA elementwiseConsts<>+2472(SB)/8, $0xbab60609bab60609
-DATA elementwiseConsts<>+2480(SB)/8, $0xbab60609bab60609
-DATA elementwiseConsts<>+2488(SB)/8, $0xbab60609bab60609
-DATA elementwiseConsts<>+2496(SB)/8, $0x3d2aaaa53d2aaaa5
-DATA elementwiseConsts<>+2504(SB)/8, $0x3d2aaaa53d2aaaa5
-DATA elementwiseConsts<>+2512(SB)/8, $0x3d2aaaa53d2aaaa5
-DATA elementwiseConsts<>+2520(SB)/8, $0x3d2aaaa53d2aaaa5
-DATA elementwiseConsts<>+2528(SB)/8, $0x0000000100000001
-DATA elementwiseConsts<>+2536(SB)/8, $0x0000000100000001
-DATA elementwiseConsts<>+2544(SB)/8, $0x0000000100000001
-DATA elementwiseConsts<>+2552(SB)/8, $0x0000000100000001
-DATA elementwiseConsts<>+2560(SB)/8, $0x0000000200000002
-DATA elementwiseConsts<>+2568(SB)/8, $0x0000000200000002
-DATA elementwiseConsts<>+2576(SB)/8, $0x0000000200000002
-DATA elementwiseConsts<>+2584(SB)/8, $0x0000000200000002
-DATA elementwiseConsts<>+2592(SB)/8, $0x4800000048000000
-DATA elementwiseConsts<>+2600(SB)/8, $0x4800000048000000
-DATA elementwiseConsts<>+2608(SB)/8, $0x4800000048000000
-DATA elementwiseConsts<>+2616(SB)/8, $0x4800000048000000
-GLOBL elementwiseConsts<>(SB), RODATA|NOPTR, $2624
+DATA elementwiseConsts<>+2176(SB)/8, $0x0d8000000d800000
+DATA elementwiseConsts<>+2184(SB)/8, $0x0d8000000d800000
+DATA elementwiseConsts<>+2192(SB)/8, $0x0d8000000d800000
+DATA elementwiseConsts<>+2200(SB)/8, $0x0d8000000d800000
+DATA elementwiseConsts<>+2208(SB)/8, $0xffffffffffffffff
+DATA elementwiseConsts<>+2216(SB)/8, $0xffffffffffffffff
+DATA elementwiseConsts<>+2224(SB)/8, $0xffffffffffffffff
+DATA elementwiseConsts<>+2232(SB)/8, $0xffffffffffffffff
+DATA elementwiseConsts<>+2240(SB)/8, $0x3f22f9833f22f983
+DATA elementwiseConsts<>+2248(SB)/8, $0x3f22f9833f22f983
+DATA elementwiseConsts<>+2256(SB)/8, $0x3f22f9833f22f983
+DATA elementwiseConsts<>+2264(SB)/8, $0x3f22f9833f22f983
+DATA elementwiseConsts<>+2272(SB)/8, $0x3fc90fdb3fc90fdb
+DATA elementwiseConsts<>+2280(SB)/8, $0x3fc90fdb3fc90fdb
+DATA elementwiseConsts<>+2288(SB)/8, $0x3fc90fdb3fc90fdb
+DATA elementwiseConsts<>+2296(SB)/8, $0x3fc90fdb3fc90fdb
+DATA elementwiseConsts<>+2304(SB)/8, $0xb33bbd2eb33bbd2e
+DATA elementwiseConsts<>+2312(SB)/8, $0xb33bbd2eb33bbd2e
+DATA elementwiseConsts<>+2320(SB)/8, $0xb33bbd2eb33bbd2e
+DATA elementwiseConsts<>+2328(SB)/8, $0xb33bbd2eb33bbd2e
+DATA elementwiseConsts<>+2336(SB)/8, $0xa6f72ceda6f72ced
+DATA elementwiseConsts<>+2344(SB)/8, $0xa6f72ceda6f72ced
+DATA elementwiseConsts<>+2352(SB)/8, $0xa6f72ceda6f72ced
+DATA elementwiseConsts<>+2360(SB)/8, $0xa6f72ceda6f72ced
+DATA elementwiseConsts<>+2368(SB)/8, $0xb94c8e80b94c8e80
+DATA elementwiseConsts<>+2376(SB)/8, $0xb94c8e80b94c8e80
+DATA elementwiseConsts<>+2384(SB)/8, $0xb94c8e80b94c8e80
+DATA elementwiseConsts<>+2392(SB)/8, $0xb94c8e80b94c8e80
+DATA elementwiseConsts<>+2400(SB)/8, $0x3c0883643c088364
+DATA elementwiseConsts<>+2408(SB)/8, $0x3c0883643c088364
+DATA elementwiseConsts<>+2416(SB)/8, $0x3c0883643c088364
+DATA elementwiseConsts<>+2424(SB)/8, $0x3c0883643c088364
+DATA elementwiseConsts<>+2432(SB)/8, $0xbe2aaaa2be2aaaa2
+DATA elementwiseConsts<>+2440(SB)/8, $0xbe2aaaa2be2aaaa2
+DATA elementwiseConsts<>+2448(SB)/8, $0xbe2aaaa2be2aaaa2
+DATA elementwiseConsts<>+2456(SB)/8, $0xbe2aaaa2be2aaaa2
+DATA elementwiseConsts<>+2464(SB)/8, $0x37cceec137cceec1
+DATA elementwiseConsts<>+2472(SB)/8, $0x37cceec137cceec1
+DATA elementwiseConsts<>+2480(SB)/8, $0x37cceec137cceec1
+DATA elementwiseConsts<>+2488(SB)/8, $0x37cceec137cceec1
+DATA elementwiseConsts<>+2496(SB)/8, $0xbab60609bab60609
+DATA elementwiseConsts<>+2504(SB)/8, $0xbab60609bab60609
+DATA elementwiseConsts<>+2512(SB)/8, $0xbab60609bab60609
+DATA elementwiseConsts<>+2520(SB)/8, $0xbab60609bab60609
+DATA elementwiseConsts<>+2528(SB)/8, $0x3d2aaaa53d2aaaa5
+DATA elementwiseConsts<>+2536(SB)/8, $0x3d2aaaa53d2aaaa5
+DATA elementwiseConsts<>+2544(SB)/8, $0x3d2aaaa53d2aaaa5
+DATA elementwiseConsts<>+2552(SB)/8, $0x3d2aaaa53d2aaaa5
+DATA elementwiseConsts<>+2560(SB)/8, $0x0000000100000001
+DATA elementwiseConsts<>+2568(SB)/8, $0x0000000100000001
+DATA elementwiseConsts<>+2576(SB)/8, $0x0000000100000001
+DATA elementwiseConsts<>+2584(SB)/8, $0x0000000100000001
+DATA elementwiseConsts<>+2592(SB)/8, $0x0000000200000002
+DATA elementwiseConsts<>+2600(SB)/8, $0x0000000200000002
+DATA elementwiseConsts<>+2608(SB)/8, $0x0000000200000002
+DATA elementwiseConsts<>+2616(SB)/8, $0x0000000200000002
+DATA elementwiseConsts<>+2624(SB)/8, $0x4800000048000000
+DATA elementwiseConsts<>+2632(SB)/8, $0x4800000048000000
+DATA elementwiseConsts<>+2640(SB)/8, $0x4800000048000000
+DATA elementwiseConsts<>+2648(SB)/8, $0x4800000048000000
+GLOBL elementwiseConsts<>(SB), RODATA|NOPTR, $2656
 
 DATA elementwiseMasks<>+0(SB)/8, $0xffffffffffffffff
 DATA elementwiseMasks<>+8(SB)/8, $0xffffffffffffffff

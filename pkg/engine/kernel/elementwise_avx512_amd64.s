@@ -1186,6 +1186,78 @@ end3:
 	VZEROUPPER
 	RET
 
+// func flushAVX512(y, x *float32, n int)
+TEXT ·flushAVX512(SB), NOSPLIT, $0-24
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), BX
+	MOVQ n+16(FP), CX
+	XORL DX, DX
+	CMPQ CX, $64
+	JLT end2
+
+loop1:
+	VMOVUPS (BX)(DX*4), Z0
+	VMOVUPS 64(BX)(DX*4), Z1
+	VMOVUPS 128(BX)(DX*4), Z2
+	VMOVUPS 192(BX)(DX*4), Z3
+	VANDPS.BCST elementwiseConsts<>+4(SB), Z0, Z4
+	VCMPPS.BCST $17, elementwiseConsts<>+268(SB), Z4, K1
+	VPXORD Z4, Z4, Z4
+	VBLENDMPS Z4, Z0, K1, Z0
+	VANDPS.BCST elementwiseConsts<>+4(SB), Z1, Z4
+	VCMPPS.BCST $17, elementwiseConsts<>+268(SB), Z4, K2
+	VPXORD Z4, Z4, Z4
+	VBLENDMPS Z4, Z1, K2, Z1
+	VANDPS.BCST elementwiseConsts<>+4(SB), Z2, Z4
+	VCMPPS.BCST $17, elementwiseConsts<>+268(SB), Z4, K3
+	VPXORD Z4, Z4, Z4
+	VBLENDMPS Z4, Z2, K3, Z2
+	VANDPS.BCST elementwiseConsts<>+4(SB), Z3, Z4
+	VCMPPS.BCST $17, elementwiseConsts<>+268(SB), Z4, K4
+	VPXORD Z4, Z4, Z4
+	VBLENDMPS Z4, Z3, K4, Z3
+	VMOVUPS Z0, (AX)(DX*4)
+	VMOVUPS Z1, 64(AX)(DX*4)
+	VMOVUPS Z2, 128(AX)(DX*4)
+	VMOVUPS Z3, 192(AX)(DX*4)
+	SUBQ $64, CX
+	ADDQ $64, DX
+	CMPQ CX, $64
+	JGE loop1
+
+end2:
+	CMPQ CX, $16
+	JLT end4
+
+loop3:
+	VMOVUPS (BX)(DX*4), Z0
+	VANDPS.BCST elementwiseConsts<>+4(SB), Z0, Z1
+	VCMPPS.BCST $17, elementwiseConsts<>+268(SB), Z1, K5
+	VPXORD Z1, Z1, Z1
+	VBLENDMPS Z1, Z0, K5, Z0
+	VMOVUPS Z0, (AX)(DX*4)
+	SUBQ $16, CX
+	ADDQ $16, DX
+	CMPQ CX, $16
+	JGE loop3
+
+end4:
+	CMPQ CX, $0
+	JEQ end5
+	MOVL $-1, SI
+	BZHIL CX, SI, SI
+	KMOVW SI, K6
+	VMOVUPS.Z (BX)(DX*4), K6, Z0
+	VANDPS.BCST elementwiseConsts<>+4(SB), Z0, Z1
+	VCMPPS.BCST $17, elementwiseConsts<>+268(SB), Z1, K7
+	VPXORD Z1, Z1, Z1
+	VBLENDMPS Z1, Z0, K7, Z0
+	VMOVUPS Z0, K6, (AX)(DX*4)
+
+end5:
+	VZEROUPPER
+	RET
+
 // func add0AVX512(y, x, z *float32, n int)
 TEXT ·add0AVX512(SB), NOSPLIT, $0-32
 	MOVQ y+0(FP), AX
@@ -3670,7 +3742,7 @@ TEXT ·sinAVX512(SB), NOSPLIT, $0-32
 	MOVQ y+0(FP), AX
 	MOVQ x+8(FP), BX
 	MOVQ n+16(FP), CX
-	VBROADCASTSS elementwiseConsts<>+268(SB), Z0
+	VBROADCASTSS elementwiseConsts<>+272(SB), Z0
 	XORL DX, DX
 	CMPQ CX, $16
 	JLT end2
@@ -3678,34 +3750,34 @@ TEXT ·sinAVX512(SB), NOSPLIT, $0-32
 loop1:
 	VMOVUPS (BX)(DX*4), Z1
 	VANDPS.BCST elementwiseConsts<>+4(SB), Z1, Z2
-	VBROADCASTSS elementwiseConsts<>+272(SB), Z3
+	VBROADCASTSS elementwiseConsts<>+276(SB), Z3
 	VFMADD213PS.BCST elementwiseConsts<>+32(SB), Z2, Z3
 	VSUBPS.BCST elementwiseConsts<>+32(SB), Z3, Z4
 	VMOVAPS Z2, Z5
-	VFNMADD231PS.BCST elementwiseConsts<>+276(SB), Z4, Z5
 	VFNMADD231PS.BCST elementwiseConsts<>+280(SB), Z4, Z5
 	VFNMADD231PS.BCST elementwiseConsts<>+284(SB), Z4, Z5
+	VFNMADD231PS.BCST elementwiseConsts<>+288(SB), Z4, Z5
 	VMULPS Z5, Z5, Z6
-	VBROADCASTSS elementwiseConsts<>+288(SB), Z7
-	VFMADD213PS.BCST elementwiseConsts<>+292(SB), Z6, Z7
+	VBROADCASTSS elementwiseConsts<>+292(SB), Z7
 	VFMADD213PS.BCST elementwiseConsts<>+296(SB), Z6, Z7
+	VFMADD213PS.BCST elementwiseConsts<>+300(SB), Z6, Z7
 	VMULPS Z6, Z7, Z7
 	VFMADD213PS Z5, Z5, Z7
-	VBROADCASTSS elementwiseConsts<>+300(SB), Z4
-	VFMADD213PS.BCST elementwiseConsts<>+304(SB), Z6, Z4
+	VBROADCASTSS elementwiseConsts<>+304(SB), Z4
 	VFMADD213PS.BCST elementwiseConsts<>+308(SB), Z6, Z4
+	VFMADD213PS.BCST elementwiseConsts<>+312(SB), Z6, Z4
 	VFMADD213PS.BCST elementwiseConsts<>+120(SB), Z6, Z4
 	VFMADD213PS.BCST elementwiseConsts<>+12(SB), Z6, Z4
-	VANDPS.BCST elementwiseConsts<>+312(SB), Z3, Z5
-	VPCMPD.BCST $0, elementwiseConsts<>+312(SB), Z5, K1
+	VANDPS.BCST elementwiseConsts<>+316(SB), Z3, Z5
+	VPCMPD.BCST $0, elementwiseConsts<>+316(SB), Z5, K1
 	VBLENDMPS Z4, Z7, K1, Z7
-	VANDPS.BCST elementwiseConsts<>+316(SB), Z3, Z3
+	VANDPS.BCST elementwiseConsts<>+320(SB), Z3, Z3
 	VPSLLD $30, Z3, Z3
 	VXORPS Z3, Z7, Z7
 	VANDPS.BCST elementwiseConsts<>+0(SB), Z1, Z3
 	VXORPS Z3, Z7, Z7
-	VCMPPS.BCST $18, elementwiseConsts<>+320(SB), Z2, K2
-	VBROADCASTSS.Z elementwiseConsts<>+268(SB), K2, Z3
+	VCMPPS.BCST $18, elementwiseConsts<>+324(SB), Z2, K2
+	VBROADCASTSS.Z elementwiseConsts<>+272(SB), K2, Z3
 	VANDPS Z3, Z0, Z0
 	VBLENDMPS Z7, Z1, K2, Z1
 	VMOVUPS Z1, (AX)(DX*4)
@@ -3722,40 +3794,40 @@ end2:
 	KMOVW SI, K3
 	VMOVUPS.Z (BX)(DX*4), K3, Z1
 	VANDPS.BCST elementwiseConsts<>+4(SB), Z1, Z2
-	VBROADCASTSS elementwiseConsts<>+272(SB), Z3
+	VBROADCASTSS elementwiseConsts<>+276(SB), Z3
 	VFMADD213PS.BCST elementwiseConsts<>+32(SB), Z2, Z3
 	VSUBPS.BCST elementwiseConsts<>+32(SB), Z3, Z4
 	VMOVAPS Z2, Z5
-	VFNMADD231PS.BCST elementwiseConsts<>+276(SB), Z4, Z5
 	VFNMADD231PS.BCST elementwiseConsts<>+280(SB), Z4, Z5
 	VFNMADD231PS.BCST elementwiseConsts<>+284(SB), Z4, Z5
+	VFNMADD231PS.BCST elementwiseConsts<>+288(SB), Z4, Z5
 	VMULPS Z5, Z5, Z6
-	VBROADCASTSS elementwiseConsts<>+288(SB), Z7
-	VFMADD213PS.BCST elementwiseConsts<>+292(SB), Z6, Z7
+	VBROADCASTSS elementwiseConsts<>+292(SB), Z7
 	VFMADD213PS.BCST elementwiseConsts<>+296(SB), Z6, Z7
+	VFMADD213PS.BCST elementwiseConsts<>+300(SB), Z6, Z7
 	VMULPS Z6, Z7, Z7
 	VFMADD213PS Z5, Z5, Z7
-	VBROADCASTSS elementwiseConsts<>+300(SB), Z4
-	VFMADD213PS.BCST elementwiseConsts<>+304(SB), Z6, Z4
+	VBROADCASTSS elementwiseConsts<>+304(SB), Z4
 	VFMADD213PS.BCST elementwiseConsts<>+308(SB), Z6, Z4
+	VFMADD213PS.BCST elementwiseConsts<>+312(SB), Z6, Z4
 	VFMADD213PS.BCST elementwiseConsts<>+120(SB), Z6, Z4
 	VFMADD213PS.BCST elementwiseConsts<>+12(SB), Z6, Z4
-	VANDPS.BCST elementwiseConsts<>+312(SB), Z3, Z5
-	VPCMPD.BCST $0, elementwiseConsts<>+312(SB), Z5, K4
+	VANDPS.BCST elementwiseConsts<>+316(SB), Z3, Z5
+	VPCMPD.BCST $0, elementwiseConsts<>+316(SB), Z5, K4
 	VBLENDMPS Z4, Z7, K4, Z7
-	VANDPS.BCST elementwiseConsts<>+316(SB), Z3, Z3
+	VANDPS.BCST elementwiseConsts<>+320(SB), Z3, Z3
 	VPSLLD $30, Z3, Z3
 	VXORPS Z3, Z7, Z7
 	VANDPS.BCST elementwiseConsts<>+0(SB), Z1, Z3
 	VXORPS Z3, Z7, Z7
-	VCMPPS.BCST $18, elementwiseConsts<>+320(SB), Z2, K5
-	VBROADCASTSS.Z elementwiseConsts<>+268(SB), K5, Z3
+	VCMPPS.BCST $18, elementwiseConsts<>+324(SB), Z2, K5
+	VBROADCASTSS.Z elementwiseConsts<>+272(SB), K5, Z3
 	VANDPS Z3, Z0, Z0
 	VBLENDMPS Z7, Z1, K5, Z1
 	VMOVUPS Z1, K3, (AX)(DX*4)
 
 end3:
-	VXORPS.BCST elementwiseConsts<>+268(SB), Z0, Z0
+	VXORPS.BCST elementwiseConsts<>+272(SB), Z0, Z0
 	VPMOVD2M Z0, K6
 	KMOVW K6, DX
 	MOVQ DX, ret+24(FP)
@@ -3767,7 +3839,7 @@ TEXT ·cosAVX512(SB), NOSPLIT, $0-32
 	MOVQ y+0(FP), AX
 	MOVQ x+8(FP), BX
 	MOVQ n+16(FP), CX
-	VBROADCASTSS elementwiseConsts<>+268(SB), Z0
+	VBROADCASTSS elementwiseConsts<>+272(SB), Z0
 	XORL DX, DX
 	CMPQ CX, $16
 	JLT end2
@@ -3775,33 +3847,33 @@ TEXT ·cosAVX512(SB), NOSPLIT, $0-32
 loop1:
 	VMOVUPS (BX)(DX*4), Z1
 	VANDPS.BCST elementwiseConsts<>+4(SB), Z1, Z2
-	VBROADCASTSS elementwiseConsts<>+272(SB), Z3
+	VBROADCASTSS elementwiseConsts<>+276(SB), Z3
 	VFMADD213PS.BCST elementwiseConsts<>+32(SB), Z2, Z3
 	VSUBPS.BCST elementwiseConsts<>+32(SB), Z3, Z4
 	VMOVAPS Z2, Z5
-	VFNMADD231PS.BCST elementwiseConsts<>+276(SB), Z4, Z5
 	VFNMADD231PS.BCST elementwiseConsts<>+280(SB), Z4, Z5
 	VFNMADD231PS.BCST elementwiseConsts<>+284(SB), Z4, Z5
-	VPADDD.BCST elementwiseConsts<>+312(SB), Z3, Z3
+	VFNMADD231PS.BCST elementwiseConsts<>+288(SB), Z4, Z5
+	VPADDD.BCST elementwiseConsts<>+316(SB), Z3, Z3
 	VMULPS Z5, Z5, Z6
-	VBROADCASTSS elementwiseConsts<>+288(SB), Z7
-	VFMADD213PS.BCST elementwiseConsts<>+292(SB), Z6, Z7
+	VBROADCASTSS elementwiseConsts<>+292(SB), Z7
 	VFMADD213PS.BCST elementwiseConsts<>+296(SB), Z6, Z7
+	VFMADD213PS.BCST elementwiseConsts<>+300(SB), Z6, Z7
 	VMULPS Z6, Z7, Z7
 	VFMADD213PS Z5, Z5, Z7
-	VBROADCASTSS elementwiseConsts<>+300(SB), Z4
-	VFMADD213PS.BCST elementwiseConsts<>+304(SB), Z6, Z4
+	VBROADCASTSS elementwiseConsts<>+304(SB), Z4
 	VFMADD213PS.BCST elementwiseConsts<>+308(SB), Z6, Z4
+	VFMADD213PS.BCST elementwiseConsts<>+312(SB), Z6, Z4
 	VFMADD213PS.BCST elementwiseConsts<>+120(SB), Z6, Z4
 	VFMADD213PS.BCST elementwiseConsts<>+12(SB), Z6, Z4
-	VANDPS.BCST elementwiseConsts<>+312(SB), Z3, Z5
-	VPCMPD.BCST $0, elementwiseConsts<>+312(SB), Z5, K1
+	VANDPS.BCST elementwiseConsts<>+316(SB), Z3, Z5
+	VPCMPD.BCST $0, elementwiseConsts<>+316(SB), Z5, K1
 	VBLENDMPS Z4, Z7, K1, Z7
-	VANDPS.BCST elementwiseConsts<>+316(SB), Z3, Z3
+	VANDPS.BCST elementwiseConsts<>+320(SB), Z3, Z3
 	VPSLLD $30, Z3, Z3
 	VXORPS Z3, Z7, Z7
-	VCMPPS.BCST $18, elementwiseConsts<>+320(SB), Z2, K2
-	VBROADCASTSS.Z elementwiseConsts<>+268(SB), K2, Z3
+	VCMPPS.BCST $18, elementwiseConsts<>+324(SB), Z2, K2
+	VBROADCASTSS.Z elementwiseConsts<>+272(SB), K2, Z3
 	VANDPS Z3, Z0, Z0
 	VBLENDMPS Z7, Z1, K2, Z1
 	VMOVUPS Z1, (AX)(DX*4)
@@ -3818,39 +3890,39 @@ end2:
 	KMOVW SI, K3
 	VMOVUPS.Z (BX)(DX*4), K3, Z1
 	VANDPS.BCST elementwiseConsts<>+4(SB), Z1, Z2
-	VBROADCASTSS elementwiseConsts<>+272(SB), Z3
+	VBROADCASTSS elementwiseConsts<>+276(SB), Z3
 	VFMADD213PS.BCST elementwiseConsts<>+32(SB), Z2, Z3
 	VSUBPS.BCST elementwiseConsts<>+32(SB), Z3, Z4
 	VMOVAPS Z2, Z5
-	VFNMADD231PS.BCST elementwiseConsts<>+276(SB), Z4, Z5
 	VFNMADD231PS.BCST elementwiseConsts<>+280(SB), Z4, Z5
 	VFNMADD231PS.BCST elementwiseConsts<>+284(SB), Z4, Z5
-	VPADDD.BCST elementwiseConsts<>+312(SB), Z3, Z3
+	VFNMADD231PS.BCST elementwiseConsts<>+288(SB), Z4, Z5
+	VPADDD.BCST elementwiseConsts<>+316(SB), Z3, Z3
 	VMULPS Z5, Z5, Z6
-	VBROADCASTSS elementwiseConsts<>+288(SB), Z7
-	VFMADD213PS.BCST elementwiseConsts<>+292(SB), Z6, Z7
+	VBROADCASTSS elementwiseConsts<>+292(SB), Z7
 	VFMADD213PS.BCST elementwiseConsts<>+296(SB), Z6, Z7
+	VFMADD213PS.BCST elementwiseConsts<>+300(SB), Z6, Z7
 	VMULPS Z6, Z7, Z7
 	VFMADD213PS Z5, Z5, Z7
-	VBROADCASTSS elementwiseConsts<>+300(SB), Z4
-	VFMADD213PS.BCST elementwiseConsts<>+304(SB), Z6, Z4
+	VBROADCASTSS elementwiseConsts<>+304(SB), Z4
 	VFMADD213PS.BCST elementwiseConsts<>+308(SB), Z6, Z4
+	VFMADD213PS.BCST elementwiseConsts<>+312(SB), Z6, Z4
 	VFMADD213PS.BCST elementwiseConsts<>+120(SB), Z6, Z4
 	VFMADD213PS.BCST elementwiseConsts<>+12(SB), Z6, Z4
-	VANDPS.BCST elementwiseConsts<>+312(SB), Z3, Z5
-	VPCMPD.BCST $0, elementwiseConsts<>+312(SB), Z5, K4
+	VANDPS.BCST elementwiseConsts<>+316(SB), Z3, Z5
+	VPCMPD.BCST $0, elementwiseConsts<>+316(SB), Z5, K4
 	VBLENDMPS Z4, Z7, K4, Z7
-	VANDPS.BCST elementwiseConsts<>+316(SB), Z3, Z3
+	VANDPS.BCST elementwiseConsts<>+320(SB), Z3, Z3
 	VPSLLD $30, Z3, Z3
 	VXORPS Z3, Z7, Z7
-	VCMPPS.BCST $18, elementwiseConsts<>+320(SB), Z2, K5
-	VBROADCASTSS.Z elementwiseConsts<>+268(SB), K5, Z3
+	VCMPPS.BCST $18, elementwiseConsts<>+324(SB), Z2, K5
+	VBROADCASTSS.Z elementwiseConsts<>+272(SB), K5, Z3
 	VANDPS Z3, Z0, Z0
 	VBLENDMPS Z7, Z1, K5, Z1
 	VMOVUPS Z1, K3, (AX)(DX*4)
 
 end3:
-	VXORPS.BCST elementwiseConsts<>+268(SB), Z0, Z0
+	VXORPS.BCST elementwiseConsts<>+272(SB), Z0, Z0
 	VPMOVD2M Z0, K6
 	KMOVW K6, DX
 	MOVQ DX, ret+24(FP)
@@ -3890,12 +3962,12 @@ DATA elementwiseConsts<>+232(SB)/8, $0xc19000003f6b851f
 DATA elementwiseConsts<>+240(SB)/8, $0x3ab6a025394f455f
 DATA elementwiseConsts<>+248(SB)/8, $0x3d2aaa7a3c088968
 DATA elementwiseConsts<>+256(SB)/8, $0x3f0000003e2aaaaa
-DATA elementwiseConsts<>+264(SB)/8, $0xffffffffb4c0007e
-DATA elementwiseConsts<>+272(SB)/8, $0x3fc90fdb3f22f983
-DATA elementwiseConsts<>+280(SB)/8, $0xa6f72cedb33bbd2e
-DATA elementwiseConsts<>+288(SB)/8, $0x3c088364b94c8e80
-DATA elementwiseConsts<>+296(SB)/8, $0x37cceec1be2aaaa2
-DATA elementwiseConsts<>+304(SB)/8, $0x3d2aaaa5bab60609
-DATA elementwiseConsts<>+312(SB)/8, $0x0000000200000001
-DATA elementwiseConsts<>+320(SB)/4, $0x48000000
-GLOBL elementwiseConsts<>(SB), RODATA|NOPTR, $324
+DATA elementwiseConsts<>+264(SB)/8, $0x0d800000b4c0007e
+DATA elementwiseConsts<>+272(SB)/8, $0x3f22f983ffffffff
+DATA elementwiseConsts<>+280(SB)/8, $0xb33bbd2e3fc90fdb
+DATA elementwiseConsts<>+288(SB)/8, $0xb94c8e80a6f72ced
+DATA elementwiseConsts<>+296(SB)/8, $0xbe2aaaa23c088364
+DATA elementwiseConsts<>+304(SB)/8, $0xbab6060937cceec1
+DATA elementwiseConsts<>+312(SB)/8, $0x000000013d2aaaa5
+DATA elementwiseConsts<>+320(SB)/8, $0x4800000000000002
+GLOBL elementwiseConsts<>(SB), RODATA|NOPTR, $328

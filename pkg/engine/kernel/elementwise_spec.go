@@ -29,6 +29,10 @@ func unaryGo(op Op, y, x []float32) {
 		for i, v := range x {
 			y[i] = indicate(v > 0)
 		}
+	case Flush:
+		for i, v := range x {
+			y[i] = flush(v)
+		}
 	case ReLU:
 		for i, v := range x {
 			y[i] = relu(v)

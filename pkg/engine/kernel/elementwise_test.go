@@ -241,7 +241,7 @@ func TestExactCases(t *testing.T) {
 			{Sigmoid, 0, 0.5}, {Sigmoid, inf, 1}, {Sigmoid, -inf, 0}, {Sigmoid, nan, nan},
 			{Erf, 0, 0}, {Erf, negZero, negZero}, {Erf, inf, 1}, {Erf, -inf, -1}, {Erf, 4, 1}, {Erf, nan, nan},
 			{Sin, 0, 0}, {Sin, negZero, negZero}, {Sin, inf, nan}, {Sin, nan, nan}, {Cos, 0, 1}, {Cos, -inf, nan}, {Cos, nan, nan},
-			{Sign, negZero, negZero}, {Sign, -3, -1}, {Sign, nan, nan}, {Step, nan, 0}, {Step, 0, 0}, {ReLU, negZero, 0}, {ReLU, nan, nan}, {ReLU, -inf, 0},
+			{Sign, negZero, negZero}, {Sign, -3, -1}, {Sign, nan, nan}, {Step, nan, 0}, {Step, 0, 0}, {Flush, Tiny, Tiny}, {Flush, -Tiny, -Tiny}, {Flush, 0x1.fffffep-101, 0}, {Flush, -0x1.fffffep-101, 0}, {Flush, negZero, 0}, {Flush, 0x1p-149, 0}, {Flush, nan, nan}, {Flush, -inf, -inf}, {ReLU, negZero, 0}, {ReLU, nan, nan}, {ReLU, -inf, 0},
 			{Floor, -0.5, -1}, {Floor, negZero, negZero}, {Floor, -1, -1}, {Floor, 1e10, 1e10}, {Sqrt, negZero, negZero}, {Sqrt, -1, nan}, {Recip, 0, inf},
 		} {
 			y := []float32{7}

@@ -51,6 +51,13 @@ func exp(x float32) float32 {
 	return y * pow2(k>>1) * pow2(k-k>>1)
 }
 
+func flush(x float32) float32 {
+	if abs32(x) < Tiny {
+		return 0
+	}
+	return x
+}
+
 func expm1(x float32) float32 {
 	c := x
 	if c > spec.ExpMax {

@@ -72,12 +72,8 @@ type adam struct {
 // In this order, which is PyTorch's, a weight costs one root and one division.
 func (o *adam) Update(u *Update) graph.Node {
 	b := u.B
-	b1, b2 := float32(o.cfg.Beta1), float32(o.cfg.Beta2)
-	ms, vs := u.State("m", 0), u.State("v", 0)
-	m := b.Add(b.Scale(b1, b.Read(ms)), b.Scale(float32(1-o.cfg.Beta1), u.G))
-	v := b.Add(b.Scale(b2, b.Read(vs)), b.Scale(float32(1-o.cfg.Beta2), b.Mul(u.G, u.G)))
-	b.Assign(ms, m)
-	b.Assign(vs, v)
+	m := u.Average(u.State("m", 0), o.cfg.Beta1, u.G)
+	v := u.Average(u.State("v", 0), o.cfg.Beta2, b.Mul(u.G, u.G))
 	rate := b.Div(b.Const(float32(o.cfg.LR)), u.Correction("correction1", o.cfg.Beta1))
 	root := b.Recip(b.Sqrt(u.Correction("correction2", o.cfg.Beta2)))
 	if o.amsgrad {

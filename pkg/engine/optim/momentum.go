@@ -33,7 +33,7 @@ type momentum struct{ cfg momentumConfig }
 func (o *momentum) Update(u *Update) graph.Node {
 	b := u.B
 	state := u.State("velocity", 0)
-	v := b.Add(b.Scale(float32(o.cfg.Momentum), b.Read(state)), u.G)
+	v := b.Flush(b.Add(b.Scale(float32(o.cfg.Momentum), b.Read(state)), u.G))
 	b.Assign(state, v)
 	return b.Sub(u.W, b.Scale(float32(o.cfg.LR), v))
 }

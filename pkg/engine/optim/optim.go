@@ -54,6 +54,15 @@ func (u *Update) State(name string, reset float32) *graph.Var {
 	return v
 }
 
+// Average returns decay·s + (1−decay)·x of the state array s, which it becomes.
+// What has decayed below kernel.Tiny is 0.
+func (u *Update) Average(s *graph.Var, decay float64, x graph.Node) graph.Node {
+	b := u.B
+	now := b.Flush(b.Add(b.Scale(float32(decay), b.Read(s)), b.Scale(float32(1-decay), x)))
+	b.Assign(s, now)
+	return now
+}
+
 // Correction returns 1 − decay^t after t steps since the start, or since the
 // weight was reinitialised, which bias corrections divide by. It is one number
 // for the whole parameter unless a method reinitialises single weights. The

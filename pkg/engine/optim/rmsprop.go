@@ -31,7 +31,6 @@ type rmsprop struct{ cfg rmspropConfig }
 func (o *rmsprop) Update(u *Update) graph.Node {
 	b := u.B
 	state := u.State("v", 0)
-	v := b.Add(b.Scale(float32(o.cfg.Alpha), b.Read(state)), b.Scale(float32(1-o.cfg.Alpha), b.Mul(u.G, u.G)))
-	b.Assign(state, v)
+	v := u.Average(state, o.cfg.Alpha, b.Mul(u.G, u.G))
 	return b.Sub(u.W, b.Div(b.Scale(float32(o.cfg.LR), u.G), b.Add(b.Sqrt(v), b.Const(float32(o.cfg.Epsilon)))))
 }

@@ -116,7 +116,7 @@ func (o *upgd) Prepare(us []*Update) {
 	for _, u := range us {
 		b := u.B
 		state := u.State("utility", 0)
-		sum := b.Sub(b.Scale(float32(o.Beta), b.Read(state)), b.Scale(float32(1-o.Beta), b.Mul(u.G, u.W)))
+		sum := b.Flush(b.Sub(b.Scale(float32(o.Beta), b.Read(state)), b.Scale(float32(1-o.Beta), b.Mul(u.G, u.W))))
 		b.Assign(state, sum)
 		util := utility{sum, b.Recip(u.Correction("correction", o.Beta))}
 		raw := sum
@@ -185,10 +185,8 @@ func (o *upgd) scale(u *Update) graph.Node {
 func (o *upgd) adamDirection(u *Update) graph.Node {
 	b := u.B
 	ms, vs := u.State("m", 0), u.State("v", 0)
-	m := b.Add(b.Scale(float32(o.adam.Beta1), b.Read(ms)), b.Scale(float32(1-o.adam.Beta1), u.G))
-	v := b.Add(b.Scale(float32(o.adam.Beta2), b.Read(vs)), b.Scale(float32(1-o.adam.Beta2), b.Mul(u.G, u.G)))
-	b.Assign(ms, m)
-	b.Assign(vs, v)
+	m := u.Average(ms, o.adam.Beta1, u.G)
+	v := u.Average(vs, o.adam.Beta2, b.Mul(u.G, u.G))
 	rate := b.Recip(u.Correction("correction1", o.adam.Beta1))
 	root := b.Recip(b.Sqrt(u.Correction("correction2", o.adam.Beta2)))
 	return b.Div(b.Mul(rate, m), b.Add(b.Mul(b.Sqrt(v), root), b.Const(float32(o.adam.Epsilon))))

@@ -27,6 +27,7 @@ var unaryOps = map[spec.Op]func(f *Func, d, x Vec){
 	spec.Floor:   (*Func).Floor,
 	spec.Log1p:   log1p,
 	spec.Expm1:   expm1,
+	spec.Flush:   flush,
 }
 
 // binaryOps sets d = op(a, b).
@@ -73,6 +74,16 @@ func sign(f *Func, d, x Vec) {
 
 func relu(f *Func, d, x Vec) {
 	off, t := f.Cmp(LE, x, f.zero()), f.Vec()
+	f.Zero(t)
+	f.Select(d, off, t, x)
+	f.FreeCond(off)
+	f.Free(t)
+}
+
+func flush(f *Func, d, x Vec) {
+	t := f.Vec()
+	f.And(t, x, Bits(1<<31-1))
+	off := f.Cmp(LT, t, F32(spec.Tiny))
 	f.Zero(t)
 	f.Select(d, off, t, x)
 	f.FreeCond(off)

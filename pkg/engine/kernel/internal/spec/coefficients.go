@@ -15,6 +15,10 @@ const (
 	ExpMin = -104 // e^x is 0 from here
 )
 
+// Tiny is what Flush keeps: well above the subnormal numbers, so that a product
+// of what is kept with a step size is not one of them either.
+const Tiny = 0x1p-100
+
 // ExpP is (eʳ−1−r)/r² for |r| ≤ ln 2/2, error 2^-28 of eʳ.
 var ExpP = []float32{0.00138247723, 0.00836938247, 0.0416682363, 0.166665152, 0.49999994}
 

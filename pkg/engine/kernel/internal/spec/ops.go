@@ -27,6 +27,7 @@ const (
 	Floor
 	Log1p
 	Expm1
+	Flush
 
 	Add
 	Sub
@@ -46,7 +47,7 @@ const (
 
 var names = [Ops]string{
 	"copy", "neg", "abs", "sign", "step", "relu", "square", "sqrt", "recip", "exp", "log", "tanh", "sigmoid", "sin", "cos",
-	"erf", "floor", "log1p", "expm1",
+	"erf", "floor", "log1p", "expm1", "flush",
 	"add", "sub", "mul", "div", "max", "min", "greater", "greater-equal", "equal",
 	"fma", "select",
 }

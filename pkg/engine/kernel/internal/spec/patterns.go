@@ -58,9 +58,10 @@ type rule struct {
 	write           func(p *program, w, g int)
 }
 
-// average sets the array state to its moving average with v: β·state + c·v.
+// average sets the array state to its moving average with v, where that is not
+// tiny: β·state + c·v.
 func average(p *program, state, v int) int {
-	return p.add(p.mul(p.scalar(), state), p.mul(p.scalar(), v))
+	return p.op(Flush, p.add(p.mul(p.scalar(), state), p.mul(p.scalar(), v)))
 }
 
 // adam is Adam with decoupled decay of the weights and AMSGrad as options.
@@ -91,7 +92,7 @@ func scaled(p *program, w, g, s int) {
 var rules = []rule{
 	{"SGD", 0, 1, true, func(p *program, w, g int) { p.output(p.sub(w, p.mul(p.scalar(), g)), 0) }},
 	{"Momentum", 1, 2, true, func(p *program, w, g int) {
-		v := p.add(p.mul(p.scalar(), 2), g)
+		v := p.op(Flush, p.add(p.mul(p.scalar(), 2), g))
 		p.output(v, 2)
 		p.output(p.sub(w, p.mul(p.scalar(), v)), 0)
 	}},
