@@ -45,6 +45,18 @@ func mapAMSGradAVX512(x **float32, s *float32, n int)
 func mapSGDL2NoiseAVX512(x **float32, s *float32, n int)
 
 //go:noescape
+func mapUPGDUtilityAVX512(x **float32, s *float32, n int)
+
+//go:noescape
+func mapUPGDUtilityNoiseAVX512(x **float32, s *float32, n int)
+
+//go:noescape
+func mapUPGDAVX512(x **float32, s *float32, n int)
+
+//go:noescape
+func mapUPGDNoiseAVX512(x **float32, s *float32, n int)
+
+//go:noescape
 func mapAddReLUAVX512(x **float32, s *float32, n int)
 
 //go:noescape
@@ -99,6 +111,18 @@ func mapAMSGradAVX2(x **float32, s *float32, n int)
 func mapSGDL2NoiseAVX2(x **float32, s *float32, n int)
 
 //go:noescape
+func mapUPGDUtilityAVX2(x **float32, s *float32, n int)
+
+//go:noescape
+func mapUPGDUtilityNoiseAVX2(x **float32, s *float32, n int)
+
+//go:noescape
+func mapUPGDAVX2(x **float32, s *float32, n int)
+
+//go:noescape
+func mapUPGDNoiseAVX2(x **float32, s *float32, n int)
+
+//go:noescape
 func mapAddReLUAVX2(x **float32, s *float32, n int)
 
 //go:noescape
@@ -144,12 +168,20 @@ func mapASM(op int, x **float32, s *float32, n int) bool {
 		case 13:
 			mapSGDL2NoiseAVX512(x, s, n)
 		case 14:
-			mapAddReLUAVX512(x, s, n)
+			mapUPGDUtilityAVX512(x, s, n)
 		case 15:
-			mapAddReLUBothAVX512(x, s, n)
+			mapUPGDUtilityNoiseAVX512(x, s, n)
 		case 16:
-			mapGateAVX512(x, s, n)
+			mapUPGDAVX512(x, s, n)
 		case 17:
+			mapUPGDNoiseAVX512(x, s, n)
+		case 18:
+			mapAddReLUAVX512(x, s, n)
+		case 19:
+			mapAddReLUBothAVX512(x, s, n)
+		case 20:
+			mapGateAVX512(x, s, n)
+		case 21:
 			mapAxpyAVX512(x, s, n)
 		default:
 			return false
@@ -186,12 +218,20 @@ func mapASM(op int, x **float32, s *float32, n int) bool {
 		case 13:
 			mapSGDL2NoiseAVX2(x, s, n)
 		case 14:
-			mapAddReLUAVX2(x, s, n)
+			mapUPGDUtilityAVX2(x, s, n)
 		case 15:
-			mapAddReLUBothAVX2(x, s, n)
+			mapUPGDUtilityNoiseAVX2(x, s, n)
 		case 16:
-			mapGateAVX2(x, s, n)
+			mapUPGDAVX2(x, s, n)
 		case 17:
+			mapUPGDNoiseAVX2(x, s, n)
+		case 18:
+			mapAddReLUAVX2(x, s, n)
+		case 19:
+			mapAddReLUBothAVX2(x, s, n)
+		case 20:
+			mapGateAVX2(x, s, n)
+		case 21:
 			mapAxpyAVX2(x, s, n)
 		default:
 			return false

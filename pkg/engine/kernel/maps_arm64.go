@@ -45,6 +45,18 @@ func mapAMSGradNEON(x **float32, s *float32, n int)
 func mapSGDL2NoiseNEON(x **float32, s *float32, n int)
 
 //go:noescape
+func mapUPGDUtilityNEON(x **float32, s *float32, n int)
+
+//go:noescape
+func mapUPGDUtilityNoiseNEON(x **float32, s *float32, n int)
+
+//go:noescape
+func mapUPGDNEON(x **float32, s *float32, n int)
+
+//go:noescape
+func mapUPGDNoiseNEON(x **float32, s *float32, n int)
+
+//go:noescape
 func mapAddReLUNEON(x **float32, s *float32, n int)
 
 //go:noescape
@@ -90,12 +102,20 @@ func mapASM(op int, x **float32, s *float32, n int) bool {
 		case 13:
 			mapSGDL2NoiseNEON(x, s, n)
 		case 14:
-			mapAddReLUNEON(x, s, n)
+			mapUPGDUtilityNEON(x, s, n)
 		case 15:
-			mapAddReLUBothNEON(x, s, n)
+			mapUPGDUtilityNoiseNEON(x, s, n)
 		case 16:
-			mapGateNEON(x, s, n)
+			mapUPGDNEON(x, s, n)
 		case 17:
+			mapUPGDNoiseNEON(x, s, n)
+		case 18:
+			mapAddReLUNEON(x, s, n)
+		case 19:
+			mapAddReLUBothNEON(x, s, n)
+		case 20:
+			mapGateNEON(x, s, n)
+		case 21:
 			mapAxpyNEON(x, s, n)
 		default:
 			return false

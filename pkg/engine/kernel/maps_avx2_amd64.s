@@ -1038,6 +1038,373 @@ end3:
 	VZEROUPPER
 	RET
 
+// func mapUPGDUtilityAVX2(x **float32, s *float32, n int)
+TEXT ·mapUPGDUtilityAVX2(SB), NOSPLIT, $0-24
+	MOVQ x+0(FP), AX
+	MOVQ (AX), BX
+	MOVQ 8(AX), CX
+	MOVQ 16(AX), DX
+	MOVQ 24(AX), SI
+	MOVQ 32(AX), DI
+	MOVQ s+8(FP), AX
+	VBROADCASTSS (AX), Y0
+	VBROADCASTSS 4(AX), Y1
+	MOVQ n+16(FP), AX
+	XORL R8, R8
+	CMPQ AX, $8
+	JLT end2
+
+loop1:
+	VMOVUPS (DX)(R8*4), Y2
+	VMULPS Y2, Y0, Y3
+	VMOVUPS (CX)(R8*4), Y2
+	VMOVUPS (BX)(R8*4), Y4
+	VMULPS Y4, Y2, Y5
+	VMULPS Y5, Y1, Y2
+	VSUBPS Y2, Y3, Y4
+	VANDPS mapsConsts<>+0(SB), Y4, Y3
+	VCMPPS $17, mapsConsts<>+32(SB), Y3, Y5
+	VXORPS Y3, Y3, Y3
+	VBLENDVPS Y5, Y3, Y4, Y2
+	VMOVUPS Y2, (SI)(R8*4)
+	VMOVUPS Y2, (DI)(R8*4)
+	SUBQ $8, AX
+	ADDQ $8, R8
+	CMPQ AX, $8
+	JGE loop1
+
+end2:
+	CMPQ AX, $0
+	JEQ end3
+	LEAQ mapsMasks<>+32(SB), R9
+	MOVQ AX, R10
+	NEGQ R10
+	VMOVUPS (R9)(R10*4), Y2
+	VMASKMOVPS (DX)(R8*4), Y2, Y3
+	VMULPS Y3, Y0, Y4
+	VMASKMOVPS (CX)(R8*4), Y2, Y3
+	VMASKMOVPS (BX)(R8*4), Y2, Y5
+	VMULPS Y5, Y3, Y6
+	VMULPS Y6, Y1, Y3
+	VSUBPS Y3, Y4, Y5
+	VANDPS mapsConsts<>+0(SB), Y5, Y4
+	VCMPPS $17, mapsConsts<>+32(SB), Y4, Y6
+	VXORPS Y4, Y4, Y4
+	VBLENDVPS Y6, Y4, Y5, Y3
+	VMASKMOVPS Y3, Y2, (SI)(R8*4)
+	VMASKMOVPS Y3, Y2, (DI)(R8*4)
+
+end3:
+	VZEROUPPER
+	RET
+
+// func mapUPGDUtilityNoiseAVX2(x **float32, s *float32, n int)
+TEXT ·mapUPGDUtilityNoiseAVX2(SB), NOSPLIT, $0-24
+	MOVQ x+0(FP), AX
+	MOVQ (AX), BX
+	MOVQ 8(AX), CX
+	MOVQ 16(AX), DX
+	MOVQ 24(AX), SI
+	MOVQ 32(AX), DI
+	MOVQ 40(AX), R8
+	MOVQ 48(AX), R9
+	MOVQ s+8(FP), AX
+	VBROADCASTSS (AX), Y0
+	VBROADCASTSS 4(AX), Y1
+	VBROADCASTSS 8(AX), Y2
+	MOVQ n+16(FP), AX
+	XORL R10, R10
+	CMPQ AX, $8
+	JLT end2
+
+loop1:
+	VMOVUPS (DX)(R10*4), Y3
+	VMULPS Y3, Y0, Y4
+	VMOVUPS (CX)(R10*4), Y3
+	VMOVUPS (BX)(R10*4), Y5
+	VMULPS Y5, Y3, Y6
+	VMULPS Y6, Y1, Y5
+	VSUBPS Y5, Y4, Y6
+	VANDPS mapsConsts<>+0(SB), Y6, Y5
+	VCMPPS $17, mapsConsts<>+32(SB), Y5, Y7
+	VXORPS Y5, Y5, Y5
+	VBLENDVPS Y7, Y5, Y6, Y4
+	VMOVUPS (SI)(R10*4), Y5
+	VMULPS Y5, Y2, Y6
+	VADDPS Y6, Y3, Y5
+	VMOVUPS Y4, (DI)(R10*4)
+	VMOVUPS Y4, (R8)(R10*4)
+	VMOVUPS Y5, (R9)(R10*4)
+	SUBQ $8, AX
+	ADDQ $8, R10
+	CMPQ AX, $8
+	JGE loop1
+
+end2:
+	CMPQ AX, $0
+	JEQ end3
+	LEAQ mapsMasks<>+32(SB), R11
+	MOVQ AX, R12
+	NEGQ R12
+	VMOVUPS (R11)(R12*4), Y3
+	VMASKMOVPS (DX)(R10*4), Y3, Y4
+	VMULPS Y4, Y0, Y5
+	VMASKMOVPS (CX)(R10*4), Y3, Y4
+	VMASKMOVPS (BX)(R10*4), Y3, Y6
+	VMULPS Y6, Y4, Y7
+	VMULPS Y7, Y1, Y6
+	VSUBPS Y6, Y5, Y7
+	VANDPS mapsConsts<>+0(SB), Y7, Y6
+	VCMPPS $17, mapsConsts<>+32(SB), Y6, Y8
+	VXORPS Y6, Y6, Y6
+	VBLENDVPS Y8, Y6, Y7, Y5
+	VMASKMOVPS (SI)(R10*4), Y3, Y6
+	VMULPS Y6, Y2, Y7
+	VADDPS Y7, Y4, Y6
+	VMASKMOVPS Y5, Y3, (DI)(R10*4)
+	VMASKMOVPS Y5, Y3, (R8)(R10*4)
+	VMASKMOVPS Y6, Y3, (R9)(R10*4)
+
+end3:
+	VZEROUPPER
+	RET
+
+// func mapUPGDAVX2(x **float32, s *float32, n int)
+TEXT ·mapUPGDAVX2(SB), NOSPLIT, $0-24
+	MOVQ x+0(FP), AX
+	MOVQ (AX), BX
+	MOVQ 8(AX), CX
+	MOVQ 16(AX), DX
+	MOVQ 24(AX), SI
+	MOVQ s+8(FP), AX
+	VBROADCASTSS (AX), Y0
+	VBROADCASTSS 4(AX), Y1
+	VBROADCASTSS 8(AX), Y2
+	MOVQ n+16(FP), AX
+	XORL DI, DI
+	CMPQ AX, $8
+	JLT end2
+
+loop1:
+	VMOVUPS (DX)(DI*4), Y3
+	VMULPS Y0, Y3, Y4
+	VXORPS mapsConsts<>+64(SB), Y4, Y5
+	VCMPPS $30, mapsConsts<>+96(SB), Y5, Y10
+	VBLENDVPS Y10, mapsConsts<>+96(SB), Y5, Y7
+	VCMPPS $17, mapsConsts<>+128(SB), Y7, Y10
+	VBLENDVPS Y10, mapsConsts<>+128(SB), Y7, Y7
+	VMOVUPS mapsConsts<>+160(SB), Y8
+	VFMADD213PS mapsConsts<>+192(SB), Y7, Y8
+	VSUBPS mapsConsts<>+192(SB), Y8, Y9
+	VFNMADD231PS mapsConsts<>+224(SB), Y9, Y7
+	VFNMADD231PS mapsConsts<>+256(SB), Y9, Y7
+	VMULPS Y7, Y7, Y11
+	VMOVUPS mapsConsts<>+288(SB), Y10
+	VFMADD213PS mapsConsts<>+320(SB), Y7, Y10
+	VFMADD213PS mapsConsts<>+352(SB), Y7, Y10
+	VFMADD213PS mapsConsts<>+384(SB), Y7, Y10
+	VFMADD213PS mapsConsts<>+416(SB), Y7, Y10
+	VFMADD213PS Y7, Y11, Y10
+	VADDPS mapsConsts<>+448(SB), Y10, Y7
+	VPSUBD mapsConsts<>+192(SB), Y8, Y8
+	VPSRAD $1, Y8, Y9
+	VPSUBD Y9, Y8, Y8
+	VPADDD mapsConsts<>+480(SB), Y9, Y9
+	VPSLLD $23, Y9, Y9
+	VMULPS Y9, Y7, Y7
+	VPADDD mapsConsts<>+480(SB), Y8, Y8
+	VPSLLD $23, Y8, Y8
+	VMULPS Y8, Y7, Y7
+	VMOVAPS Y7, Y5
+	VMOVUPS mapsConsts<>+448(SB), Y6
+	VADDPS Y5, Y6, Y5
+	VDIVPS Y5, Y6, Y3
+	VMOVUPS (CX)(DI*4), Y4
+	VMULPS Y3, Y4, Y5
+	VMOVUPS (BX)(DI*4), Y3
+	VMULPS Y3, Y1, Y4
+	VMULPS Y5, Y2, Y3
+	VSUBPS Y3, Y4, Y5
+	VMOVUPS Y5, (SI)(DI*4)
+	SUBQ $8, AX
+	ADDQ $8, DI
+	CMPQ AX, $8
+	JGE loop1
+
+end2:
+	CMPQ AX, $0
+	JEQ end3
+	LEAQ mapsMasks<>+32(SB), R8
+	MOVQ AX, R9
+	NEGQ R9
+	VMOVUPS (R8)(R9*4), Y3
+	VMASKMOVPS (DX)(DI*4), Y3, Y4
+	VMULPS Y0, Y4, Y5
+	VXORPS mapsConsts<>+64(SB), Y5, Y6
+	VCMPPS $30, mapsConsts<>+96(SB), Y6, Y11
+	VBLENDVPS Y11, mapsConsts<>+96(SB), Y6, Y8
+	VCMPPS $17, mapsConsts<>+128(SB), Y8, Y11
+	VBLENDVPS Y11, mapsConsts<>+128(SB), Y8, Y8
+	VMOVUPS mapsConsts<>+160(SB), Y9
+	VFMADD213PS mapsConsts<>+192(SB), Y8, Y9
+	VSUBPS mapsConsts<>+192(SB), Y9, Y10
+	VFNMADD231PS mapsConsts<>+224(SB), Y10, Y8
+	VFNMADD231PS mapsConsts<>+256(SB), Y10, Y8
+	VMULPS Y8, Y8, Y12
+	VMOVUPS mapsConsts<>+288(SB), Y11
+	VFMADD213PS mapsConsts<>+320(SB), Y8, Y11
+	VFMADD213PS mapsConsts<>+352(SB), Y8, Y11
+	VFMADD213PS mapsConsts<>+384(SB), Y8, Y11
+	VFMADD213PS mapsConsts<>+416(SB), Y8, Y11
+	VFMADD213PS Y8, Y12, Y11
+	VADDPS mapsConsts<>+448(SB), Y11, Y8
+	VPSUBD mapsConsts<>+192(SB), Y9, Y9
+	VPSRAD $1, Y9, Y10
+	VPSUBD Y10, Y9, Y9
+	VPADDD mapsConsts<>+480(SB), Y10, Y10
+	VPSLLD $23, Y10, Y10
+	VMULPS Y10, Y8, Y8
+	VPADDD mapsConsts<>+480(SB), Y9, Y9
+	VPSLLD $23, Y9, Y9
+	VMULPS Y9, Y8, Y8
+	VMOVAPS Y8, Y6
+	VMOVUPS mapsConsts<>+448(SB), Y7
+	VADDPS Y6, Y7, Y6
+	VDIVPS Y6, Y7, Y4
+	VMASKMOVPS (CX)(DI*4), Y3, Y5
+	VMULPS Y4, Y5, Y6
+	VMASKMOVPS (BX)(DI*4), Y3, Y4
+	VMULPS Y4, Y1, Y5
+	VMULPS Y6, Y2, Y4
+	VSUBPS Y4, Y5, Y6
+	VMASKMOVPS Y6, Y3, (SI)(DI*4)
+
+end3:
+	VZEROUPPER
+	RET
+
+// func mapUPGDNoiseAVX2(x **float32, s *float32, n int)
+TEXT ·mapUPGDNoiseAVX2(SB), NOSPLIT, $0-24
+	MOVQ x+0(FP), AX
+	MOVQ (AX), BX
+	MOVQ 8(AX), CX
+	MOVQ 16(AX), DX
+	MOVQ 24(AX), SI
+	MOVQ 32(AX), DI
+	MOVQ s+8(FP), AX
+	VBROADCASTSS (AX), Y0
+	VBROADCASTSS 4(AX), Y1
+	VBROADCASTSS 8(AX), Y2
+	VBROADCASTSS 12(AX), Y3
+	MOVQ n+16(FP), AX
+	XORL R8, R8
+	CMPQ AX, $8
+	JLT end2
+
+loop1:
+	VMOVUPS (SI)(R8*4), Y4
+	VMULPS Y4, Y0, Y5
+	VMOVUPS (CX)(R8*4), Y4
+	VADDPS Y5, Y4, Y6
+	VMOVUPS (DX)(R8*4), Y4
+	VMULPS Y1, Y4, Y5
+	VXORPS mapsConsts<>+64(SB), Y5, Y7
+	VCMPPS $30, mapsConsts<>+96(SB), Y7, Y12
+	VBLENDVPS Y12, mapsConsts<>+96(SB), Y7, Y9
+	VCMPPS $17, mapsConsts<>+128(SB), Y9, Y12
+	VBLENDVPS Y12, mapsConsts<>+128(SB), Y9, Y9
+	VMOVUPS mapsConsts<>+160(SB), Y10
+	VFMADD213PS mapsConsts<>+192(SB), Y9, Y10
+	VSUBPS mapsConsts<>+192(SB), Y10, Y11
+	VFNMADD231PS mapsConsts<>+224(SB), Y11, Y9
+	VFNMADD231PS mapsConsts<>+256(SB), Y11, Y9
+	VMULPS Y9, Y9, Y13
+	VMOVUPS mapsConsts<>+288(SB), Y12
+	VFMADD213PS mapsConsts<>+320(SB), Y9, Y12
+	VFMADD213PS mapsConsts<>+352(SB), Y9, Y12
+	VFMADD213PS mapsConsts<>+384(SB), Y9, Y12
+	VFMADD213PS mapsConsts<>+416(SB), Y9, Y12
+	VFMADD213PS Y9, Y13, Y12
+	VADDPS mapsConsts<>+448(SB), Y12, Y9
+	VPSUBD mapsConsts<>+192(SB), Y10, Y10
+	VPSRAD $1, Y10, Y11
+	VPSUBD Y11, Y10, Y10
+	VPADDD mapsConsts<>+480(SB), Y11, Y11
+	VPSLLD $23, Y11, Y11
+	VMULPS Y11, Y9, Y9
+	VPADDD mapsConsts<>+480(SB), Y10, Y10
+	VPSLLD $23, Y10, Y10
+	VMULPS Y10, Y9, Y9
+	VMOVAPS Y9, Y7
+	VMOVUPS mapsConsts<>+448(SB), Y8
+	VADDPS Y7, Y8, Y7
+	VDIVPS Y7, Y8, Y4
+	VMULPS Y4, Y6, Y5
+	VMOVUPS (BX)(R8*4), Y4
+	VMULPS Y4, Y2, Y6
+	VMULPS Y5, Y3, Y4
+	VSUBPS Y4, Y6, Y5
+	VMOVUPS Y5, (DI)(R8*4)
+	SUBQ $8, AX
+	ADDQ $8, R8
+	CMPQ AX, $8
+	JGE loop1
+
+end2:
+	CMPQ AX, $0
+	JEQ end3
+	LEAQ mapsMasks<>+32(SB), R9
+	MOVQ AX, R10
+	NEGQ R10
+	VMOVUPS (R9)(R10*4), Y4
+	VMASKMOVPS (SI)(R8*4), Y4, Y5
+	VMULPS Y5, Y0, Y6
+	VMASKMOVPS (CX)(R8*4), Y4, Y5
+	VADDPS Y6, Y5, Y7
+	VMASKMOVPS (DX)(R8*4), Y4, Y5
+	VMULPS Y1, Y5, Y6
+	VXORPS mapsConsts<>+64(SB), Y6, Y8
+	VCMPPS $30, mapsConsts<>+96(SB), Y8, Y13
+	VBLENDVPS Y13, mapsConsts<>+96(SB), Y8, Y10
+	VCMPPS $17, mapsConsts<>+128(SB), Y10, Y13
+	VBLENDVPS Y13, mapsConsts<>+128(SB), Y10, Y10
+	VMOVUPS mapsConsts<>+160(SB), Y11
+	VFMADD213PS mapsConsts<>+192(SB), Y10, Y11
+	VSUBPS mapsConsts<>+192(SB), Y11, Y12
+	VFNMADD231PS mapsConsts<>+224(SB), Y12, Y10
+	VFNMADD231PS mapsConsts<>+256(SB), Y12, Y10
+	VMULPS Y10, Y10, Y14
+	VMOVUPS mapsConsts<>+288(SB), Y13
+	VFMADD213PS mapsConsts<>+320(SB), Y10, Y13
+	VFMADD213PS mapsConsts<>+352(SB), Y10, Y13
+	VFMADD213PS mapsConsts<>+384(SB), Y10, Y13
+	VFMADD213PS mapsConsts<>+416(SB), Y10, Y13
+	VFMADD213PS Y10, Y14, Y13
+	VADDPS mapsConsts<>+448(SB), Y13, Y10
+	VPSUBD mapsConsts<>+192(SB), Y11, Y11
+	VPSRAD $1, Y11, Y12
+	VPSUBD Y12, Y11, Y11
+	VPADDD mapsConsts<>+480(SB), Y12, Y12
+	VPSLLD $23, Y12, Y12
+	VMULPS Y12, Y10, Y10
+	VPADDD mapsConsts<>+480(SB), Y11, Y11
+	VPSLLD $23, Y11, Y11
+	VMULPS Y11, Y10, Y10
+	VMOVAPS Y10, Y8
+	VMOVUPS mapsConsts<>+448(SB), Y9
+	VADDPS Y8, Y9, Y8
+	VDIVPS Y8, Y9, Y5
+	VMULPS Y5, Y7, Y6
+	VMASKMOVPS (BX)(R8*4), Y4, Y5
+	VMULPS Y5, Y2, Y7
+	VMULPS Y6, Y3, Y5
+	VSUBPS Y5, Y7, Y6
+	VMASKMOVPS Y6, Y4, (DI)(R8*4)
+
+end3:
+	VZEROUPPER
+	RET
+
 // func mapAddReLUAVX2(x **float32, s *float32, n int)
 TEXT ·mapAddReLUAVX2(SB), NOSPLIT, $0-24
 	MOVQ x+0(FP), AX
@@ -1053,7 +1420,7 @@ loop1:
 	VMOVUPS (BX)(SI*4), Y0
 	VMOVUPS (CX)(SI*4), Y1
 	VADDPS Y1, Y0, Y2
-	VCMPPS $18, mapsConsts<>+64(SB), Y2, Y1
+	VCMPPS $18, mapsConsts<>+512(SB), Y2, Y1
 	VXORPS Y3, Y3, Y3
 	VBLENDVPS Y1, Y3, Y2, Y0
 	VMOVUPS Y0, (DX)(SI*4)
@@ -1072,7 +1439,7 @@ end2:
 	VMASKMOVPS (BX)(SI*4), Y0, Y1
 	VMASKMOVPS (CX)(SI*4), Y0, Y2
 	VADDPS Y2, Y1, Y3
-	VCMPPS $18, mapsConsts<>+64(SB), Y3, Y2
+	VCMPPS $18, mapsConsts<>+512(SB), Y3, Y2
 	VXORPS Y4, Y4, Y4
 	VBLENDVPS Y2, Y4, Y3, Y1
 	VMASKMOVPS Y1, Y0, (DX)(SI*4)
@@ -1097,7 +1464,7 @@ loop1:
 	VMOVUPS (BX)(DI*4), Y0
 	VMOVUPS (CX)(DI*4), Y1
 	VADDPS Y1, Y0, Y2
-	VCMPPS $18, mapsConsts<>+64(SB), Y2, Y1
+	VCMPPS $18, mapsConsts<>+512(SB), Y2, Y1
 	VXORPS Y3, Y3, Y3
 	VBLENDVPS Y1, Y3, Y2, Y0
 	VMOVUPS Y2, (DX)(DI*4)
@@ -1117,7 +1484,7 @@ end2:
 	VMASKMOVPS (BX)(DI*4), Y0, Y1
 	VMASKMOVPS (CX)(DI*4), Y0, Y2
 	VADDPS Y2, Y1, Y3
-	VCMPPS $18, mapsConsts<>+64(SB), Y3, Y2
+	VCMPPS $18, mapsConsts<>+512(SB), Y3, Y2
 	VXORPS Y4, Y4, Y4
 	VBLENDVPS Y2, Y4, Y3, Y1
 	VMASKMOVPS Y3, Y0, (DX)(DI*4)
@@ -1142,10 +1509,10 @@ TEXT ·mapGateAVX2(SB), NOSPLIT, $0-24
 
 loop1:
 	VMOVUPS (BX)(SI*4), Y1
-	VCMPPS $30, mapsConsts<>+64(SB), Y1, Y3
-	VANDPS mapsConsts<>+96(SB), Y3, Y2
+	VCMPPS $30, mapsConsts<>+512(SB), Y1, Y3
+	VANDPS mapsConsts<>+448(SB), Y3, Y2
 	VMOVUPS (CX)(SI*4), Y1
-	VCMPPS $4, mapsConsts<>+64(SB), Y2, Y4
+	VCMPPS $4, mapsConsts<>+512(SB), Y2, Y4
 	VBLENDVPS Y4, Y1, Y0, Y3
 	VMOVUPS Y3, (DX)(SI*4)
 	SUBQ $8, AX
@@ -1161,10 +1528,10 @@ end2:
 	NEGQ R8
 	VMOVUPS (DI)(R8*4), Y1
 	VMASKMOVPS (BX)(SI*4), Y1, Y2
-	VCMPPS $30, mapsConsts<>+64(SB), Y2, Y4
-	VANDPS mapsConsts<>+96(SB), Y4, Y3
+	VCMPPS $30, mapsConsts<>+512(SB), Y2, Y4
+	VANDPS mapsConsts<>+448(SB), Y4, Y3
 	VMASKMOVPS (CX)(SI*4), Y1, Y2
-	VCMPPS $4, mapsConsts<>+64(SB), Y3, Y5
+	VCMPPS $4, mapsConsts<>+512(SB), Y3, Y5
 	VBLENDVPS Y5, Y2, Y0, Y4
 	VMASKMOVPS Y4, Y1, (DX)(SI*4)
 
@@ -1221,15 +1588,67 @@ DATA mapsConsts<>+32(SB)/8, $0x0d8000000d800000
 DATA mapsConsts<>+40(SB)/8, $0x0d8000000d800000
 DATA mapsConsts<>+48(SB)/8, $0x0d8000000d800000
 DATA mapsConsts<>+56(SB)/8, $0x0d8000000d800000
-DATA mapsConsts<>+64(SB)/8, $0x0000000000000000
-DATA mapsConsts<>+72(SB)/8, $0x0000000000000000
-DATA mapsConsts<>+80(SB)/8, $0x0000000000000000
-DATA mapsConsts<>+88(SB)/8, $0x0000000000000000
-DATA mapsConsts<>+96(SB)/8, $0x3f8000003f800000
-DATA mapsConsts<>+104(SB)/8, $0x3f8000003f800000
-DATA mapsConsts<>+112(SB)/8, $0x3f8000003f800000
-DATA mapsConsts<>+120(SB)/8, $0x3f8000003f800000
-GLOBL mapsConsts<>(SB), RODATA|NOPTR, $128
+DATA mapsConsts<>+64(SB)/8, $0x8000000080000000
+DATA mapsConsts<>+72(SB)/8, $0x8000000080000000
+DATA mapsConsts<>+80(SB)/8, $0x8000000080000000
+DATA mapsConsts<>+88(SB)/8, $0x8000000080000000
+DATA mapsConsts<>+96(SB)/8, $0x42b2000042b20000
+DATA mapsConsts<>+104(SB)/8, $0x42b2000042b20000
+DATA mapsConsts<>+112(SB)/8, $0x42b2000042b20000
+DATA mapsConsts<>+120(SB)/8, $0x42b2000042b20000
+DATA mapsConsts<>+128(SB)/8, $0xc2d00000c2d00000
+DATA mapsConsts<>+136(SB)/8, $0xc2d00000c2d00000
+DATA mapsConsts<>+144(SB)/8, $0xc2d00000c2d00000
+DATA mapsConsts<>+152(SB)/8, $0xc2d00000c2d00000
+DATA mapsConsts<>+160(SB)/8, $0x3fb8aa3b3fb8aa3b
+DATA mapsConsts<>+168(SB)/8, $0x3fb8aa3b3fb8aa3b
+DATA mapsConsts<>+176(SB)/8, $0x3fb8aa3b3fb8aa3b
+DATA mapsConsts<>+184(SB)/8, $0x3fb8aa3b3fb8aa3b
+DATA mapsConsts<>+192(SB)/8, $0x4b4000004b400000
+DATA mapsConsts<>+200(SB)/8, $0x4b4000004b400000
+DATA mapsConsts<>+208(SB)/8, $0x4b4000004b400000
+DATA mapsConsts<>+216(SB)/8, $0x4b4000004b400000
+DATA mapsConsts<>+224(SB)/8, $0x3f3172183f317218
+DATA mapsConsts<>+232(SB)/8, $0x3f3172183f317218
+DATA mapsConsts<>+240(SB)/8, $0x3f3172183f317218
+DATA mapsConsts<>+248(SB)/8, $0x3f3172183f317218
+DATA mapsConsts<>+256(SB)/8, $0xb102e308b102e308
+DATA mapsConsts<>+264(SB)/8, $0xb102e308b102e308
+DATA mapsConsts<>+272(SB)/8, $0xb102e308b102e308
+DATA mapsConsts<>+280(SB)/8, $0xb102e308b102e308
+DATA mapsConsts<>+288(SB)/8, $0x3ab5343d3ab5343d
+DATA mapsConsts<>+296(SB)/8, $0x3ab5343d3ab5343d
+DATA mapsConsts<>+304(SB)/8, $0x3ab5343d3ab5343d
+DATA mapsConsts<>+312(SB)/8, $0x3ab5343d3ab5343d
+DATA mapsConsts<>+320(SB)/8, $0x3c091fbc3c091fbc
+DATA mapsConsts<>+328(SB)/8, $0x3c091fbc3c091fbc
+DATA mapsConsts<>+336(SB)/8, $0x3c091fbc3c091fbc
+DATA mapsConsts<>+344(SB)/8, $0x3c091fbc3c091fbc
+DATA mapsConsts<>+352(SB)/8, $0x3d2aac503d2aac50
+DATA mapsConsts<>+360(SB)/8, $0x3d2aac503d2aac50
+DATA mapsConsts<>+368(SB)/8, $0x3d2aac503d2aac50
+DATA mapsConsts<>+376(SB)/8, $0x3d2aac503d2aac50
+DATA mapsConsts<>+384(SB)/8, $0x3e2aaa453e2aaa45
+DATA mapsConsts<>+392(SB)/8, $0x3e2aaa453e2aaa45
+DATA mapsConsts<>+400(SB)/8, $0x3e2aaa453e2aaa45
+DATA mapsConsts<>+408(SB)/8, $0x3e2aaa453e2aaa45
+DATA mapsConsts<>+416(SB)/8, $0x3efffffe3efffffe
+DATA mapsConsts<>+424(SB)/8, $0x3efffffe3efffffe
+DATA mapsConsts<>+432(SB)/8, $0x3efffffe3efffffe
+DATA mapsConsts<>+440(SB)/8, $0x3efffffe3efffffe
+DATA mapsConsts<>+448(SB)/8, $0x3f8000003f800000
+DATA mapsConsts<>+456(SB)/8, $0x3f8000003f800000
+DATA mapsConsts<>+464(SB)/8, $0x3f8000003f800000
+DATA mapsConsts<>+472(SB)/8, $0x3f8000003f800000
+DATA mapsConsts<>+480(SB)/8, $0x0000007f0000007f
+DATA mapsConsts<>+488(SB)/8, $0x0000007f0000007f
+DATA mapsConsts<>+496(SB)/8, $0x0000007f0000007f
+DATA mapsConsts<>+504(SB)/8, $0x0000007f0000007f
+DATA mapsConsts<>+512(SB)/8, $0x0000000000000000
+DATA mapsConsts<>+520(SB)/8, $0x0000000000000000
+DATA mapsConsts<>+528(SB)/8, $0x0000000000000000
+DATA mapsConsts<>+536(SB)/8, $0x0000000000000000
+GLOBL mapsConsts<>(SB), RODATA|NOPTR, $544
 
 DATA mapsMasks<>+0(SB)/8, $0xffffffffffffffff
 DATA mapsMasks<>+8(SB)/8, $0xffffffffffffffff

@@ -141,6 +141,32 @@ func patterns() []Pattern {
 	p.output(p.add(p.sub(w, p.mul(p.scalar(), penalised)), p.mul(p.scalar(), 2)), 0)
 	add("SGDL2Noise", p)
 
+	// UPGD: the running utility of array 2 by the gradient and the weight, with
+	// noise, array 3, in the gradient on the way or without; then the gated step
+	// along array 1 or that with noise, array 3.
+	utility := func(p *program) {
+		u := p.op(Flush, p.sub(p.mul(p.scalar(), 2), p.mul(p.scalar(), p.mul(g, w))))
+		p.output(u, -1)
+		p.output(u, 2)
+	}
+	p = newProgram(3, 2)
+	utility(p)
+	add("UPGDUtility", p)
+	p = newProgram(4, 3)
+	utility(p)
+	p.output(p.add(g, p.mul(p.scalar(), 3)), -1)
+	add("UPGDUtilityNoise", p)
+	gated := func(p *program, d int) {
+		d = p.mul(d, p.op(Sigmoid, p.mul(2, p.scalar())))
+		p.output(p.sub(p.mul(p.scalar(), w), p.mul(p.scalar(), d)), 0)
+	}
+	p = newProgram(3, 3)
+	gated(p, 1)
+	add("UPGD", p)
+	p = newProgram(4, 4)
+	gated(p, p.add(g, p.mul(p.scalar(), 3)))
+	add("UPGDNoise", p)
+
 	p = newProgram(2, 0)
 	p.output(p.op(ReLU, p.add(0, 1)), -1)
 	add("AddReLU", p)
