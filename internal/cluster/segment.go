@@ -65,34 +65,58 @@ type Holder struct {
 	Rev Rev // of its registration
 }
 
+// MaxPack is the most segments that AssignPack takes: they are one transaction.
+const MaxPack = 60
+
 // Assign gives a pending segment, which is at revision mod, to a worker: the
 // attempt is raised, and the assignment goes with the worker's lease.
 // ErrConflict when segment or worker are not what they were.
 func (c *Client) Assign(ctx context.Context, seg *pb.Segment, mod int64, to Holder, now time.Time) (int64, error) {
-	if seg.State != pb.SegmentState_SEGMENT_STATE_PENDING {
-		return 0, fmt.Errorf("assign %s: segment is %s: %w", seg.Ref.GetRun(), seg.State, ErrConflict)
+	return c.AssignPack(ctx, []SegmentAt{{seg, mod}}, to, now)
+}
+
+// AssignPack is Assign for 1 to MaxPack segments that are to share a slot: all
+// of them are given, or none. Each has an assignment of its own, so that its end
+// concerns no other; the name of the pack, that of the first assignment, is all
+// they have in common.
+func (c *Client) AssignPack(ctx context.Context, segs []SegmentAt, to Holder, now time.Time) (int64, error) {
+	if len(segs) == 0 || len(segs) > MaxPack {
+		return 0, fmt.Errorf("assign a pack of %d segments: want 1 to %d", len(segs), MaxPack)
 	}
-	next := proto.CloneOf(seg)
-	next.Attempt++
-	next.State = pb.SegmentState_SEGMENT_STATE_ASSIGNED
-	next.Worker = to.ID
-	next.AssignedAt = timestamppb.New(now)
-	segVal, err := marshal(next)
-	if err != nil {
-		return 0, err
+	pack, what := "", "assign "+segs[0].Segment.GetRef().GetRun()
+	if len(segs) > 1 {
+		pack = AssignmentID(segs[0].Segment.Ref, segs[0].Segment.Attempt+1)
+		what = fmt.Sprintf("%s and %d more", what, len(segs)-1)
 	}
-	val, err := marshal(&pb.Assignment{
-		Id:       AssignmentID(seg.Ref, next.Attempt),
-		Worker:   to.ID,
-		Segments: []*pb.AssignedSegment{{Ref: seg.Ref, Attempt: next.Attempt, Start: seg.Start}},
-	})
-	if err != nil {
-		return 0, err
+	cmps, ops := []clientv3.Cmp{createdAt(pfxWorker+to.ID, to.Rev.Create)}, []clientv3.Op(nil)
+	for _, s := range segs {
+		seg := s.Segment
+		if seg.State != pb.SegmentState_SEGMENT_STATE_PENDING {
+			return 0, fmt.Errorf("assign %s: segment is %s: %w", seg.Ref.GetRun(), seg.State, ErrConflict)
+		}
+		next := proto.CloneOf(seg)
+		next.Attempt++
+		next.State = pb.SegmentState_SEGMENT_STATE_ASSIGNED
+		next.Worker = to.ID
+		next.AssignedAt = timestamppb.New(now)
+		segVal, err := marshal(next)
+		if err != nil {
+			return 0, err
+		}
+		val, err := marshal(&pb.Assignment{
+			Id:       AssignmentID(seg.Ref, next.Attempt),
+			Worker:   to.ID,
+			Segments: []*pb.AssignedSegment{{Ref: seg.Ref, Attempt: next.Attempt, Start: seg.Start}},
+			Pack:     pack,
+		})
+		if err != nil {
+			return 0, err
+		}
+		key, akey := segmentKey(seg.Ref), assignKey(to.ID, seg.Ref, next.Attempt)
+		cmps = append(cmps, modIs(key, s.Mod), absent(akey))
+		ops = append(ops, clientv3.OpPut(key, segVal), clientv3.OpPut(akey, val, clientv3.WithLease(clientv3.LeaseID(to.Rev.Lease))))
 	}
-	key, akey := segmentKey(seg.Ref), assignKey(to.ID, seg.Ref, next.Attempt)
-	rev, err := c.write(ctx, "assign "+seg.Ref.Run,
-		[]clientv3.Cmp{modIs(key, mod), createdAt(pfxWorker+to.ID, to.Rev.Create), absent(akey)},
-		clientv3.OpPut(key, segVal), clientv3.OpPut(akey, val, clientv3.WithLease(clientv3.LeaseID(to.Rev.Lease))))
+	rev, err := c.write(ctx, what, cmps, ops...)
 	if errors.Is(err, rpctypes.ErrLeaseNotFound) {
 		return rev, fmt.Errorf("%w: %w", ErrConflict, err)
 	}

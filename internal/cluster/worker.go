@@ -203,6 +203,9 @@ type AssignmentEvent struct {
 	// because somebody else is to do them or nobody. Only Assignment.Id and
 	// Worker are set then.
 	Withdrawn bool
+	// More: other events became known together with this one, and follow. What
+	// was assigned in one transaction is.
+	More bool
 }
 
 // Assignments tells the worker's assignments, those that are there first, until
@@ -217,6 +220,7 @@ func (c *Client) Assignments(ctx context.Context, workerID string) (<-chan Assig
 	go func() {
 		defer close(out)
 		c.watchPrefix(ctx, prefix, func(_ int64, events []event) {
+			var told []AssignmentEvent
 			for _, e := range events {
 				ev := AssignmentEvent{Assignment: &pb.Assignment{Id: e.key[len(prefix):], Worker: workerID}, Withdrawn: e.deleted}
 				if !e.deleted {
@@ -227,6 +231,10 @@ func (c *Client) Assignments(ctx context.Context, workerID string) (<-chan Assig
 					}
 					ev.Assignment = a
 				}
+				told = append(told, ev)
+			}
+			for i, ev := range told {
+				ev.More = i < len(told)-1
 				select {
 				case out <- ev:
 				case <-ctx.Done():

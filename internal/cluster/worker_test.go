@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -213,4 +214,64 @@ func TestAssignmentsAreToldOnceAndWithdrawn(t *testing.T) {
 	cancel()
 	_, ok := <-events
 	require.False(t, ok, "closed with its context")
+}
+
+// A pack is given as a whole or not at all. Its assignments are told together,
+// and each has an end of its own.
+func TestAssignPack(t *testing.T) {
+	c := dial(t, t.Cleanup, Options{Prefix: freshPrefix()})
+	rec, g := seed(t, c)
+	ctx := t.Context()
+	exp, _, _, err := SplitRun(g.Ref.Run)
+	require.NoError(t, err)
+	var runs []NewRun
+	for i := range MaxPack - 1 {
+		id := fmt.Sprintf("%s/packed/%d", exp, i)
+		runs = append(runs, NewRun{Run: &pb.Run{Id: id}, Segment: segmentOf(id, 0, 100)})
+	}
+	_, err = c.AddRuns(ctx, exp, modOf(t, c, pfxExp+rec.Id), runs)
+	require.NoError(t, err)
+	reg, err := c.Register(ctx, &pb.Worker{Id: "w"}, time.Minute)
+	require.NoError(t, err)
+	defer reg.Close(context.Background())
+
+	pack := func() (out []SegmentAt) {
+		cur, rev := c.segment(t, g.Ref)
+		out = append(out, SegmentAt{cur, rev.Mod})
+		for _, r := range runs {
+			cur, rev := c.segment(t, r.Segment.Ref)
+			out = append(out, SegmentAt{cur, rev.Mod})
+		}
+		return out
+	}
+	stale := pack()
+	stale[7].Mod--
+	_, err = c.AssignPack(ctx, stale, c.holder(t, "w"), time.Now())
+	require.ErrorIs(t, err, ErrConflict)
+	cur, _ := c.segment(t, g.Ref)
+	require.Equal(t, pendingState, cur.State)
+
+	_, err = c.AssignPack(ctx, append(pack(), pack()[0]), c.holder(t, "w"), time.Now())
+	require.ErrorContains(t, err, "want 1 to 60")
+	_, err = c.AssignPack(ctx, nil, c.holder(t, "w"), time.Now())
+	require.Error(t, err)
+
+	wctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	events, err := c.Assignments(wctx, "w")
+	require.NoError(t, err)
+	_, err = c.AssignPack(ctx, pack(), c.holder(t, "w"), time.Now())
+	require.NoError(t, err)
+	for i := range MaxPack {
+		ev := <-events
+		require.Equal(t, AssignmentID(g.Ref, 1), ev.Assignment.Pack)
+		require.Len(t, ev.Assignment.Segments, 1)
+		require.Equal(t, i < MaxPack-1, ev.More)
+	}
+	require.NoError(t, c.Commit(ctx, runs[3].Segment.Ref, 1, done(100)))
+	ev := <-events
+	require.True(t, ev.Withdrawn)
+	require.Equal(t, AssignmentID(runs[3].Segment.Ref, 1), ev.Assignment.Id)
+	cur, _ = c.segment(t, g.Ref)
+	require.Equal(t, assigned, cur.State)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"neoteny/pkg/engine/graph"
+	"neoteny/pkg/engine/nn"
 )
 
 // Pack is several runs in lockstep on one goroutine: seeds of one trial, or
@@ -23,6 +24,30 @@ type Pack struct {
 // ErrNotAlike says that runs cannot be packed: their networks, streams or
 // methods differ in more than numbers, or a method runs steps of its own.
 var ErrNotAlike = errors.New("the runs are not alike")
+
+const (
+	// packParams is from where on a lane gains nothing from its neighbours: its
+	// arrays alone fill the vectors, and a step is long beside what surrounds it.
+	packParams = 4096
+	// packMax is where further lanes stop to gain.
+	packMax = 64
+)
+
+// PackSize tells how many runs of the spec are worth living as one [Pack]: 1
+// where a step is long enough by itself. It is a function of the spec alone, by
+// the number of parameters and activations that one step goes over.
+func (s *Spec) PackSize() int {
+	network, ok := s.network.Config.(nn.Sizer)
+	if !ok {
+		return 1
+	}
+	size, err := network.Size(s.info.Input, s.info.Outputs, s.info.Batch)
+	if err != nil {
+		return 1
+	}
+	work := float64(s.info.Batch) * (float64(size.Params) + float64(size.Activations))
+	return int(max(1, min(packMax, packParams/max(work, 1))))
+}
 
 // NewPack builds the lives of the given specs and environments at step 0, side
 // by side. It returns an error that is [ErrNotAlike] where they must run one

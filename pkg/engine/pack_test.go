@@ -41,3 +41,18 @@ func TestAPackIsItsRunsOneByOne(t *testing.T) {
 	}
 	require.Greater(t, packed, 30)
 }
+
+func TestPackSizeIsForSmallNetworksOnly(t *testing.T) {
+	size := func(batch int, hidden ...any) int {
+		return resolve(t, engine.RawSpec{
+			Stream:  map[string]any{"kind": "bit-flip-regression", "tasks": 2.0, "examples_per_task": 128.0, "batch": float64(batch)},
+			Learner: map[string]any{"network": map[string]any{"kind": "mlp", "hidden": hidden}, "optimizer": map[string]any{"kind": "sgd"}},
+		}).PackSize()
+	}
+	require.Equal(t, 64, size(1))
+	require.Greater(t, size(1, 5.0), 30)
+	require.Less(t, size(1, 50.0), size(1, 5.0))
+	require.Less(t, size(8, 5.0), size(1, 5.0))
+	require.Equal(t, 1, size(1, 100.0, 100.0))
+	require.Equal(t, 1, size(128, 5.0))
+}

@@ -175,7 +175,9 @@ func (c *chaos) actions() map[string]func(*rapid.T) {
 			free := slices.DeleteFunc([]string{"w1", "w2", "w3"}, func(id string) bool {
 				return slices.ContainsFunc(c.workers, func(f *fakeWorker) bool { return f.id == id })
 			})
-			c.workers = append(c.workers, c.join(rapid.SampledFrom(free).Draw(c.rt, "id"), rapid.IntRange(1, 3).Draw(c.rt, "slots")))
+			c.workers = append(c.workers, c.join(rapid.SampledFrom(free).Draw(c.rt, "id"), rapid.IntRange(1, 3).Draw(c.rt, "slots"), func(r *pb.Worker) {
+				r.Lanes = rapid.Int32Range(0, 3).Draw(c.rt, "lanes")
+			}))
 		}),
 		"lose": draw(func() {
 			if len(c.workers) == 0 {
@@ -282,6 +284,7 @@ func (c *chaos) check() {
 func TestNothingIsLostOrDoneTwice(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		c := &chaos{world: newWorld(rt), rt: rt, shapes: map[string]shape{}, cancel: map[string]bool{}, poisoned: map[string]bool{}, failures: map[string]int{}}
+		c.model.pack = 3
 		c.cfg.WorkerFailures = 1000
 		defer c.end()
 		c.ledger = &ledger{last: map[string]*pb.Segment{}, commits: map[string]bool{}, attempts: map[string]int64{}}
@@ -305,7 +308,7 @@ func TestNothingIsLostOrDoneTwice(t *testing.T) {
 		for _, f := range c.workers {
 			f.work()
 		}
-		c.join("last", 4).work()
+		c.join("last", 4, lanes(60)).work()
 		for id := range c.shapes {
 			c.eventually(func() bool { return c.get(id).State >= expDone }, "%s is to end", id)
 		}

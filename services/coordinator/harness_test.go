@@ -164,6 +164,8 @@ type fakeModel struct {
 	failing atomic.Bool
 	// datasets that every trial reads; set before the first submission.
 	datasets []string
+	// pack of every trial; set before the first submission.
+	pack int32
 }
 
 func (m *fakeModel) Plan(spec *pb.ExperimentSpec) (*Plan, error) {
@@ -190,7 +192,7 @@ func (m *fakeModel) Plan(spec *pb.ExperimentSpec) (*Plan, error) {
 				Index: int32(len(p.Trials)), Name: fmt.Sprintf("%s-%d", arm, i), Arm: arm,
 				Params:        map[string]string{"lr": fmt.Sprint(i)},
 				CanonicalSpec: fmt.Appendf(nil, `{"trial":"%s-%d"}`, arm, i),
-				Tasks:         s.Tasks, StepsPerTask: int64(s.Steps), Seeds: packSeeds(s.Seeds), Datasets: m.datasets,
+				Tasks:         s.Tasks, StepsPerTask: int64(s.Steps), Seeds: packSeeds(s.Seeds), Datasets: m.datasets, Pack: m.pack,
 			})
 		}
 	}
@@ -244,6 +246,11 @@ func wantDigest(run string, tasks int32, perTask int64) string {
 	return experiment.RunDigest(bs)
 }
 
+type given struct {
+	name string
+	runs []string
+}
+
 // fakeWorker holds what it is given until the test says what it does.
 type fakeWorker struct {
 	w    *world
@@ -255,8 +262,11 @@ type fakeWorker struct {
 	mu   sync.Mutex
 	held map[string]*pb.AssignedSegment // by assignment id
 	past []*pb.AssignedSegment          // ever given
-	auto bool
-	wg   sync.WaitGroup
+	// packs are the runs that were given together, in the order in which they
+	// were; one of a single run has no name.
+	packs []given
+	auto  bool
+	wg    sync.WaitGroup
 }
 
 func (w *world) join(id string, slots int, change ...func(*pb.Worker)) *fakeWorker {
@@ -282,6 +292,11 @@ func (w *world) join(id string, slots int, change ...func(*pb.Worker)) *fakeWork
 				g := ev.Assignment.Segments[0]
 				f.held[ev.Assignment.Id] = g
 				f.past = append(f.past, g)
+				if n := len(f.packs); n > 0 && ev.Assignment.Pack != "" && f.packs[n-1].name == ev.Assignment.Pack {
+					f.packs[n-1].runs = append(f.packs[n-1].runs, g.Ref.Run)
+				} else {
+					f.packs = append(f.packs, given{ev.Assignment.Pack, []string{g.Ref.Run}})
+				}
 				if f.auto {
 					f.wg.Go(func() { _ = f.commit(g) })
 				}
@@ -313,6 +328,16 @@ func (f *fakeWorker) work() *fakeWorker {
 func (f *fakeWorker) leave() {
 	f.stop()
 	_ = f.reg.Close(f.w.ctx)
+}
+
+// sizes are those of the packs that the worker was given.
+func (f *fakeWorker) sizes() (out []int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, p := range f.packs {
+		out = append(out, len(p.runs))
+	}
+	return out
 }
 
 func (f *fakeWorker) holding() []*pb.AssignedSegment {

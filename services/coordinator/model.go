@@ -55,6 +55,7 @@ func (experiments) Plan(spec *pb.ExperimentSpec) (*Plan, error) {
 			StepsPerTask:  t.Spec.StepsPerTask(),
 			Seeds:         packSeeds(t.Seeds),
 			Datasets:      t.Spec.Datasets(),
+			Pack:          int32(t.Spec.PackSize()),
 		})
 	}
 	return out, nil

@@ -21,26 +21,29 @@ func (s *Service) upkeep() []action {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var out []action
-	slots := s.slots()
+	slots, lanes := s.slots()
 	for _, e := range s.state.experiments {
 		if e.live() {
-			out = append(out, s.upkeepOf(e, slots)...)
+			out = append(out, s.upkeepOf(e, slots, lanes)...)
 		}
 	}
 	return out
 }
 
-// slots is how many segments of new runs the workers could do at a time.
-func (s *Service) slots() (n int) {
+// slots is how many segments or packs of new runs the workers could do at a
+// time, and the largest pack that one of them takes.
+func (s *Service) slots() (n, lanes int) {
+	lanes = 1
 	for _, w := range s.state.workers {
 		if !w.rec.Draining && w.rec.Problem == "" && w.rec.NumericsVersion == s.cfg.NumericsVersion {
 			n += int(w.rec.Slots)
+			lanes = max(lanes, w.lanes())
 		}
 	}
-	return n
+	return n, lanes
 }
 
-func (s *Service) upkeepOf(e *exp, slots int) []action {
+func (s *Service) upkeepOf(e *exp, slots, lanes int) []action {
 	ended := e.rec.State != 0
 	switch {
 	case e.control == pb.Desired_DESIRED_DELETE && ended:
@@ -74,7 +77,7 @@ func (s *Service) upkeepOf(e *exp, slots int) []action {
 	case e.ended.runs == total.runs:
 		return append(out, s.endExperiment(e))
 	}
-	if a, ok := s.enqueue(e, slots); ok {
+	if a, ok := s.enqueue(e, slots, lanes); ok {
 		out = append(out, a)
 	}
 	return out
@@ -93,7 +96,7 @@ func (s *Service) upkeepRun(r *run) (action, bool) {
 		}
 		return s.continueRun(r, g), true
 	case pb.SegmentState_SEGMENT_STATE_ASSIGNED:
-		if !s.state.assigned[[2]string{g.rec.Worker, cluster.AssignmentID(g.rec.Ref, g.rec.Attempt)}] {
+		if _, ok := s.state.slot(g.rec); !ok {
 			return s.requeue(g), true
 		}
 	case pb.SegmentState_SEGMENT_STATE_PENDING:
@@ -150,19 +153,21 @@ func (s *Service) expand(e *exp) action {
 	}}
 }
 
-// enqueue creates runs, up to QueuePerSlot waiting segments for each slot.
-func (s *Service) enqueue(e *exp, slots int) (action, bool) {
-	queued := 0
+// enqueue creates runs, up to QueuePerSlot waiting segments for each slot; of
+// runs that can be packed, as many as fill a pack count as one.
+func (s *Service) enqueue(e *exp, slots, lanes int) (action, bool) {
+	room := float64(slots * s.cfg.QueuePerSlot)
+	share := func(t *trial) float64 { return 1 / float64(min(t.pack(), lanes)) }
 	for _, r := range e.active {
 		if g := r.last(); g != nil && g.rec.State != pb.SegmentState_SEGMENT_STATE_ASSIGNED {
-			queued++ // waiting, or about to have a next one that waits
+			room -= share(r.trial()) // waiting, or about to have a next one that waits
 		}
 	}
-	room := slots*s.cfg.QueuePerSlot - queued
+	const least = 1e-9 // what sums of shares may be off by
 	var wants []want
 	gap := false
 	seq := e.cursor
-	for room > len(wants) {
+	for room > least {
 		w, skip, end := e.at(seq)
 		if end {
 			break
@@ -170,6 +175,7 @@ func (s *Service) enqueue(e *exp, slots int) (action, bool) {
 		if !skip {
 			if r := e.runs[w.id(e)]; r == nil || r.rec == nil {
 				wants = append(wants, w)
+				room -= share(w.trial)
 				gap = true
 			}
 		}
@@ -346,6 +352,23 @@ type free struct {
 	slots int
 }
 
+// queue is what an experiment has to give.
+type queue struct {
+	e       *exp
+	running int // slots that work on it
+	pending []*segment
+	// coming are runs that can be packed and are between two segments: trial and
+	// step of the segments that are about to be queued.
+	coming map[lockstep]bool
+}
+
+// lockstep is what segments have in common that can be done as a pack.
+type lockstep struct {
+	trial      *trial
+	numerics   int32
+	first, end int64 // of those that are coming only first
+}
+
 // assign decides which pending segments go to which workers.
 func (s *Service) assign() []action {
 	s.mu.Lock()
@@ -354,7 +377,7 @@ func (s *Service) assign() []action {
 
 	// Workers that take work; with a slot left or not, for "nobody else can".
 	var ws []*free
-	slots := 0
+	slots, all := 0, 0
 	for _, id := range slices.Sorted(maps.Keys(s.state.workers)) {
 		w := s.state.workers[id]
 		if w.rec.Draining || w.rec.Problem != "" || s.state.outOfService(id, now) {
@@ -363,39 +386,27 @@ func (s *Service) assign() []action {
 		f := &free{id, w, max(0, int(w.rec.Slots)-w.busy)}
 		ws = append(ws, f)
 		slots += f.slots
+		all += int(w.rec.Slots)
 	}
 	if slots == 0 {
 		return nil
 	}
 
-	type queue struct {
-		e       *exp
-		running int
-		pending []*segment
-	}
 	var qs []*queue
+	open := 0
 	for _, e := range s.state.experiments {
 		if e.rec == nil || e.rec.State != 0 || e.control != 0 {
 			continue
 		}
-		q := &queue{e: e}
-		for _, r := range e.active {
-			switch g := r.last(); {
-			case g == nil:
-			case g.rec.State == pb.SegmentState_SEGMENT_STATE_ASSIGNED:
-				q.running++
-			case g.rec.State == pb.SegmentState_SEGMENT_STATE_PENDING && len(g.rec.Failures) < s.cfg.MaxFailures:
-				q.pending = append(q.pending, g)
-			}
+		q, n := s.queue(e)
+		open += n
+		if len(q.pending) > 0 {
+			qs = append(qs, q)
 		}
-		if len(q.pending) == 0 {
-			continue
-		}
-		slices.SortFunc(q.pending, func(a, b *segment) int {
-			return cmp.Or(cmp.Compare(e.place(a.run), e.place(b.run)), cmp.Compare(a.run.id, b.run.id))
-		})
-		qs = append(qs, q)
 	}
+	// What is in work or waits, evenly over all slots: more than this share for
+	// one slot would leave another without work.
+	share := (open + all - 1) / all
 
 	var out []action
 	for len(qs) > 0 && slots > 0 {
@@ -405,18 +416,94 @@ func (s *Service) assign() []action {
 		})
 		g := q.pending[0]
 		q.pending = q.pending[1:]
-		if len(q.pending) == 0 {
-			qs = slices.DeleteFunc(qs, func(x *queue) bool { return x == q })
-		}
-		if to := choose(g, ws); to != nil {
+		if to := choose(g, ws); to != nil && !q.waits(g) {
 			to.slots--
 			slots--
 			q.running++
-			out = append(out, s.give(g, to, now))
+			out = append(out, s.give(q.pack(g, min(share, to.w.lanes())), to, now))
+		}
+		if len(q.pending) == 0 {
+			qs = slices.DeleteFunc(qs, func(x *queue) bool { return x == q })
 		}
 	}
 	return out
 }
+
+// queue lists what of an experiment is pending, and counts its open segments.
+func (s *Service) queue(e *exp) (q *queue, open int) {
+	q = &queue{e: e, coming: map[lockstep]bool{}}
+	places := map[[2]string]bool{}
+	for _, r := range e.active {
+		switch g := r.last(); {
+		case g == nil:
+		case g.rec.State == pb.SegmentState_SEGMENT_STATE_ASSIGNED:
+			open++
+			if place, ok := s.state.slot(g.rec); ok {
+				places[place] = true
+			}
+		case g.rec.State == pb.SegmentState_SEGMENT_STATE_PENDING && len(g.rec.Failures) < s.cfg.MaxFailures:
+			open++
+			q.pending = append(q.pending, g)
+		case g.rec.State == pb.SegmentState_SEGMENT_STATE_DONE && g.rec.Result.GetEndStep() < r.rec.Steps && r.trial().pack() > 1:
+			q.coming[lockstep{r.trial(), r.rec.NumericsVersion, g.rec.Result.GetEndStep(), 0}] = true
+		}
+	}
+	q.running = len(places)
+	slices.SortFunc(q.pending, func(a, b *segment) int {
+		return cmp.Or(cmp.Compare(e.place(a.run), e.place(b.run)), cmp.Compare(a.run.id, b.run.id))
+	})
+	return q, open
+}
+
+// lockstep says what a segment can be packed with. One that has failed goes
+// alone, so that what fails is found and takes no other along.
+func (g *segment) lockstep() (k lockstep, ok bool) {
+	t := g.run.trial()
+	k = lockstep{t, g.run.rec.NumericsVersion, g.rec.Ref.FirstStep, g.rec.Ref.EndStep}
+	return k, t.pack() > 1 && len(g.rec.Failures) == 0
+}
+
+// waits tells whether a segment had better be given in a moment, with others
+// that are about to be queued: they were its pack in the segment before, whose
+// commits come one by one. A run passes each step once, so this ends.
+func (q *queue) waits(g *segment) bool {
+	k, ok := g.lockstep()
+	k.end = 0
+	return ok && q.coming[k]
+}
+
+// pack takes up to n segments from the queue that can be done in lockstep, with
+// g, which has been taken, as the first.
+func (q *queue) pack(g *segment, n int) []*segment {
+	out := []*segment{g}
+	k, ok := g.lockstep()
+	if n = min(n, k.trial.pack()); !ok || n < 2 {
+		return out
+	}
+	q.pending = slices.DeleteFunc(q.pending, func(x *segment) bool {
+		other, ok := x.lockstep()
+		if !ok || other != k || len(out) >= n {
+			return false
+		}
+		out = append(out, x)
+		return true
+	})
+	return out
+}
+
+// pack is how many of a trial's runs do best in one slot, at least 1.
+func (t *trial) pack() int {
+	if t == nil {
+		return 1
+	}
+	return min(max(1, int(t.rec.Pack)), cluster.MaxPack)
+}
+
+// trial is the run's trial; nil where its record is missing.
+func (r *run) trial() *trial { return r.exp.trials[r.rec.GetTrial()] }
+
+// lanes is the most segments that a worker takes for one slot, at least 1.
+func (w *worker) lanes() int { return max(1, int(w.rec.Lanes)) }
 
 // lacking returns the datasets of those needed that a worker does not have.
 func lacking(w *pb.Worker, need []string) (out []string) {
@@ -430,7 +517,7 @@ func lacking(w *pb.Worker, need []string) (out []string) {
 
 // datasets returns what a run reads.
 func (r *run) datasets() []string {
-	if t := r.exp.trials[r.rec.Trial]; t != nil {
+	if t := r.trial(); t != nil {
 		return t.rec.Datasets
 	}
 	return nil
@@ -467,14 +554,20 @@ func choose(g *segment, ws []*free) *free {
 	return best
 }
 
-func (s *Service) give(g *segment, to *free, now time.Time) action {
-	rec, mod := g.rec, g.mod
+func (s *Service) give(gs []*segment, to *free, now time.Time) action {
+	segs := make([]cluster.SegmentAt, len(gs))
+	for i, g := range gs {
+		segs[i] = cluster.SegmentAt{Segment: g.rec, Mod: g.mod}
+	}
 	holder := cluster.Holder{ID: to.id, Rev: to.w.rev}
-	return action{"assign", rec.Ref.Run, func(ctx context.Context) (int64, error) {
-		rev, err := s.cluster.Assign(ctx, rec, mod, holder, now)
+	return action{"assign", segs[0].Segment.Ref.Run, func(ctx context.Context) (int64, error) {
+		rev, err := s.cluster.AssignPack(ctx, segs, holder, now)
 		if err == nil {
-			s.metrics.Assigned(now.Sub(rec.QueuedAt.AsTime()).Seconds())
-			s.log.Debug("assigned", "run", rec.Ref.Run, "first", rec.Ref.FirstStep, "worker", to.id, "attempt", rec.Attempt+1)
+			for _, x := range segs {
+				s.metrics.Assigned(now.Sub(x.Segment.QueuedAt.AsTime()).Seconds())
+			}
+			first := segs[0].Segment
+			s.log.Debug("assigned", "run", first.Ref.Run, "first", first.Ref.FirstStep, "worker", to.id, "attempt", first.Attempt+1, "lanes", len(segs))
 		}
 		return rev, err
 	}}

@@ -17,8 +17,11 @@ type state struct {
 	rev         int64
 	experiments map[string]*exp
 	workers     map[string]*worker
-	// assigned holds the assignments that exist, by worker and id.
-	assigned map[[2]string]bool
+	// assigned holds the assignments that exist, by worker and id: the name of
+	// the slot they take, which a pack's assignments share.
+	assigned map[[2]string]string
+	// taken counts the assignments in each slot, by worker and name.
+	taken map[[2]string]int
 	// health outlives a worker's registration: a bad machine comes back.
 	health map[string]*health
 }
@@ -27,7 +30,8 @@ func newState() *state {
 	return &state{
 		experiments: map[string]*exp{},
 		workers:     map[string]*worker{},
-		assigned:    map[[2]string]bool{},
+		assigned:    map[[2]string]string{},
+		taken:       map[[2]string]int{},
 		health:      map[string]*health{},
 	}
 }
@@ -117,7 +121,7 @@ type segment struct {
 type worker struct {
 	rec  *pb.Worker
 	rev  cluster.Rev
-	busy int // segments assigned to it
+	busy int // slots that are taken
 }
 
 // health is the circuit breaker of a worker.
@@ -196,7 +200,7 @@ func (s *state) apply(rev int64, changes []cluster.Change, now time.Time, row in
 			if w == nil {
 				w = &worker{}
 				s.workers[c.Worker] = w
-				for k := range s.assigned {
+				for k := range s.taken {
 					if k[0] == c.Worker {
 						w.busy++
 					}
@@ -204,26 +208,51 @@ func (s *state) apply(rev int64, changes []cluster.Change, now time.Time, row in
 			}
 			w.rec, w.rev = c.Msg.(*pb.Worker), c.Rev
 		case cluster.KindAssignment:
-			k := [2]string{c.Worker, c.Assignment}
-			if s.assigned[k] == !c.Deleted {
-				break
-			}
-			by := 1
-			if c.Deleted {
-				by = -1
-				delete(s.assigned, k)
-			} else {
-				s.assigned[k] = true
-			}
-			if w := s.workers[c.Worker]; w != nil {
-				w.busy += by
-			}
+			s.setAssignment(c)
 		}
 		if e := s.experiments[c.Experiment]; e != nil && e.empty() {
 			delete(s.experiments, c.Experiment)
 		}
 	}
 	return n
+}
+
+func (s *state) setAssignment(c cluster.Change) {
+	k := [2]string{c.Worker, c.Assignment}
+	slot, known := s.assigned[k]
+	if known == !c.Deleted {
+		return
+	}
+	if !c.Deleted {
+		if slot = c.Assignment; c.Msg.(*pb.Assignment).Pack != "" {
+			slot = c.Msg.(*pb.Assignment).Pack
+		}
+		s.assigned[k] = slot
+	} else {
+		delete(s.assigned, k)
+	}
+	place, by := [2]string{c.Worker, slot}, 0
+	switch n := s.taken[place]; {
+	case c.Deleted && n == 1:
+		delete(s.taken, place)
+		by = -1
+	case c.Deleted:
+		s.taken[place]--
+	default:
+		s.taken[place]++
+		if n == 0 {
+			by = 1
+		}
+	}
+	if w := s.workers[c.Worker]; w != nil {
+		w.busy += by
+	}
+}
+
+// slot names the place where an assigned segment is done.
+func (s *state) slot(g *pb.Segment) (place [2]string, ok bool) {
+	slot, ok := s.assigned[[2]string{g.Worker, cluster.AssignmentID(g.Ref, g.Attempt)}]
+	return [2]string{g.Worker, slot}, ok
 }
 
 func (e *exp) empty() bool {

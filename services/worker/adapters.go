@@ -57,3 +57,25 @@ func (p engineProgram) New(seed uint32) (life, error) {
 	}
 	return l, nil
 }
+
+func (p engineProgram) Pack(seeds []uint32) (pack, error) {
+	specs, envs := make([]*engine.Spec, len(seeds)), make([]engine.Env, len(seeds))
+	for i, seed := range seeds {
+		specs[i], envs[i] = p.spec, engine.Env{Seed: seed, Data: p.data}
+	}
+	made, err := engine.NewPack(specs, envs)
+	if err != nil {
+		return nil, err
+	}
+	return packAdapter{made}, nil
+}
+
+type packAdapter struct{ *engine.Pack }
+
+func (a packAdapter) Lives() []life {
+	out := make([]life, 0, len(a.Pack.Lives()))
+	for _, l := range a.Pack.Lives() {
+		out = append(out, l)
+	}
+	return out
+}

@@ -33,6 +33,9 @@ type job struct {
 	stop   context.CancelCauseFunc
 	ended  chan struct{}
 
+	// pack names the jobs that were assigned together, for one slot; empty: none.
+	pack string
+
 	// Guarded by the board's mutex.
 	assignment string
 	attempt    int64
@@ -50,7 +53,7 @@ const (
 )
 
 // board holds the jobs that wait for a slot and those in slots, at most one of
-// a track.
+// a track. A pack of jobs has one slot.
 type board struct {
 	mu      sync.Mutex
 	wake    *sync.Cond
@@ -65,15 +68,24 @@ func newBoard() *board {
 	return b
 }
 
-// add queues an assigned segment. Where the same one is being done here under
-// the attempt before (its lease was lost meanwhile), that work goes on under
-// the new attempt; any other job of the track is dropped.
-func (b *board) add(ctx context.Context, assignment string, s *pb.AssignedSegment) {
+// add queues what was assigned together. Where a segment is being done here
+// under the attempt before (its lease was lost meanwhile), that work goes on
+// under the new attempt; any other job of its track is dropped.
+func (b *board) add(ctx context.Context, assignments ...*pb.Assignment) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed {
 		return
 	}
+	for _, a := range assignments {
+		for _, s := range a.GetSegments() {
+			b.queue(ctx, a, s)
+		}
+	}
+	b.wake.Broadcast()
+}
+
+func (b *board) queue(ctx context.Context, a *pb.Assignment, s *pb.AssignedSegment) {
 	key := keyOf(s.GetRef())
 	same := func(j *job) bool {
 		return j.ctx.Err() == nil && j.phase != settled && j.ref.GetFirstStep() == s.GetRef().GetFirstStep() &&
@@ -82,7 +94,7 @@ func (b *board) add(ctx context.Context, assignment string, s *pb.AssignedSegmen
 	if j := b.slots[key]; j != nil {
 		// An attempt further on was somebody else's in between.
 		if same(j) && (s.GetAttempt() == j.attempt || s.GetAttempt() == j.attempt+1) {
-			j.assignment, j.attempt, j.orphan = assignment, s.GetAttempt(), false
+			j.assignment, j.attempt, j.orphan = a.GetId(), s.GetAttempt(), false
 			return
 		}
 		if j.phase == living {
@@ -95,25 +107,29 @@ func (b *board) add(ctx context.Context, assignment string, s *pb.AssignedSegmen
 		}
 		b.drop(i)
 	}
-	j := &job{ref: s.GetRef(), start: s.GetStart(), key: key, ended: make(chan struct{}), assignment: assignment, attempt: s.GetAttempt()}
+	j := &job{ref: s.GetRef(), start: s.GetStart(), key: key, ended: make(chan struct{}), pack: a.GetPack(), assignment: a.GetId(), attempt: s.GetAttempt()}
 	j.ctx, j.cancel = context.WithCancelCause(ctx)
 	j.steps, j.stop = context.WithCancelCause(j.ctx)
 	b.waiting = append(b.waiting, j)
-	b.wake.Broadcast()
 }
 
-// take waits for a job whose track is free, and puts it into a slot; nil means
-// that the board was closed.
-func (b *board) take() *job {
+// take waits for a job whose track is free, and puts it into a slot, together
+// with all of its pack that wait and whose tracks are free; none means that the
+// board was closed.
+func (b *board) take() (jobs []*job) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for !b.closed {
-		for i, j := range b.waiting {
-			if b.slots[j.key] == nil {
-				b.waiting = slices.Delete(b.waiting, i, i+1)
-				b.slots[j.key] = j
-				return j
+		b.waiting = slices.DeleteFunc(b.waiting, func(j *job) bool {
+			if b.slots[j.key] != nil || len(jobs) > 0 && (j.pack == "" || j.pack != jobs[0].pack) {
+				return false
 			}
+			b.slots[j.key] = j
+			jobs = append(jobs, j)
+			return true
+		})
+		if len(jobs) > 0 {
+			return jobs
 		}
 		b.wake.Wait()
 	}

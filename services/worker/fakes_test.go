@@ -11,6 +11,8 @@ import (
 	"io"
 	"log/slog"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -37,12 +39,30 @@ const (
 	runID        = "exp/trial/7"
 )
 
-// fakeCluster is the part of etcd that a worker sees: one run's segments with
-// their attempts, and the worker's registration.
+// place is where fakeCluster keeps a segment: runID's by their first steps, those
+// of the runs of later seeds by 10,000 more for each.
+func place(ref *pb.SegmentRef) int64 {
+	if seed := seedOf(ref.Run); seed > 7 {
+		return int64(seed-7)*10_000 + ref.FirstStep
+	}
+	return ref.FirstStep
+}
+
+func seedOf(run string) uint32 {
+	n, err := strconv.Atoi(run[strings.LastIndex(run, "/")+1:])
+	if err != nil {
+		panic(err)
+	}
+	return uint32(n)
+}
+
+// fakeCluster is the part of etcd that a worker sees: the segments of a few runs
+// with their attempts, and the worker's registration.
 type fakeCluster struct {
 	mu       sync.Mutex
-	segments map[int64]*pb.Segment // by first step
+	segments map[int64]*pb.Segment // by place
 	specErr  error
+	spec     func(run string) string // nil: the same of all
 	runState pb.RunState
 	numerics int32
 	away     bool // nothing answers
@@ -170,7 +190,11 @@ func (c *fakeCluster) RunSpec(ctx context.Context, id string) ([]byte, *pb.Run, 
 	if c.specErr != nil {
 		return nil, nil, c.specErr
 	}
-	return []byte(id), &pb.Run{Id: id, Arm: "arm", Seed: 7, Steps: runSteps, NumericsVersion: c.numerics, State: c.runState}, nil
+	spec := "spec"
+	if c.spec != nil {
+		spec = c.spec(id)
+	}
+	return []byte(spec), &pb.Run{Id: id, Arm: "arm", Seed: seedOf(id), Steps: runSteps, NumericsVersion: c.numerics, State: c.runState}, nil
 }
 
 // assign gives [first, end) to the worker under a new attempt, and returns the
@@ -188,6 +212,27 @@ func (c *fakeCluster) assign(first, end int64, start *pb.BlobRef) string {
 	id := fmt.Sprintf("%d.%d", first, seg.Attempt)
 	c.events <- cluster.AssignmentEvent{Assignment: &pb.Assignment{Id: id, Segments: []*pb.AssignedSegment{{Ref: seg.Ref, Attempt: seg.Attempt, Start: seg.Start}}}}
 	return id
+}
+
+// assignPack gives [first, end) of the runs of seeds 7, 8, … to the worker as
+// one pack, and returns the assignments' ids.
+func (c *fakeCluster) assignPack(first, end int64, starts ...*pb.BlobRef) (ids []string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i, start := range starts {
+		ref := &pb.SegmentRef{Run: fmt.Sprintf("exp/trial/%d", 7+i), Track: "main", FirstStep: first, EndStep: end}
+		seg := c.segments[place(ref)]
+		if seg == nil {
+			seg = &pb.Segment{Ref: ref, Start: start}
+			c.segments[place(ref)] = seg
+		}
+		seg.Attempt++
+		seg.State = pb.SegmentState_SEGMENT_STATE_ASSIGNED
+		id := fmt.Sprintf("%d.%d", place(ref), seg.Attempt)
+		ids = append(ids, id)
+		c.events <- cluster.AssignmentEvent{More: i < len(starts)-1, Assignment: &pb.Assignment{Id: id, Pack: ids[0], Segments: []*pb.AssignedSegment{{Ref: ref, Attempt: seg.Attempt, Start: start}}}}
+	}
+	return ids
 }
 
 func (c *fakeCluster) withdraw(id string) {
@@ -233,7 +278,7 @@ func (c *fakeCluster) settle(ctx context.Context, ref *pb.SegmentRef, attempt in
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := c.segments[ref.FirstStep]
+	s := c.segments[place(ref)]
 	if s == nil || s.Attempt != attempt || s.State == pb.SegmentState_SEGMENT_STATE_CANCELLED {
 		return fmt.Errorf("fake: %w", cluster.ErrFenced)
 	}
@@ -263,7 +308,7 @@ func (c *fakeCluster) Yield(ctx context.Context, ref *pb.SegmentRef, attempt int
 func (c *fakeCluster) Release(ctx context.Context, ref *pb.SegmentRef, attempt int64) error {
 	return c.settle(ctx, ref, attempt, func(s *pb.Segment) {
 		s.State = pb.SegmentState_SEGMENT_STATE_PENDING
-		c.released = append(c.released, ref.FirstStep)
+		c.released = append(c.released, place(ref))
 	})
 }
 
@@ -385,6 +430,9 @@ func (w *fakeWriter) Append(ctx context.Context, r metricsclient.Rows) error {
 	}
 	w.m.mu.Lock()
 	defer w.m.mu.Unlock()
+	if w.run != runID {
+		return nil
+	}
 	for i, v := range r.Series[0].Values {
 		w.m.values[r.First+int64(i)] = v
 	}
@@ -410,9 +458,12 @@ func (w *fakeWriter) Close() { w.m.set(func() { delete(w.m.open, w.run) }) }
 type fakeEngine struct {
 	mu      sync.Mutex
 	made    int
+	packs   int
+	packErr error
 	loaded  int
 	newErr  error
 	stepErr func(step int64) error // may panic
+	seedErr func(seed uint32, step int64) error
 	compile error
 }
 
@@ -425,14 +476,66 @@ func (e *fakeEngine) New(seed uint32) (life, error) {
 	if e.newErr != nil {
 		return nil, e.newErr
 	}
-	return &fakeLife{e: e, state: uint64(seed)}, nil
+	return &fakeLife{e: e, seed: seed, state: uint64(seed)}, nil
+}
+
+// Pack makes lives that advance one after the other, step by step.
+func (e *fakeEngine) Pack(seeds []uint32) (pack, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.packErr != nil {
+		return nil, e.packErr
+	}
+	e.packs++
+	p := &fakePack{}
+	for _, s := range seeds {
+		p.lives = append(p.lives, &fakeLife{e: e, seed: s, state: uint64(s)})
+	}
+	return p, nil
+}
+
+type fakePack struct{ lives []*fakeLife }
+
+func (p *fakePack) Lives() (out []life) {
+	for _, l := range p.lives {
+		out = append(out, l)
+	}
+	return out
+}
+
+func (p *fakePack) Advance(ctx context.Context, until int64, sinks []engine.Sink) []error {
+	errs := make([]error, len(p.lives))
+	for step := p.lives[0].step; step < until; step++ {
+		select {
+		case <-ctx.Done():
+			for i, err := range errs {
+				if err == nil {
+					errs[i] = p.lives[i].Advance(ctx, step, sinks[i])
+				}
+				if errs[i] == nil {
+					errs[i] = ctx.Err()
+				}
+			}
+			return errs
+		case <-time.After(stepTime):
+		}
+		for i, l := range p.lives {
+			if errs[i] == nil {
+				errs[i] = l.one(sinks[i])
+			}
+		}
+	}
+	return errs
 }
 
 // fakeLife's state after a step is a function of the state before and the step.
 type fakeLife struct {
 	e     *fakeEngine
+	seed  uint32
 	step  int64
 	state uint64
+
+	values []float32 // not yet with the sink
 }
 
 func (l *fakeLife) next() {
@@ -447,46 +550,60 @@ func (l *fakeLife) Step() int64 { return l.step }
 func (l *fakeLife) Columns() []engine.Column { return []engine.Column{{Metric: "m"}} }
 
 func (l *fakeLife) Advance(ctx context.Context, until int64, s engine.Sink) error {
-	first, values := l.step, []float32(nil)
-	flush := func() error {
-		if len(values) == 0 {
-			return nil
-		}
-		err := s.Rows(engine.Rows{First: first, N: int64(len(values)), Series: []engine.Series{{Column: engine.Column{Metric: "m"}, Values: values}}})
-		first, values = l.step, values[:0]
-		if err != nil {
-			return &engine.SinkError{Err: err}
-		}
-		return nil
-	}
 	for l.step < until {
 		select {
 		case <-ctx.Done():
-			if err := flush(); err != nil {
+			if err := l.flush(s); err != nil {
 				return err
 			}
 			return ctx.Err()
 		case <-time.After(stepTime):
 		}
-		if l.e.stepErr != nil {
-			if err := l.e.stepErr(l.step); err != nil {
-				return err
-			}
-		}
-		l.next()
-		values = append(values, l.value())
-		if l.step%stepsPerTask == 0 {
-			if err := flush(); err != nil {
-				return err
-			}
-			b := engine.Boundary{Task: int(l.step/stepsPerTask) - 1, Step: l.step, Table: []float64{float64(l.value())}}
-			binary.LittleEndian.PutUint64(b.State[:], l.state)
-			if err := s.Boundary(b); err != nil {
-				return &engine.SinkError{Err: err}
-			}
+		if err := l.one(s); err != nil {
+			return err
 		}
 	}
-	return flush()
+	return l.flush(s)
+}
+
+func (l *fakeLife) flush(s engine.Sink) error {
+	n := int64(len(l.values))
+	if n == 0 {
+		return nil
+	}
+	err := s.Rows(engine.Rows{First: l.step - n, N: n, Series: []engine.Series{{Column: engine.Column{Metric: "m"}, Values: l.values}}})
+	l.values = l.values[:0]
+	if err != nil {
+		return &engine.SinkError{Err: err}
+	}
+	return nil
+}
+
+func (l *fakeLife) one(s engine.Sink) error {
+	if l.e.stepErr != nil {
+		if err := l.e.stepErr(l.step); err != nil {
+			return err
+		}
+	}
+	if l.e.seedErr != nil {
+		if err := l.e.seedErr(l.seed, l.step); err != nil {
+			return err
+		}
+	}
+	l.next()
+	l.values = append(l.values, l.value())
+	if l.step%stepsPerTask != 0 {
+		return nil
+	}
+	if err := l.flush(s); err != nil {
+		return err
+	}
+	b := engine.Boundary{Task: int(l.step/stepsPerTask) - 1, Step: l.step, Table: []float64{float64(l.value())}}
+	binary.LittleEndian.PutUint64(b.State[:], l.state)
+	if err := s.Boundary(b); err != nil {
+		return &engine.SinkError{Err: err}
+	}
+	return nil
 }
 
 func (l *fakeLife) Save(w io.Writer) error {
@@ -503,8 +620,10 @@ func (l *fakeLife) Load(b []byte) error {
 }
 
 // truth is a life that nobody disturbed, at the given step.
-func truth(step int64) *fakeLife {
-	l := &fakeLife{state: 7}
+func truth(step int64) *fakeLife { return truthOf(7, step) }
+
+func truthOf(seed uint32, step int64) *fakeLife {
+	l := &fakeLife{state: uint64(seed)}
 	for l.step < step {
 		l.next()
 	}
@@ -563,24 +682,30 @@ func (x *fixture) finish(t *testing.T) time.Duration {
 // undisturbed life, and returns its record.
 func (x *fixture) committed(t *testing.T, first, end int64) *pb.Segment {
 	t.Helper()
-	s := x.c.segment(first)
+	return x.committedOf(t, 7, first, end)
+}
+
+func (x *fixture) committedOf(t *testing.T, seed uint32, first, end int64) *pb.Segment {
+	t.Helper()
+	run := fmt.Sprintf("exp/trial/%d", seed)
+	s := x.c.segment(place(&pb.SegmentRef{Run: run, FirstStep: first}))
 	require.Equal(t, pb.SegmentState_SEGMENT_STATE_DONE, s.State, "%v", s)
 	require.Equal(t, end, s.Result.EndStep)
-	want := truth(end)
+	want := truthOf(seed, end)
 	require.Equal(t, fmt.Sprintf("%d %d", end, want.state), string(x.s.data[s.Result.Checkpoint.Key]))
-	require.Contains(t, s.Result.Checkpoint.Key, fmt.Sprintf("checkpoints/%s/main/%d-", runID, end))
+	require.Contains(t, s.Result.Checkpoint.Key, fmt.Sprintf("checkpoints/%s/main/%d-", run, end))
 	require.EqualValues(t, end-first, s.Result.Metrics.Steps)
 	require.Len(t, s.Result.Boundaries, int(end/stepsPerTask-first/stepsPerTask))
 	require.Len(t, s.Result.Rows, len(s.Result.Boundaries))
 	for i, b := range s.Result.Boundaries {
-		at := truth(b.Step)
+		at := truthOf(seed, b.Step)
 		require.EqualValues(t, first/stepsPerTask+int64(i), b.Task)
 		require.Equal(t, at.state, binary.LittleEndian.Uint64(b.StateDigest))
 		require.Equal(t, []float64{float64(at.value())}, s.Result.Rows[i].Values)
 	}
 	require.Equal(t, "m", s.Result.Columns[0].Metric)
-	for step := first; step < end; step++ {
-		require.Equal(t, truth(step+1).value(), x.m.values[step], "metric of step %d", step)
+	for step := first; step < end && run == runID; step++ {
+		require.Equal(t, truthOf(seed, step+1).value(), x.m.values[step], "metric of step %d", step)
 	}
 	return s
 }

@@ -25,17 +25,20 @@ const maxRuns = 256
 
 // runInfo is what does not change about a run.
 type runInfo struct {
+	spec    [sha256.Size]byte // of the canonical spec
 	program program
 	seed    uint32
 	arm     string
 	steps   int64
 }
 
-// warmLife is a life that stands where its checkpoint was made.
+// warmLife is a life that stands where its checkpoint was made, or a pack of
+// them, which is kept under the first one's key.
 type warmLife struct {
-	life   life
+	life   life // nil of a pack
 	step   int64
 	sha256 string
+	warmPack
 }
 
 // outcome is a segment lived through, up to where it was stopped.
@@ -77,14 +80,36 @@ func permanent(err error) bool {
 	return ok
 }
 
-// do runs a job to one of its ends. hard ends when there is no more time.
+// work does what takes a slot: a job, or a pack of them. hard ends when there
+// is no more time.
+func (w *Worker) work(hard context.Context, jobs []*job) {
+	defer w.tel.Busy()()
+	if len(jobs) > 1 {
+		jobs = w.lockstep(hard, jobs)
+	}
+	for _, j := range jobs {
+		w.do(hard, j)
+	}
+}
+
+// do runs a job to one of its ends.
 func (w *Worker) do(hard context.Context, j *job) {
 	defer w.board.end(j)
-	defer w.tel.Busy()()
-	log := w.log.With("run", j.key.run, "track", j.key.track, "first_step", j.ref.GetFirstStep(), "end_step", j.ref.GetEndStep())
-	log.Debug("segment begins", "attempt", w.board.attempt(j))
-
 	out, err := w.live(j)
+	if w.conclude(hard, j, out, err) && !out.last {
+		r := out.result
+		w.warm.put(j.key, warmLife{life: out.life, step: r.GetEndStep(), sha256: r.GetCheckpoint().GetSha256()}, warmBytes(r))
+	}
+}
+
+// warmBytes estimates what a life takes: what is not in the checkpoint,
+// intermediates and batches, is taken to be about as much again.
+func warmBytes(r *pb.SegmentResult) int64 { return 2 * r.GetCheckpoint().GetBytes() }
+
+// conclude brings a job that was lived through, or was not because of err, to
+// its end. It tells whether that is a commit.
+func (w *Worker) conclude(hard context.Context, j *job, out outcome, err error) (committed bool) {
+	log := w.log.With("run", j.key.run, "track", j.key.track, "first_step", j.ref.GetFirstStep(), "end_step", j.ref.GetEndStep())
 	if err == nil {
 		err = w.settle(hard, j, out.result)
 	} else if errors.Is(err, cluster.ErrFenced) {
@@ -94,11 +119,6 @@ func (w *Worker) do(hard context.Context, j *job) {
 	switch {
 	case err == nil:
 		r := out.result
-		if !out.last {
-			// What is not in the checkpoint, intermediates and batches, is taken
-			// to be about as much again.
-			w.warm.put(j.key, warmLife{out.life, r.GetEndStep(), r.GetCheckpoint().GetSha256()}, 2*r.GetCheckpoint().GetBytes())
-		}
 		what := telemetry.SegmentDone
 		if r.GetEndStep() < j.ref.GetEndStep() {
 			what = telemetry.SegmentYielded
@@ -120,6 +140,7 @@ func (w *Worker) do(hard context.Context, j *job) {
 	default:
 		w.fail(hard, j, log, err)
 	}
+	return err == nil
 }
 
 // live takes a job's segment from its start to a result that can be committed:
@@ -130,6 +151,7 @@ func (w *Worker) live(j *job) (out outcome, err error) {
 			err = &panicError{value: p, stack: debug.Stack()}
 		}
 	}()
+	w.log.Debug("segment begins", "run", j.key.run, "first_step", j.ref.GetFirstStep(), "attempt", w.board.attempt(j))
 	first, end := j.ref.GetFirstStep(), j.ref.GetEndStep()
 	if first < 0 || end <= first {
 		return outcome{}, &runError{fmt.Errorf("segment [%d, %d) is empty", first, end)}
@@ -146,16 +168,22 @@ func (w *Worker) live(j *job) (out outcome, err error) {
 		return outcome{}, err
 	}
 	defer mw.Close()
-
-	s := &sink{ctx: j.ctx, writer: mw, tel: w.tel, since: time.Now()}
+	s := &sink{ctx: j.ctx, writer: mw, tel: w.tel, clock: &clock{since: time.Now()}, lanes: 1}
 	err = l.Advance(j.steps, end, s)
 	s.pause()
+	return w.wrapUp(j, run, l, s, err)
+}
+
+// wrapUp makes a result of a life that was asked to advance to the segment's
+// end, which returned err.
+func (w *Worker) wrapUp(j *job, run *runInfo, l life, s *sink, err error) (outcome, error) {
+	first, end := j.ref.GetFirstStep(), j.ref.GetEndStep()
 	switch sinkErr, ok := errors.AsType[*engine.SinkError](err); {
 	case ok:
 		return outcome{}, fmt.Errorf("metrics: %w", sinkErr.Err)
 	case err != nil && j.ctx.Err() != nil:
 		return outcome{}, context.Cause(j.ctx)
-	case err != nil && j.steps.Err() != nil && errors.Is(err, j.steps.Err()):
+	case err != nil && j.steps.Err() != nil && errors.Is(err, context.Canceled):
 		if l.Step() == first {
 			return outcome{}, errUnbegun
 		}
@@ -165,16 +193,16 @@ func (w *Worker) live(j *job) (out outcome, err error) {
 		return outcome{}, &runError{fmt.Errorf("the engine stopped at step %d instead of %d", l.Step(), end)}
 	}
 
-	r := &pb.SegmentResult{EndStep: l.Step(), Boundaries: s.boundaries, Rows: s.rows, Seconds: s.busy.Seconds()}
+	r := &pb.SegmentResult{EndStep: l.Step(), Boundaries: s.boundaries, Rows: s.rows, Seconds: s.seconds()}
 	for _, c := range l.Columns() {
 		r.Columns = append(r.Columns, &pb.ColumnName{Metric: c.Metric, Layer: c.Layer})
 	}
 	if r.Checkpoint, err = w.save(j, l); err != nil {
 		return outcome{}, err
 	}
-	flush, last := mw.Flush, j.key.track == "main" && l.Step() == run.steps
+	flush, last := s.writer.Flush, j.key.track == "main" && l.Step() == run.steps
 	if last {
-		flush = mw.Finish
+		flush = s.writer.Finish
 	}
 	if r.Metrics, err = flush(j.ctx); err != nil {
 		return outcome{}, fmt.Errorf("metrics: %w", err)
@@ -189,7 +217,7 @@ func (w *Worker) begin(j *job) (*runInfo, life, error) {
 		return nil, nil, err
 	}
 	first := j.ref.GetFirstStep()
-	if k, ok := w.warm.take(j.key); ok && j.start != nil && k.step == first && k.sha256 == j.start.GetSha256() {
+	if k, ok := w.warm.take(j.key); ok && k.life != nil && j.start != nil && k.step == first && k.sha256 == j.start.GetSha256() {
 		w.tel.Start("warm")
 		return run, k.life, nil
 	}
@@ -204,22 +232,30 @@ func (w *Worker) begin(j *job) (*runInfo, life, error) {
 		w.tel.Start("fresh")
 		return run, l, nil
 	}
+	if err := w.load(j, l); err != nil {
+		return nil, nil, err
+	}
+	w.tel.Start("checkpoint")
+	return run, l, nil
+}
+
+// load brings a life that was just made to the first step of the segment.
+func (w *Worker) load(j *job, l life) error {
 	var b []byte
-	err = w.retry(j.steps, "blob", "read checkpoint", func() error {
+	err := w.retry(j.steps, "blob", "read checkpoint", func() (err error) {
 		b, err = w.store.Get(j.steps, j.start, w.cfg.MaxCheckpoint)
 		return err
 	})
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
 	if err := l.Load(b); err != nil {
-		return nil, nil, &runError{err}
+		return &runError{err}
 	}
-	if l.Step() != first {
-		return nil, nil, fmt.Errorf("checkpoint %s is of step %d, the segment starts at %d", j.start.GetKey(), l.Step(), first)
+	if first := j.ref.GetFirstStep(); l.Step() != first {
+		return fmt.Errorf("checkpoint %s is of step %d, the segment starts at %d", j.start.GetKey(), l.Step(), first)
 	}
-	w.tel.Start("checkpoint")
-	return run, l, nil
+	return nil
 }
 
 // run returns what there is to know of a run.
@@ -248,7 +284,7 @@ func (w *Worker) run(ctx context.Context, id string) (*runInfo, error) {
 		// A worker of another build may know what this one does not.
 		return nil, fmt.Errorf("this worker cannot read the run's spec: %w", err)
 	}
-	r := &runInfo{program: p, seed: rec.GetSeed(), arm: rec.GetArm(), steps: rec.GetSteps()}
+	r := &runInfo{spec: sha256.Sum256(canonical), program: p, seed: rec.GetSeed(), arm: rec.GetArm(), steps: rec.GetSteps()}
 	w.runs.put(id, r, 0)
 	return r, nil
 }
@@ -340,20 +376,29 @@ type sink struct {
 	boundaries []*pb.Boundary
 	rows       []*pb.TaskRow
 
-	since time.Time     // when the engine took over last
-	busy  time.Duration // time in the engine
+	*clock
+	lanes int           // that share the clock
 	told  time.Duration // of it, in the metrics
 }
 
+// clock measures the time in the engine, of all lanes of a pack together.
+type clock struct {
+	since time.Time     // when the engine took over last
+	busy  time.Duration // time in the engine
+}
+
 // pause stops the clock of the engine.
-func (s *sink) pause() { s.busy += time.Since(s.since) }
+func (c *clock) pause() { c.busy += time.Since(c.since) }
+
+// seconds is the lane's share of the time in the engine.
+func (s *sink) seconds() float64 { return s.busy.Seconds() / float64(s.lanes) }
 
 // Rows implements engine.Sink. It waits only where neither memory nor the
 // spill quota have room.
 func (s *sink) Rows(r engine.Rows) error {
 	s.pause()
 	defer func() { s.since = time.Now() }()
-	s.tel.Steps(r.N, s.busy-s.told)
+	s.tel.Steps(r.N, (s.busy-s.told)/time.Duration(s.lanes))
 	s.told = s.busy
 	s.series = s.series[:0]
 	for _, x := range r.Series {

@@ -57,6 +57,9 @@ type Config struct {
 	DataFolder string
 	// Slots is how many segments run at a time. Default GOMAXPROCS.
 	Slots int
+	// Lanes is how many segments of small networks a slot takes at a time, as a
+	// pack in lockstep. Default [cluster.MaxPack]; 1 for none.
+	Lanes int
 	// LeaseTTL is how long the cluster waits for a worker that is not heard of
 	// before it gives its segments to others. Default 15 s.
 	LeaseTTL time.Duration
@@ -77,6 +80,9 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	if c.Slots <= 0 {
 		c.Slots = runtime.GOMAXPROCS(0)
+	}
+	if c.Lanes <= 0 {
+		c.Lanes = cluster.MaxPack
 	}
 	if c.LeaseTTL <= 0 {
 		c.LeaseTTL = 15 * time.Second
@@ -142,6 +148,9 @@ type maker interface {
 
 type program interface {
 	New(seed uint32) (life, error)
+	// Pack makes lives of several seeds that advance together. Its error says
+	// that they must live one by one.
+	Pack(seeds []uint32) (pack, error)
 }
 
 // life is an engine.Life.
@@ -151,6 +160,13 @@ type life interface {
 	Advance(ctx context.Context, until int64, sink engine.Sink) error
 	Save(w io.Writer) error
 	Load(b []byte) error
+}
+
+// pack is an engine.Pack: lives that are saved and loaded one by one, and
+// advance together.
+type pack interface {
+	Lives() []life
+	Advance(ctx context.Context, until int64, sinks []engine.Sink) []error
 }
 
 // Worker runs segments. Make one with New, and call Run once.
@@ -247,8 +263,8 @@ func (w *Worker) Run(ctx context.Context) error {
 	var slots, orphans sync.WaitGroup
 	for range w.cfg.Slots {
 		slots.Go(func() {
-			for j := w.board.take(); j != nil; j = w.board.take() {
-				w.do(hard, j)
+			for jobs := w.board.take(); len(jobs) > 0; jobs = w.board.take() {
+				w.work(hard, jobs)
 			}
 		})
 	}
@@ -311,6 +327,7 @@ func (w *Worker) listen(ctx, hard context.Context, reg registration) bool {
 	look := time.NewTicker(dataInterval)
 	defer look.Stop()
 	told := w.missing()
+	var together []*pb.Assignment // that became known at a time
 	for {
 		select {
 		case <-ctx.Done():
@@ -327,6 +344,13 @@ func (w *Worker) listen(ctx, hard context.Context, reg registration) bool {
 				told = now
 			}
 		case ev, ok := <-events:
+			if ok && !ev.Withdrawn {
+				together = append(together, ev.Assignment)
+			}
+			if !ok || ev.Withdrawn || !ev.More {
+				w.board.add(hard, together...)
+				together = nil
+			}
 			switch {
 			case !ok:
 				return ctx.Err() != nil
@@ -337,10 +361,6 @@ func (w *Worker) listen(ctx, hard context.Context, reg registration) bool {
 				}
 				for range w.board.withdraw(id) {
 					w.tel.Segment(telemetry.SegmentDropped)
-				}
-			default:
-				for _, s := range ev.Assignment.GetSegments() {
-					w.board.add(hard, ev.Assignment.GetId(), s)
 				}
 			}
 		}
@@ -435,6 +455,6 @@ func (w *Worker) record(draining bool) *pb.Worker {
 	return &pb.Worker{
 		Id: w.cfg.ID, Address: w.cfg.Address, Slots: int32(w.cfg.Slots), NumericsVersion: engine.NumericsVersion,
 		Isa: w.cfg.ISA, Version: w.cfg.Version, Draining: draining, StartedAt: timestamppb.New(w.started),
-		MissingDatasets: w.missing(), DataFolder: w.cfg.DataFolder,
+		MissingDatasets: w.missing(), DataFolder: w.cfg.DataFolder, Lanes: int32(w.cfg.Lanes),
 	}
 }

@@ -83,6 +83,53 @@ func TestSameBitsHoweverItIsRun(t *testing.T) {
 	checkSteps(t, folder)
 }
 
+// TestSameBitsInAPack: runs of a network so small that workers live through
+// several of them in lockstep are the runs that they are alone, also when a
+// worker is killed or drained in the middle of a pack.
+func TestSameBitsInAPack(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "packed.yaml")
+	require.NoError(t, os.WriteFile(file, []byte(`
+name: packed
+stream: {kind: bit-flip-regression, tasks: 12, examples_per_task: 10000, flip: all}
+learner:
+  network: {kind: mlp, hidden: [5], activation: relu}
+  optimizer: {kind: sgd, lr: 0.01}
+probes: [{kind: loss}, {kind: weight-magnitude}]
+arms:
+  backprop: {}
+  continual-backprop:
+    learner: {methods: [{kind: continual-backprop, preset: slowly-changing-regression-1e-3}]}
+seeds: {count: 9}
+segments: {tasks: 2}
+`), 0o644))
+	want := digests(t, local(t, file, "--workers", "1", "--lanes", "1"))
+	require.Len(t, want, 18)
+
+	t.Run("one worker", func(t *testing.T) {
+		require.Equal(t, want, digests(t, local(t, file, "--workers", "1")))
+	})
+	t.Run("separate processes, killed", func(t *testing.T) {
+		c := newCluster(t)
+		c.ready()
+		first := c.startWorker()
+		id := c.submit(file)
+		c.waitSegments(id, 10)
+		first.kill()
+		second := c.startWorker()
+		c.waitSegments(id, 30)
+		require.NoError(t, second.stop(), "a drained worker ends well")
+		third := c.startWorker()
+		c.waitSegments(id, 50)
+		c.coordinatorProcess.kill()
+		c.startCoordinator()
+		c.ready()
+		c.waitDone(id)
+		require.Equal(t, want, digests(t, c.results(id)))
+		require.NoError(t, third.stop())
+		require.NoError(t, c.coordinatorProcess.stop())
+	})
+}
+
 // checkSteps holds the per-step data to "nothing lost, nothing doubled".
 func checkSteps(t *testing.T, folder string) {
 	t.Helper()

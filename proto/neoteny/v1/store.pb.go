@@ -272,7 +272,9 @@ type TrialRecord struct {
 	// Seeds of the (tuning) runs.
 	Seeds *Seeds `protobuf:"bytes,9,opt,name=seeds,proto3" json:"seeds,omitempty"`
 	// Datasets that its runs read.
-	Datasets      []string `protobuf:"bytes,10,rep,name=datasets,proto3" json:"datasets,omitempty"`
+	Datasets []string `protobuf:"bytes,10,rep,name=datasets,proto3" json:"datasets,omitempty"`
+	// How many of its runs one slot does best in lockstep; 0 and 1: no packs.
+	Pack          int32 `protobuf:"varint,11,opt,name=pack,proto3" json:"pack,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -377,6 +379,13 @@ func (x *TrialRecord) GetDatasets() []string {
 	return nil
 }
 
+func (x *TrialRecord) GetPack() int32 {
+	if x != nil {
+		return x.Pack
+	}
+	return 0
+}
+
 // ControlRecord is the state that coordinator and workers converge to.
 type ControlRecord struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -459,7 +468,7 @@ const file_neoteny_v1_store_proto_rawDesc = "" +
 	"\amessage\x18\x0f \x01(\tR\amessage\x1a;\n" +
 	"\rSelectedEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa3\x03\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb7\x03\n" +
 	"\vTrialRecord\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x05R\x05index\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x10\n" +
@@ -471,7 +480,8 @@ const file_neoteny_v1_store_proto_rawDesc = "" +
 	"\x0esteps_per_task\x18\b \x01(\x03R\fstepsPerTask\x12'\n" +
 	"\x05seeds\x18\t \x01(\v2\x11.neoteny.v1.SeedsR\x05seeds\x12\x1a\n" +
 	"\bdatasets\x18\n" +
-	" \x03(\tR\bdatasets\x1a9\n" +
+	" \x03(\tR\bdatasets\x12\x12\n" +
+	"\x04pack\x18\v \x01(\x05R\x04pack\x1a9\n" +
 	"\vParamsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"}\n" +

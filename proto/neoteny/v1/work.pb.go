@@ -931,7 +931,10 @@ type Assignment struct {
 	// Worker it is for.
 	Worker string `protobuf:"bytes,2,opt,name=worker,proto3" json:"worker,omitempty"`
 	// What to do, in order.
-	Segments      []*AssignedSegment `protobuf:"bytes,3,rep,name=segments,proto3" json:"segments,omitempty"`
+	Segments []*AssignedSegment `protobuf:"bytes,3,rep,name=segments,proto3" json:"segments,omitempty"`
+	// Assignments of a worker with the same pack were made together and take one
+	// slot: the worker may run them in lockstep. Unset: it takes a slot of its own.
+	Pack          string `protobuf:"bytes,4,opt,name=pack,proto3" json:"pack,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -987,6 +990,13 @@ func (x *Assignment) GetSegments() []*AssignedSegment {
 	return nil
 }
 
+func (x *Assignment) GetPack() string {
+	if x != nil {
+		return x.Pack
+	}
+	return ""
+}
+
 // Worker is a worker's registration; it lives as long as the worker's lease.
 type Worker struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1011,7 +1021,9 @@ type Worker struct {
 	// Known datasets that its data folder lacks; it is not given runs that need one.
 	MissingDatasets []string `protobuf:"bytes,10,rep,name=missing_datasets,json=missingDatasets,proto3" json:"missing_datasets,omitempty"`
 	// Its data folder, for people.
-	DataFolder    string `protobuf:"bytes,11,opt,name=data_folder,json=dataFolder,proto3" json:"data_folder,omitempty"`
+	DataFolder string `protobuf:"bytes,11,opt,name=data_folder,json=dataFolder,proto3" json:"data_folder,omitempty"`
+	// Segments that it may be given as one pack for one slot; 0 and 1: no packs.
+	Lanes         int32 `protobuf:"varint,12,opt,name=lanes,proto3" json:"lanes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1121,6 +1133,13 @@ func (x *Worker) GetDataFolder() string {
 		return x.DataFolder
 	}
 	return ""
+}
+
+func (x *Worker) GetLanes() int32 {
+	if x != nil {
+		return x.Lanes
+	}
+	return 0
 }
 
 // Run is one trial with one seed: one learner's whole life.
@@ -1476,12 +1495,13 @@ const file_neoteny_v1_work_proto_rawDesc = "" +
 	"\x0fAssignedSegment\x12(\n" +
 	"\x03ref\x18\x01 \x01(\v2\x16.neoteny.v1.SegmentRefR\x03ref\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\x03R\aattempt\x12)\n" +
-	"\x05start\x18\x03 \x01(\v2\x13.neoteny.v1.BlobRefR\x05start\"m\n" +
+	"\x05start\x18\x03 \x01(\v2\x13.neoteny.v1.BlobRefR\x05start\"\x81\x01\n" +
 	"\n" +
 	"Assignment\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06worker\x18\x02 \x01(\tR\x06worker\x127\n" +
-	"\bsegments\x18\x03 \x03(\v2\x1b.neoteny.v1.AssignedSegmentR\bsegments\"\xdc\x02\n" +
+	"\bsegments\x18\x03 \x03(\v2\x1b.neoteny.v1.AssignedSegmentR\bsegments\x12\x12\n" +
+	"\x04pack\x18\x04 \x01(\tR\x04pack\"\xf2\x02\n" +
 	"\x06Worker\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x14\n" +
@@ -1496,7 +1516,8 @@ const file_neoteny_v1_work_proto_rawDesc = "" +
 	"\x10missing_datasets\x18\n" +
 	" \x03(\tR\x0fmissingDatasets\x12\x1f\n" +
 	"\vdata_folder\x18\v \x01(\tR\n" +
-	"dataFolder\"\x83\x06\n" +
+	"dataFolder\x12\x14\n" +
+	"\x05lanes\x18\f \x01(\x05R\x05lanes\"\x83\x06\n" +
 	"\x03Run\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1e\n" +
 	"\n" +

@@ -24,6 +24,7 @@ type runCmd struct {
 	File         string   `arg:"" help:"Experiment file, YAML or JSON; - reads standard input."`
 	Out          string   `help:"Folder that the folder of results is made in. Default: ${default}." default:"results" placeholder:"DIR" type:"path"`
 	Workers      int      `help:"Number of workers; 0 means one per core." default:"0"`
+	Lanes        int      `help:"Runs of one trial that a worker lives through in lockstep where the network is so small that this is faster; 1: none, 0: as many as pays. Results do not depend on it." default:"0" placeholder:"N"`
 	Keep         bool     `help:"Keep the state, so that the same command goes on where it was."`
 	StateDir     string   `help:"Folder of the state; implies --keep. Default with --keep: .neoteny/<name>-<digest of the experiment>." placeholder:"DIR" type:"path"`
 	SegmentTasks int32    `help:"Tasks per segment, in place of the file's: how often work is committed. Results do not depend on it." placeholder:"N"`
@@ -55,6 +56,9 @@ func (c *runCmd) Run(ctx context.Context, a *app) error {
 	if c.Workers < 0 {
 		return usagef("--workers must not be negative")
 	}
+	if c.Lanes < 0 {
+		return usagef("--lanes must not be negative")
+	}
 	spec, plan, err := c.plan(a)
 	if err != nil {
 		return err
@@ -82,7 +86,7 @@ func (c *runCmd) Run(ctx context.Context, a *app) error {
 	}()
 
 	s, err := startStack(ctx, log, stackConfig{
-		dir: state, throwaway: throwaway, etcd: c.Etcd, blob: c.Blob, data: dataDir, workers: workersOr(c.Workers),
+		dir: state, throwaway: throwaway, etcd: c.Etcd, blob: c.Blob, data: dataDir, workers: workersOr(c.Workers), lanes: c.Lanes,
 		addresses: c.addresses, freePorts: true, pprof: c.Pprof,
 	})
 	if err != nil {

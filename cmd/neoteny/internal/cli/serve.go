@@ -139,6 +139,7 @@ type workerCmd struct {
 	storeFlags
 	Metrics string        `help:"Address of the metrics service. Default: ${default}." default:"localhost:7080" placeholder:"HOST:PORT"`
 	Slots   int           `help:"Segments run at a time; 0 means one per core." default:"0"`
+	Lanes   int           `help:"Segments of one trial that a slot takes at a time, in lockstep, where the network is so small that this is faster; 1: none, 0: as many as pays. Results do not depend on it." default:"0" placeholder:"N"`
 	HTTP    string        `help:"Address of /metrics, /healthz and /readyz. Default: ${default}." default:":7091" placeholder:"[HOST]:PORT"`
 	ID      string        `help:"Name of this worker, unique in the cluster. Default: host name and a random part." placeholder:"NAME"`
 	Spill   string        `help:"Folder for metrics that the metrics service cannot take now. Default: neoteny/spill in the user's cache folder." placeholder:"DIR" type:"path"`
@@ -159,6 +160,9 @@ func (c *workerCmd) Run(ctx context.Context, a *app) error {
 	log := a.logger(slog.LevelInfo)
 	if c.Slots < 0 {
 		return usagef("--slots must not be negative")
+	}
+	if c.Lanes < 0 {
+		return usagef("--lanes must not be negative")
 	}
 	if c.Drain <= 0 {
 		return usagef("--drain must be above 0")
@@ -215,7 +219,7 @@ func (c *workerCmd) Run(ctx context.Context, a *app) error {
 		}
 		note.close(ctx)
 		return runWorker(ctx, workerParts{
-			id: c.ID, address: address, slots: c.Slots, spill: c.Spill, drain: c.Drain,
+			id: c.ID, address: address, slots: c.Slots, lanes: c.Lanes, spill: c.Spill, drain: c.Drain,
 			cluster: cl, blob: bucket, metrics: pb.NewMetricsServiceClient(conn), data: data.NewDir(dataDir), dataDir: dataDir, log: log, tel: tel, counters: telemetry.NewWorker(tel),
 		})
 	})

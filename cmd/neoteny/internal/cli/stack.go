@@ -35,6 +35,7 @@ type stackConfig struct {
 	blob      string
 	data      string
 	workers   int
+	lanes     int // of each worker's slot; 0: the default
 	addresses addresses
 	freePorts bool // take other ports where these are in use
 	pprof     bool
@@ -192,7 +193,7 @@ func (s *stack) startWorkers(ctx context.Context, log *slog.Logger, cfg stackCon
 	id := newWorkerID()
 	for i := range cfg.workers {
 		parts := workerParts{
-			id: fmt.Sprintf("%s-%d", id, i), address: s.http, slots: 1, spill: filepath.Join(cfg.dir, "spill"), label: fmt.Sprint(i), lease: stackLease,
+			id: fmt.Sprintf("%s-%d", id, i), address: s.http, slots: 1, lanes: cfg.lanes, spill: filepath.Join(cfg.dir, "spill"), label: fmt.Sprint(i), lease: stackLease,
 			cluster: cl, blob: bucket, metrics: s.metricsAPI, data: source, dataDir: cfg.data, log: log, tel: tel, counters: s.counters,
 		}
 		wg.Go(func() {

@@ -28,6 +28,7 @@ type workerParts struct {
 	slots       int           // 0: one per core
 	spill       string        // folder, of this worker alone
 	label       string        // tells workers of one process apart in metrics; may be empty
+	lanes       int           // segments of a small network in one slot; 0: the default
 	drain       time.Duration // how long it may take to save what is under way; 0: the default
 	lease       time.Duration // how long its work waits for it after its death; 0: the default
 
@@ -61,7 +62,7 @@ func runWorker(ctx context.Context, p workerParts) (err error) {
 	w, err := worker.New(worker.Deps{
 		Cluster: p.cluster, Blob: p.blob, Metrics: stream, Data: p.data, Logger: log, Telemetry: p.counters,
 		Missing: func() []string { return datastore.Lacking(p.dataDir) },
-	}, worker.Config{DataFolder: p.dataDir, ID: p.id, Address: p.address, Version: programVersion(), ISA: isa(), Slots: p.slots, LeaseTTL: p.lease, DrainTimeout: p.drain})
+	}, worker.Config{DataFolder: p.dataDir, ID: p.id, Address: p.address, Version: programVersion(), ISA: isa(), Slots: p.slots, Lanes: p.lanes, LeaseTTL: p.lease, DrainTimeout: p.drain})
 	if err != nil {
 		return err
 	}

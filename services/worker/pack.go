@@ -1,0 +1,225 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"neoteny/pkg/engine"
+)
+
+// warmPack is a pack that stands where the checkpoints of its lives were made.
+type warmPack struct {
+	pack   pack
+	mates  []trackKey
+	sha256 []string // of the checkpoints
+}
+
+// lane is one job in a pack.
+type lane struct {
+	*sink
+	job  *job
+	run  *runInfo
+	life life
+	err  error // why its metrics take nothing
+}
+
+// Rows implements engine.Sink. A lane whose job is dropped ends here, and the
+// others go on.
+func (l *lane) Rows(r engine.Rows) error {
+	if l.err == nil && l.job.ctx.Err() != nil {
+		l.err = context.Cause(l.job.ctx)
+	}
+	if l.err != nil {
+		return l.err
+	}
+	return l.sink.Rows(r)
+}
+
+// lockstep does jobs that were assigned together as a pack. It returns those
+// that it could not begin, or that a crash has interrupted: they are to be done
+// one after the other, where each meets its own end.
+func (w *Worker) lockstep(hard context.Context, jobs []*job) (alone []*job) {
+	var wanted []*job
+	for _, j := range jobs {
+		if j.ctx.Err() == nil {
+			wanted = append(wanted, j)
+		} else {
+			alone = append(alone, j)
+		}
+	}
+	if len(wanted) < 2 {
+		return jobs
+	}
+	lanes, p, err := w.assemble(wanted)
+	if err != nil {
+		w.log.Debug("no pack", "first", jobs[0].key.run, "jobs", len(jobs), "reason", err)
+		return jobs
+	}
+	end := wanted[0].ref.GetEndStep()
+	w.log.Debug("pack begins", "first", jobs[0].key.run, "lanes", len(lanes), "end_step", end)
+	errs, err := w.advance(p, lanes, end)
+	if err != nil {
+		crash, _ := errors.AsType[*panicError](err)
+		w.log.Error("pack crashed: its segments are done one by one", "first", jobs[0].key.run, "lanes", len(lanes), "error", err, "stack", string(crash.stack))
+		for _, l := range lanes {
+			l.close()
+		}
+		return jobs
+	}
+
+	outs, kept := make([]outcome, len(lanes)), make([]bool, len(lanes))
+	var ends sync.WaitGroup
+	for i, l := range lanes {
+		ends.Go(func() {
+			if outs[i], kept[i] = w.part(hard, l, errs[i]); !kept[i] {
+				w.board.end(l.job)
+			}
+		})
+	}
+	ends.Wait()
+	w.keep(p, lanes, outs, kept)
+	for i, l := range lanes {
+		if kept[i] { // not before the lives are where the next segments find them
+			w.board.end(l.job)
+		}
+	}
+	return alone
+}
+
+// assemble makes a pack of the jobs' lives, at the first step of their
+// segments.
+func (w *Worker) assemble(jobs []*job) ([]*lane, pack, error) {
+	first := jobs[0]
+	lanes, seeds := make([]*lane, len(jobs)), make([]uint32, len(jobs))
+	for i, j := range jobs {
+		if j.ref.GetFirstStep() != first.ref.GetFirstStep() || j.ref.GetEndStep() != first.ref.GetEndStep() ||
+			(j.start == nil) != (j.ref.GetFirstStep() == 0) || j.ref.GetFirstStep() >= j.ref.GetEndStep() {
+			return nil, nil, fmt.Errorf("steps of %s: %w", j.key.run, engine.ErrNotAlike)
+		}
+		run, err := w.run(j.steps, j.key.run)
+		if err != nil {
+			return nil, nil, err
+		}
+		if i > 0 && run.spec != lanes[0].run.spec {
+			return nil, nil, fmt.Errorf("spec of %s: %w", j.key.run, engine.ErrNotAlike)
+		}
+		lanes[i], seeds[i] = &lane{job: j, run: run}, run.seed
+	}
+	if p := w.warmed(lanes); p != nil {
+		return lanes, p, nil
+	}
+	p, err := lanes[0].run.program.Pack(seeds)
+	if err != nil {
+		return nil, nil, err
+	}
+	for i, l := range p.Lives() {
+		lanes[i].life = l
+		start := "fresh"
+		if j := lanes[i].job; j.start != nil {
+			start = "checkpoint"
+			if err := w.load(j, l); err != nil {
+				return nil, nil, err
+			}
+		}
+		w.tel.Start(start)
+	}
+	return lanes, p, nil
+}
+
+// warmed returns the pack that the segments before have left, if it was of the
+// same runs and stands where these segments start.
+func (w *Worker) warmed(lanes []*lane) pack {
+	k, ok := w.warm.take(lanes[0].job.key)
+	if !ok || k.pack == nil || len(k.mates) != len(lanes) || k.step != lanes[0].job.ref.GetFirstStep() {
+		return nil
+	}
+	for i, l := range lanes {
+		if k.mates[i] != l.job.key || l.job.start == nil || k.warmPack.sha256[i] != l.job.start.GetSha256() {
+			return nil
+		}
+	}
+	for i, l := range k.pack.Lives() {
+		lanes[i].life = l
+		w.tel.Start("warm")
+	}
+	return k.pack
+}
+
+// advance lives the lanes through, until all of them are told to stop. The
+// error is a panic of one of them: there is no telling which.
+func (w *Worker) advance(p pack, lanes []*lane, end int64) (errs []error, err error) {
+	// A lane that is told to stop does so with the last one: a drain stops all at
+	// one step, a withdrawal concerns one.
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var going atomic.Int64
+	going.Store(int64(len(lanes)))
+	engaged := &clock{since: time.Now()}
+	sinks := make([]engine.Sink, len(lanes))
+	for i, l := range lanes {
+		defer context.AfterFunc(l.job.steps, func() {
+			if going.Add(-1) == 0 {
+				cancel()
+			}
+		})()
+		l.sink = &sink{ctx: l.job.ctx, tel: w.tel, clock: engaged, lanes: len(lanes)}
+		l.writer, l.err = w.metrics.Open(l.job.key.run, l.job.key.track, l.run.arm, w.board.attempt(l.job), l.job.ref.GetFirstStep())
+		sinks[i] = l
+	}
+	defer func() {
+		if x := recover(); x != nil {
+			err = &panicError{value: x, stack: debug.Stack()}
+		}
+	}()
+	errs = p.Advance(ctx, end, sinks)
+	engaged.pause()
+	return errs, nil
+}
+
+// close ends the lane's metrics.
+func (l *lane) close() {
+	if l.sink != nil && l.writer != nil {
+		l.writer.Close()
+	}
+}
+
+// part brings one lane to its end, after the pack's.
+func (w *Worker) part(hard context.Context, l *lane, err error) (out outcome, committed bool) {
+	defer l.close()
+	if l.err != nil {
+		err = l.err
+	} else {
+		out, err = w.wrapUpSafely(l, err)
+	}
+	return out, w.conclude(hard, l.job, out, err)
+}
+
+func (w *Worker) wrapUpSafely(l *lane, err error) (out outcome, failed error) {
+	defer func() {
+		if x := recover(); x != nil {
+			failed = &panicError{value: x, stack: debug.Stack()}
+		}
+	}()
+	return w.wrapUp(l.job, l.run, l.life, l.sink, err)
+}
+
+// keep keeps a pack for the next segments, if all of it has arrived and goes on.
+func (w *Worker) keep(p pack, lanes []*lane, outs []outcome, committed []bool) {
+	if slices.Contains(committed, false) || outs[0].last {
+		return
+	}
+	var bytes int64
+	k := warmLife{step: outs[0].result.GetEndStep(), warmPack: warmPack{pack: p}}
+	for i, o := range outs {
+		k.mates = append(k.mates, lanes[i].job.key)
+		k.warmPack.sha256 = append(k.warmPack.sha256, o.result.GetCheckpoint().GetSha256())
+		bytes += warmBytes(o.result)
+	}
+	w.warm.put(lanes[0].job.key, k, bytes)
+}
