@@ -68,7 +68,7 @@ test-kube: $(BIN)/grpcurl $(BIN)/etcd $(BIN)/etcdctl build image ## deploy/k8s o
 	go test -tags kube -count=1 -v -timeout 60m ./test/kube
 
 .PHONY: test-prometheus
-test-prometheus: build ## the dashboard's queries against a real Prometheus
+test-prometheus: $(BIN)/grpcurl build ## the dashboard's queries against a real Prometheus
 	go test -tags prometheus -count=1 -v -timeout 20m ./test/prometheus
 
 .PHONY: bit-flip
