@@ -50,7 +50,9 @@ var roles = map[string]string{
 // test can put its dialer in. Errors of calls say what could not be reached,
 // see [Describe].
 func Dial(addr string, opts ...grpc.DialOption) (*grpc.ClientConn, error) {
+	others := &strangers{}
 	conn, err := grpc.NewClient(addr, append([]grpc.DialOption{
+		grpc.WithContextDialer(others.dial),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultServiceConfig(retries),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: pingAfter, Timeout: pingTimeout, PermitWithoutStream: true}),
@@ -69,6 +71,8 @@ func Dial(addr string, opts ...grpc.DialOption) (*grpc.ClientConn, error) {
 			}
 			return &namedStream{ClientStream: s, method: method, addr: addr}, nil
 		}),
+		grpc.WithChainUnaryInterceptor(others.unary),
+		grpc.WithChainStreamInterceptor(others.stream),
 	}, opts...)...)
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", addr, err)
