@@ -72,6 +72,7 @@ type Life struct {
 	entered int   // task that the stream is in, -1 for none
 	batch   *stream.Batch
 	samples map[int]*sample // by number of examples
+	tasks   tasks           // for probes that look at other tasks
 	now     learner.Step
 }
 
@@ -85,11 +86,7 @@ func newLife(spec *Spec, env Env, store *graph.Store) (*Life, error) {
 	seed := uint64(env.Seed)
 	l := &Life{spec: spec, seed: env.Seed, data: env.Data, entered: -1, samples: map[int]*sample{}}
 	var err error
-	l.stream, err = spec.stream.Build(stream.Env{
-		Data: env.Data,
-		Key:  func(purpose string) rng.Key { return rng.New(seed, "stream/"+purpose) },
-	})
-	if err != nil {
+	if l.stream, err = l.newStream(); err != nil {
 		return nil, err
 	}
 	sup, probes, err := newSupervised(spec, seed, store)
@@ -101,7 +98,15 @@ func newLife(spec *Spec, env Env, store *graph.Store) (*Life, error) {
 		return nil, err
 	}
 	l.batch = stream.NewBatch(spec.info, spec.info.Batch)
+	l.tasks = tasks{life: l, batches: map[int]*stream.Batch{}}
 	return l, nil
+}
+
+func (l *Life) newStream() (stream.Stream, error) {
+	return l.spec.stream.Build(stream.Env{
+		Data: l.data,
+		Key:  func(purpose string) rng.Key { return rng.New(uint64(l.seed), "stream/"+purpose) },
+	})
 }
 
 // Step returns how many steps are done.
@@ -161,6 +166,7 @@ func (l *Life) begin() error {
 		}
 		l.entered = task
 	}
+	l.batch.Task, l.tasks.now = task, task
 	if taskStep == 0 {
 		if err := l.measure(true, false); err != nil {
 			return fmt.Errorf("task %d: %w", task, err)
@@ -215,11 +221,7 @@ func (l *Life) measure(taskStart, taskEnd bool) error {
 		if !p.due(l.step, taskStart, taskEnd) {
 			continue
 		}
-		e, err := l.evaluate(p.measurer.Samples())
-		if err != nil {
-			return err
-		}
-		if err := p.measurer.Measure(e, p.values); err != nil {
+		if err := l.measureOne(p); err != nil {
 			return fmt.Errorf("%s: %w", l.spec.probes[i].Path, err)
 		}
 		for k, v := range p.values {
@@ -227,6 +229,63 @@ func (l *Life) measure(taskStart, taskEnd bool) error {
 		}
 	}
 	return nil
+}
+
+func (l *Life) measureOne(p *recordedProbe) error {
+	if p.tasks != nil {
+		return p.tasks.MeasureTasks(&l.tasks, p.values)
+	}
+	e, err := l.evaluate(p.measurer.Samples())
+	if err != nil {
+		return err
+	}
+	return p.measurer.Measure(e, p.values)
+}
+
+// tasks is what a probe sees of other tasks. It looks at them with a stream of
+// its own, so that the training's stays where it is.
+type tasks struct {
+	life    *Life
+	now     int
+	stream  stream.Stream
+	entered int
+	batches map[int]*stream.Batch // by number of examples
+}
+
+// Now implements [probe.Tasks].
+func (t *tasks) Now() int { return t.now }
+
+// Evaluate implements [probe.Tasks].
+func (t *tasks) Evaluate(task, n int) (*learner.Evaluation, error) {
+	if t.stream == nil {
+		var err error
+		if t.stream, err = t.life.newStream(); err != nil {
+			return nil, err
+		}
+		t.entered = -1
+	}
+	if t.entered != task {
+		if err := t.stream.Enter(task); err != nil {
+			return nil, fmt.Errorf("look at task %d: %w", task, err)
+		}
+		t.entered = task
+	}
+	tester, _ := t.stream.(stream.Tester)
+	if tester != nil {
+		n = min(n, tester.TestSize())
+	}
+	b := t.batches[n]
+	if b == nil {
+		b = stream.NewBatch(t.life.spec.info, n)
+		t.batches[n] = b
+	}
+	b.Task = task
+	if tester != nil {
+		tester.Test(0, b)
+	} else {
+		t.stream.Sample(b)
+	}
+	return t.life.learner.Evaluate(b)
 }
 
 // evaluate returns the evaluation of n examples of the current task, nil for
@@ -241,6 +300,7 @@ func (l *Life) evaluate(n int) (*learner.Evaluation, error) {
 		l.samples[n] = s
 	}
 	if s.evaluation == nil {
+		s.batch.Task = l.tasks.now
 		l.stream.Sample(s.batch)
 		var err error
 		if s.evaluation, err = l.learner.Evaluate(s.batch); err != nil {

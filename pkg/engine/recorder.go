@@ -53,6 +53,7 @@ type recordedProbe struct {
 	probe.Probe
 	stepper  probe.Stepper
 	measurer probe.Measurer
+	tasks    probe.TaskMeasurer
 	schedule schedule
 	first    int // column
 	values   []float32
@@ -100,8 +101,9 @@ func newRecorder(spec *Spec, probes []probe.Probe, store *graph.Store) (*recorde
 		rp := recordedProbe{Probe: p, schedule: ps.schedule, first: len(r.columns)}
 		rp.stepper, _ = p.(probe.Stepper)
 		rp.measurer, _ = p.(probe.Measurer)
-		if (rp.stepper == nil) == (rp.measurer == nil) {
-			panic(fmt.Sprintf("engine: probe %s must be a Stepper or a Measurer", ps.Name))
+		rp.tasks, _ = p.(probe.TaskMeasurer)
+		if n := b2i(rp.stepper != nil) + b2i(rp.measurer != nil) + b2i(rp.tasks != nil); n != 1 {
+			panic(fmt.Sprintf("engine: probe %s must be one of a Stepper, a Measurer and a TaskMeasurer", ps.Name))
 		}
 		for _, c := range p.Columns() {
 			c.Metric = ps.schedule.rename(c.Metric, ps.info)
@@ -125,6 +127,13 @@ func newRecorder(spec *Spec, probes []probe.Probe, store *graph.Store) (*recorde
 	r.task = newAggregate(store, "task", len(r.columns))
 	r.window = newAggregate(store, "window", len(r.columns))
 	return r, nil
+}
+
+func b2i(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // step records what a training step left behind.
@@ -156,7 +165,7 @@ func (r *recorder) step(s *learner.Step) {
 // step of that index.
 func (p *recordedProbe) due(index int64, taskStart, taskEnd bool) bool {
 	switch {
-	case p.measurer == nil:
+	case p.stepper != nil:
 		return false
 	case p.schedule.every == 0:
 		return taskStart && p.schedule.at == "start" || taskEnd && p.schedule.at == "end"

@@ -55,16 +55,33 @@ type inputs struct {
 	x       []float32
 	labels  []int32
 	targets []float32
+	task    []int32   // [1], where somebody asks for it; see [nn.Task]
+	head    []float32 // [outputs], where tasks have heads: 0 for those of the task's, else closed
+	info    stream.Info
 }
 
-func inputsOf(p *graph.Program) inputs {
-	return inputs{p.Input("x"), p.Labels("labels"), p.Input("targets")}
+// closed is added to the logits of other tasks' heads: their probabilities and
+// gradients are 0 exactly.
+const closed = -1e30
+
+func inputsOf(p *graph.Program, info stream.Info) inputs {
+	return inputs{p.Input("x"), p.Labels("labels"), p.Input("targets"), p.Labels("task"), p.Input("head"), info}
 }
 
-func (in inputs) fill(b *stream.Batch) {
+func (in *inputs) fill(b *stream.Batch) {
 	copy(in.x, b.X)
 	copy(in.labels, b.Labels)
 	copy(in.targets, b.Targets)
+	if in.task != nil {
+		in.task[0] = int32(b.Task)
+	}
+	if in.head != nil {
+		first, n := in.info.HeadOf(b.Task)
+		for i := range in.head {
+			in.head[i] = closed
+		}
+		clear(in.head[first : first+n])
+	}
 }
 
 // newSupervised builds the learner and its probes' part in the training
@@ -108,9 +125,19 @@ func newSupervised(spec *Spec, seed uint64, store *graph.Store) (l *supervised, 
 		return nil, nil, err
 	}
 	for i, p := range spec.probes {
+		scope := fmt.Sprintf("probe/%d", i)
 		pr, err := p.Build(probe.Env{
-			Network: l.network, Classes: spec.info.Classes, Batch: spec.info.Batch,
-			Scope: fmt.Sprintf("probe/%d", i),
+			Network: l.network, Info: spec.info, Classes: spec.info.Classes, Batch: spec.info.Batch,
+			Scope: scope, Store: store,
+			Key: func(purpose string) rng.Key { return key("probe/" + p.Name + "/" + purpose) },
+			Forward: func(b *graph.Builder, n int) (nn.Activations, graph.Node) {
+				_, net, losses := l.forward(b, n, nn.Evaluation, l.output)
+				return net, losses
+			},
+			Fill: func(p *graph.Program, b *stream.Batch) {
+				in := inputsOf(p, l.info)
+				in.fill(b)
+			},
 		})
 		if err != nil {
 			return nil, nil, err
@@ -158,6 +185,9 @@ func (l *supervised) forward(b *graph.Builder, n int, mode nn.Mode, output func(
 	if output != nil {
 		net.Output = output(b, net)
 	}
+	if first, n := l.info.HeadOf(0); first+n < l.info.Outputs {
+		net.Output = b.Add(net.Output, b.Input("head", l.info.Outputs))
+	}
 	out := net.Output
 	switch {
 	case l.info.Classes == 0:
@@ -202,6 +232,27 @@ func (l *supervised) reads(b *graph.Builder) []graph.Node {
 	return nodes
 }
 
+// directions traces the rule's direction of every parameter, 0 for frozen ones.
+func (l *supervised) directions(b *graph.Builder, rule gradientRule, loss graph.Node) []graph.Node {
+	params := l.network.Params()
+	all := l.reads(b)
+	var trained []graph.Node
+	for i, p := range params {
+		if !p.Frozen {
+			trained = append(trained, all[i])
+		}
+	}
+	found := rule.Gradients(b, loss, trained)
+	for i, p := range params {
+		if p.Frozen {
+			all[i] = b.Fill(0, p.Var.Shape)
+		} else {
+			all[i], found = found[0], found[1:]
+		}
+	}
+	return all
+}
+
 type gradientRule interface {
 	Gradients(b *graph.Builder, loss graph.Node, params []graph.Node) []graph.Node
 }
@@ -228,7 +279,7 @@ func (l *supervised) traceTraining(rule gradientRule, optimizer optim.Optimizer,
 	b := l.store.Builder()
 	x, net, losses := l.forward(b, l.info.Batch, nn.Training, nil)
 	b.Output("output", net.Output)
-	gradients := rule.Gradients(b, l.total(b, x, net, losses, methods), l.reads(b))
+	gradients := l.directions(b, rule, l.total(b, x, net, losses, methods))
 	for _, p := range probes {
 		if t, ok := p.(probe.Tracer); ok {
 			t.Trace(b, gradients)
@@ -254,7 +305,7 @@ func (l *supervised) traceTraining(rule gradientRule, optimizer optim.Optimizer,
 			t.Traced(l.train)
 		}
 	}
-	l.in = inputsOf(l.train)
+	l.in = inputsOf(l.train, l.info)
 	l.losses = l.train.Output("losses")
 	l.correct = l.train.Output("correct")
 	l.outputs = l.train.Output("output")
@@ -266,16 +317,20 @@ func (l *supervised) traceTraining(rule gradientRule, optimizer optim.Optimizer,
 // traceUpdates traces the parameters' way through the methods and the
 // optimiser.
 func (l *supervised) traceUpdates(b *graph.Builder, gradients []graph.Node, optimizer optim.Optimizer, methods []method.Method) {
-	params := l.network.Params()
-	updates := make([]*optim.Update, len(params))
-	for i, p := range params {
+	var params []*nn.Param
+	var updates []*optim.Update
+	for i, p := range l.network.Params() {
+		if p.Frozen {
+			continue
+		}
 		w, g := b.Read(p.Var), gradients[i]
 		for j, m := range methods {
 			if h, ok := m.(method.GradientUpdater); ok {
 				g = h.UpdateGradient(l.tracer.Update(b, p, l.scopes[j], w, g))
 			}
 		}
-		updates[i] = l.tracer.Update(b, p, "optimizer", w, g)
+		params = append(params, p)
+		updates = append(updates, l.tracer.Update(b, p, "optimizer", w, g))
 	}
 	if h, ok := optimizer.(optim.Preparer); ok {
 		h.Prepare(updates)
@@ -455,7 +510,7 @@ func (l *supervised) Evaluate(batch *stream.Batch) (result *learner.Evaluation, 
 		_, net, _ := l.forward(b, batch.N, nn.Evaluation, l.output)
 		b.Output("output", net.Output)
 		p := b.Compile()
-		e = &evaluation{program: p, in: inputsOf(p), result: learner.Evaluation{
+		e = &evaluation{program: p, in: inputsOf(p, l.info), result: learner.Evaluation{
 			N: batch.N, Losses: p.Output("losses"), Correct: p.Output("correct"), Output: p.Output("output"),
 		}}
 		for i := range net.Features {
@@ -464,6 +519,7 @@ func (l *supervised) Evaluate(batch *stream.Batch) (result *learner.Evaluation, 
 		l.evals[batch.N] = e
 	}
 	e.in.fill(batch)
+	e.result.Batch = batch
 	e.program.Run(0)
 	return &e.result, nil
 }
@@ -487,11 +543,11 @@ func (g *secondGradient) trace(n int, objective method.Objective) {
 		loss = objective.Objective(&method.Trace{B: b, X: x, Net: net, Network: l.network, Losses: losses, Loss: loss, Tracer: l.tracer})
 	}
 	b.Output("output", net.Output)
-	for i, d := range g.rule.Gradients(b, loss, l.reads(b)) {
+	for i, d := range l.directions(b, g.rule, loss) {
 		b.Output(fmt.Sprintf("gradient/%d", i), d)
 	}
 	g.program = b.Compile()
-	g.in = inputsOf(g.program)
+	g.in = inputsOf(g.program, l.info)
 	g.size = n
 	for i := range l.network.Params() {
 		g.out = append(g.out, g.program.Output(fmt.Sprintf("gradient/%d", i)))

@@ -133,6 +133,15 @@ func (b *Builder) Labels(name string, n int) Node {
 	return b.input(name, tensor.Shape{n}, true)
 }
 
+// Declared returns the input of that name, if the program has one already.
+func (b *Builder) Declared(name string) (Node, bool) {
+	id, ok := b.inputs[name]
+	if !ok {
+		return Node{}, false
+	}
+	return Node{b, id}, true
+}
+
 func (b *Builder) input(name string, shape tensor.Shape, label bool) Node {
 	if _, dup := b.inputs[name]; dup {
 		panic(errorf("input %q declared twice", name))

@@ -41,8 +41,9 @@ type Step struct {
 // Evaluation is a forward pass for measurements.
 type Evaluation struct {
 	N        int
-	Losses   []float32   // [n]
-	Correct  []float32   // [n]; classification
-	Output   []float32   // [n][outputs]
-	Features [][]float32 // [n·rows][units] per group of hidden units; see nn.Activations
+	Batch    *stream.Batch // what was evaluated
+	Losses   []float32     // [n]
+	Correct  []float32     // [n]; classification
+	Output   []float32     // [n][outputs]
+	Features [][]float32   // [n·rows][units] per group of hidden units; see nn.Activations
 }

@@ -2,6 +2,7 @@ package nn
 
 import (
 	"fmt"
+	"slices"
 
 	"neoteny/pkg/engine/component"
 	"neoteny/pkg/engine/graph"
@@ -15,6 +16,7 @@ type Blueprint struct {
 	Init    Init
 	Layers  []Layer
 	Weights WeightsFile
+	Input   []Adapter // of the examples, before the first layer
 }
 
 // Layer is a dense layer or a convolution, with what comes behind it: first the
@@ -37,6 +39,12 @@ type Layer struct {
 	Residual bool
 	// Standardize gives the weights of each unit mean 0 and norm 1.
 	Standardize bool
+	// Frozen layers are not trained; their adapters are.
+	Frozen bool
+	// Linear adapters are applied to the affine map or convolution, before the
+	// normalisation; Adapters to the activations, so that they are part of what
+	// counts as the units' values.
+	Linear, Adapters []Adapter
 }
 
 // chain is a network of layers one behind the other.
@@ -44,6 +52,7 @@ type chain struct {
 	*maker
 	layers []*chainLayer
 	input  tensor.Shape // [h][w][c] if the first layer is a convolution
+	adapt  []Adapter    // of the input
 }
 
 type chainLayer struct {
@@ -67,12 +76,16 @@ func (m *maker) chain(bp *Blueprint) (*chain, error) {
 		}
 		shape = tensor.Shape{h, w, ch}
 	}
-	c.input = shape
+	c.input, c.adapt = shape, bp.Input
+	if err := m.adapt("input", shape, bp.Input); err != nil {
+		return nil, err
+	}
 	var before *Units
 	module := 0 // number in a torch.nn.Sequential of the same layers
 	for i, spec := range bp.Layers {
 		l := &chainLayer{Layer: spec}
 		last := i == len(bp.Layers)-1
+		m.frozen = l.Frozen
 		if l.Norm == "" {
 			l.Norm = normNone
 		}
@@ -152,10 +165,36 @@ func (m *maker) chain(bp *Blueprint) (*chain, error) {
 		if l.Dropout > 0 {
 			module++
 		}
+		m.frozen = false
+		if err := m.adaptLayer(l); err != nil {
+			return nil, err
+		}
 		shape = l.out
 		c.layers = append(c.layers, l)
 	}
 	return c, nil
+}
+
+// adaptLayer makes the adapters of a layer. What they are applied to lies
+// before the pool and, for linear ones, before an activation that concatenates.
+func (m *maker) adaptLayer(l *chainLayer) error {
+	if len(l.Linear)+len(l.Adapters) == 0 {
+		return nil
+	}
+	shape := tensor.Shape{l.Width}
+	if l.Conv != nil {
+		places, err := placesOf(l.Name, *l.Conv, l.in)
+		if err != nil {
+			return err
+		}
+		shape = tensor.Shape{places[0], places[1], l.Width}
+	}
+	if err := m.adapt(l.Name, shape, l.Linear); err != nil {
+		return err
+	}
+	shape = slices.Clone(shape)
+	shape[len(shape)-1] *= l.Activation.Outputs()
+	return m.adapt(l.Name, shape, l.Adapters)
 }
 
 // followedByBlock reports whether the next layer adds to what this one gives,
@@ -186,6 +225,7 @@ func (m *maker) Units() []*Units { return m.units }
 func (c *chain) Forward(b *graph.Builder, x graph.Node, mode Mode) Activations {
 	n := x.Shape()[0]
 	x = b.Reshape(x, append([]int{n}, c.input...)...)
+	x = applyAdapters(b, x, mode, c.adapt)
 	var a Activations
 	for _, l := range c.layers {
 		in := b.Reshape(x, append([]int{n}, l.in...)...)
@@ -194,7 +234,9 @@ func (c *chain) Forward(b *graph.Builder, x graph.Node, mode Mode) Activations {
 		} else {
 			x = l.d.apply(b, in)
 		}
+		x = applyAdapters(b, x, mode, l.Linear)
 		x = l.Activation.Apply(b, l.norm.apply(b, x, mode))
+		x = applyAdapters(b, x, mode, l.Adapters)
 		if len(a.Features) < len(c.units) && c.units[len(a.Features)].Layer == l.Name {
 			a.Features = append(a.Features, rows(b, x, c.units[len(a.Features)]))
 		}

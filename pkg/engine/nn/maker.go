@@ -27,6 +27,9 @@ type maker struct {
 	params []*Param
 	units  []*Units
 	draws  uint64 // of initial values so far
+	frozen bool   // what is made now is not trained
+
+	adapters int // made so far
 
 	statistics []statistic
 }
@@ -78,7 +81,7 @@ func (m *maker) values(dims ...int) {
 
 // param makes a parameter and draws its values.
 func (m *maker) param(layer, name string, role Role, fanIn, fanOut int, s start, torch torchName, shape ...int) *Param {
-	p := &Param{Layer: layer, Role: role, FanIn: fanIn, FanOut: fanOut, Init: s.Distribution, torch: torch}
+	p := &Param{Layer: layer, Role: role, FanIn: fanIn, FanOut: fanOut, Init: s.Distribution, Frozen: m.frozen, torch: torch}
 	draw := m.draws
 	m.draws++
 	m.params = append(m.params, p)

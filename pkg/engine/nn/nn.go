@@ -24,6 +24,7 @@ const (
 	Gain      Role = "gain"      // γ of a normalisation
 	Shift     Role = "shift"     // β of a normalisation
 	Embedding Role = "embedding" // added to the input, place by place
+	Adapted   Role = "adapter"   // of an Adapter, which says what it does
 )
 
 // Param is a trained array with what methods need to know of it.
@@ -37,6 +38,8 @@ type Param struct {
 	// For initialisers whose elements depend on each other (orthogonal, say) it
 	// is a normal distribution with the same variance.
 	Init Distribution
+	// Frozen parameters are not trained: they get no gradient and no update.
+	Frozen bool
 
 	torch torchName
 }

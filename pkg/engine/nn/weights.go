@@ -119,6 +119,9 @@ func (m *maker) loadFile(f WeightsFile) error {
 		if slices.Contains(f.Skip, p.Layer) {
 			continue
 		}
+		if p.Role == Adapted {
+			continue // of a method, which knows how it starts
+		}
 		if err := f.set(tensors, p.Var.Name, p.Var.Shape, p.Var.F32, p.torch); err != nil {
 			return fmt.Errorf("%s of layer %s: %w", p.Role, p.Layer, err)
 		}

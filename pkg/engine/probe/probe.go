@@ -9,9 +9,13 @@ import (
 	"neoteny/pkg/engine/graph"
 	"neoteny/pkg/engine/learner"
 	"neoteny/pkg/engine/nn"
+	"neoteny/pkg/engine/rng"
+	"neoteny/pkg/engine/stream"
 )
 
-// Probe is a measurement: a Stepper or a Measurer, possibly a Tracer.
+// Probe is a measurement: a Stepper, a Measurer or a TaskMeasurer, possibly a
+// Tracer. What it must remember from one measurement to the next is in
+// variables made with [Env.State].
 type Probe interface {
 	// Columns names the values that the probe fills in, in order.
 	Columns() []Column
@@ -46,6 +50,23 @@ type Measurer interface {
 	Measure(e *learner.Evaluation, values []float32) error
 }
 
+// TaskMeasurer measures the learner at rest, on other tasks than the present
+// one too.
+type TaskMeasurer interface {
+	MeasureTasks(t Tasks, values []float32) error
+}
+
+// Tasks lets a [TaskMeasurer] look at any task of the stream. A stream goes on
+// without end for it: there are tasks beyond the run's last one.
+type Tasks interface {
+	// Now is the task that begins, is under way, or has just ended.
+	Now() int
+	// Evaluate runs the learner on the first n held-out examples of a task, at
+	// most as many as it has; where the stream holds none back, on n examples of
+	// its training. The result is valid until the next call.
+	Evaluate(task, n int) (*learner.Evaluation, error)
+}
+
 // Tracer adds outputs to the training program, for a Stepper to read.
 type Tracer interface {
 	// Trace is called once, while the training program is traced; gradients
@@ -66,12 +87,28 @@ type Info struct {
 
 // Env is what a probe is built in.
 type Env struct {
+	// Network is nil where the learner is none of a single network.
 	Network nn.Network
+	Info    stream.Info
 	Classes int
 	Batch   int
 	// Scope is unique among the probes of a learner: a prefix for the names of
 	// what a Tracer adds to the training program.
 	Scope string
+	Store *graph.Store
+	// Key returns the random key of a purpose of this probe.
+	Key func(purpose string) rng.Key
+	// Forward traces the network and its prediction losses for a batch of n, as
+	// evaluations do, into a program of the probe's own: for gradients, products
+	// with the Hessian, or training that is undone again. Fill gives the program
+	// its batch.
+	Forward func(b *graph.Builder, n int) (net nn.Activations, losses graph.Node)
+	Fill    func(p *graph.Program, b *stream.Batch)
+}
+
+// State makes a persistent variable of the probe.
+func (e Env) State(name string, t graph.DType, shape ...int) *graph.Var {
+	return e.Store.New(e.Scope+"/"+name, t, graph.Persistent, shape...)
 }
 
 var (

@@ -23,9 +23,20 @@ type Stream interface {
 	Sample(b *Batch)
 }
 
+// Tester is implemented by streams that hold examples back: those that a
+// learner is tested on, and never shown in training.
+type Tester interface {
+	// TestSize returns how many held-out examples the entered task has.
+	TestSize() int
+	// Test fills b with the b.N held-out examples of the entered task from
+	// number first on, going round behind the last.
+	Test(first int, b *Batch)
+}
+
 // Batch is a mini-batch of n examples.
 type Batch struct {
 	N       int
+	Task    int       // the task that they are of, which the life fills in
 	X       []float32 // [n][inputs]
 	Labels  []int32   // [n]; classification
 	Targets []float32 // [n][outputs]; regression
@@ -48,10 +59,21 @@ type Info struct {
 	Input        tensor.Shape // of one example
 	Classes      int          // 0 for regression
 	Outputs      int          // logits, or dimensions of the target
+	Head         int          // outputs of one task's head; 0 where tasks share all outputs
 	Tasks        int
 	StepsPerTask int64
 	Batch        int
 	Datasets     []string
+}
+
+// HeadOf returns the outputs that a task has to itself, [first, first+n): all
+// of them where tasks share one head. Where there are fewer heads than tasks
+// they come round again.
+func (i Info) HeadOf(task int) (first, n int) {
+	if i.Head == 0 || i.Head >= i.Outputs {
+		return 0, i.Outputs
+	}
+	return task % (i.Outputs / i.Head) * i.Head, i.Head
 }
 
 // Config is a stream's configuration.
