@@ -18,7 +18,16 @@ func Dot(x, y []float32) float32 {
 			return s
 		}
 	}
-	return dotGeneric(x, y)
+	var t [lanes]float32
+	for len(x) >= lanes {
+		n := min(len(x), stretch) &^ (lanes - 1)
+		if !dotLanesASM(&t[0], &x[0], &y[0], n) {
+			break
+		}
+		x, y = x[n:], y[n:]
+	}
+	dotLanes(&t, x, y)
+	return fold(&t)
 }
 
 // Sum returns Σ x over 64 partial sums, as [Dot] does.
@@ -28,7 +37,16 @@ func Sum(x []float32) float32 {
 			return s
 		}
 	}
-	return sumGeneric(x)
+	var t [lanes]float32
+	for len(x) >= lanes {
+		n := min(len(x), stretch) &^ (lanes - 1)
+		if !sumLanesASM(&t[0], &x[0], n) {
+			break
+		}
+		x = x[n:]
+	}
+	sumLanes(&t, x)
+	return fold(&t)
 }
 
 // SumSquares returns Σ x², the product of x with itself.
@@ -41,7 +59,16 @@ func SumAbs(x []float32) float32 {
 			return s
 		}
 	}
-	return sumAbsGeneric(x)
+	var t [lanes]float32
+	for len(x) >= lanes {
+		n := min(len(x), stretch) &^ (lanes - 1)
+		if !sumAbsLanesASM(&t[0], &x[0], n) {
+			break
+		}
+		x = x[n:]
+	}
+	sumAbsLanes(&t, x)
+	return fold(&t)
 }
 
 // Axpy computes y += a·x, with a rounded product.
@@ -101,8 +128,14 @@ func gemvColumnTile(y, x, w []float32, ld, more int) {
 func GemvT(dx, w, dy []float32) {
 	n := len(dy)
 	w = w[:len(dx)*n]
-	if active == Generic || n > stretch {
+	switch {
+	case active == Generic:
 		gemvTGeneric(dx, w, dy)
+		return
+	case n > stretch:
+		for i := range dx {
+			dx[i] = Dot(w[i*n:(i+1)*n], dy)
+		}
 		return
 	}
 	for most := stretch / max(n, 1); len(dx) > 0; {
@@ -121,8 +154,18 @@ func GemvT(dx, w, dy []float32) {
 func Outer(dst, x, dy []float32) {
 	n := len(dy)
 	dst = dst[:len(x)*n]
-	if active == Generic || n > stretch {
+	switch {
+	case active == Generic:
 		outerGeneric(dst, x, dy)
+		return
+	case n > stretch:
+		for i, v := range x {
+			if row := dst[i*n : (i+1)*n]; v == 0 {
+				clear(row)
+			} else {
+				Scale(row, v, dy)
+			}
+		}
 		return
 	}
 	for most := stretch / max(n, 1); len(x) > 0; {

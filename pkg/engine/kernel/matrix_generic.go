@@ -22,27 +22,39 @@ func fold(t *[lanes]float32) float32 {
 
 func dotGeneric(x, y []float32) float32 {
 	var t [lanes]float32
-	y = y[:len(x)]
-	for i, v := range x {
-		t[i%lanes] = fma32(v, y[i], t[i%lanes])
-	}
+	dotLanes(&t, x, y)
 	return fold(&t)
 }
 
 func sumGeneric(x []float32) float32 {
 	var t [lanes]float32
-	for i, v := range x {
-		t[i%lanes] += v
-	}
+	sumLanes(&t, x)
 	return fold(&t)
 }
 
 func sumAbsGeneric(x []float32) float32 {
 	var t [lanes]float32
+	sumAbsLanes(&t, x)
+	return fold(&t)
+}
+
+func dotLanes(t *[lanes]float32, x, y []float32) {
+	y = y[:len(x)]
+	for i, v := range x {
+		t[i%lanes] = fma32(v, y[i], t[i%lanes])
+	}
+}
+
+func sumLanes(t *[lanes]float32, x []float32) {
+	for i, v := range x {
+		t[i%lanes] += v
+	}
+}
+
+func sumAbsLanes(t *[lanes]float32, x []float32) {
 	for i, v := range x {
 		t[i%lanes] += math.Float32frombits(math.Float32bits(v) &^ (1 << 31))
 	}
-	return fold(&t)
 }
 
 func axpyGeneric(y []float32, a float32, x []float32) {

@@ -44,6 +44,28 @@ func TestReductionsOnEveryISA(t *testing.T) {
 	})
 }
 
+func TestReductionsOfLongArraysOnEveryISA(t *testing.T) {
+	eachISA(t, func(t *testing.T) {
+		for i, n := range []int{stretch, stretch + 1, stretch + 63, stretch + 64, stretch + 65, 2 * stretch, 3*stretch + 130} {
+			x, y := sprinkled(n, uint64(i)), random(n, uint64(i+10))
+			if i%2 == 0 {
+				x = random(n, uint64(i))
+			}
+			requireBits(t, []float32{dotGeneric(x, y), sumGeneric(x), sumAbsGeneric(x)}, []float32{Dot(x, y), Sum(x), SumAbs(x)}, "n=%d", n)
+			in := []float32{2, 0, -3}
+			w := random(3*n, 5)
+			dx, want := make([]float32, 3), make([]float32, 3)
+			gemvTGeneric(want, w, x)
+			GemvT(dx, w, x)
+			requireBits(t, want, dx, "gemvT of rows of %d", n)
+			want = make([]float32, 3*n)
+			outerGeneric(want, in, x)
+			Outer(w, in, x)
+			requireBits(t, want, w, "outer of rows of %d", n)
+		}
+	})
+}
+
 func TestReductionsAreCloseToTheSum(t *testing.T) {
 	eachISA(t, func(t *testing.T) {
 		x, y := random(3*stretch/2, 1), random(3*stretch/2, 2)

@@ -6,19 +6,37 @@ package kernel
 func dotAVX512(x, y *float32, n int) (ret float32)
 
 //go:noescape
+func dotLanesAVX512(acc, x, y *float32, n int)
+
+//go:noescape
 func sumAVX512(x *float32, n int) (ret float32)
+
+//go:noescape
+func sumLanesAVX512(acc, x *float32, n int)
 
 //go:noescape
 func sumAbsAVX512(x *float32, n int) (ret float32)
 
 //go:noescape
+func sumAbsLanesAVX512(acc, x *float32, n int)
+
+//go:noescape
 func dotAVX2(x, y *float32, n int) (ret float32)
+
+//go:noescape
+func dotLanesAVX2(acc, x, y *float32, n int)
 
 //go:noescape
 func sumAVX2(x *float32, n int) (ret float32)
 
 //go:noescape
+func sumLanesAVX2(acc, x *float32, n int)
+
+//go:noescape
 func sumAbsAVX2(x *float32, n int) (ret float32)
+
+//go:noescape
+func sumAbsLanesAVX2(acc, x *float32, n int)
 
 // dotASM calls the assembly for the active instruction set, if there is one.
 func dotASM(x, y *float32, n int) (_ float32, ok bool) {
@@ -29,6 +47,19 @@ func dotASM(x, y *float32, n int) (_ float32, ok bool) {
 		return dotAVX2(x, y, n), true
 	}
 	return 0, false
+}
+
+// dotLanesASM adds n elements, a multiple of 64 and not 0, to 64 lanes.
+func dotLanesASM(acc, x, y *float32, n int) bool {
+	switch active {
+	case AVX512:
+		dotLanesAVX512(acc, x, y, n)
+		return true
+	case AVX2:
+		dotLanesAVX2(acc, x, y, n)
+		return true
+	}
+	return false
 }
 
 // sumASM calls the assembly for the active instruction set, if there is one.
@@ -42,6 +73,19 @@ func sumASM(x *float32, n int) (_ float32, ok bool) {
 	return 0, false
 }
 
+// sumLanesASM adds n elements, a multiple of 64 and not 0, to 64 lanes.
+func sumLanesASM(acc, x *float32, n int) bool {
+	switch active {
+	case AVX512:
+		sumLanesAVX512(acc, x, n)
+		return true
+	case AVX2:
+		sumLanesAVX2(acc, x, n)
+		return true
+	}
+	return false
+}
+
 // sumAbsASM calls the assembly for the active instruction set, if there is one.
 func sumAbsASM(x *float32, n int) (_ float32, ok bool) {
 	switch active {
@@ -51,4 +95,17 @@ func sumAbsASM(x *float32, n int) (_ float32, ok bool) {
 		return sumAbsAVX2(x, n), true
 	}
 	return 0, false
+}
+
+// sumAbsLanesASM adds n elements, a multiple of 64 and not 0, to 64 lanes.
+func sumAbsLanesASM(acc, x *float32, n int) bool {
+	switch active {
+	case AVX512:
+		sumAbsLanesAVX512(acc, x, n)
+		return true
+	case AVX2:
+		sumAbsLanesAVX2(acc, x, n)
+		return true
+	}
+	return false
 }

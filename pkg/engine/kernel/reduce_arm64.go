@@ -6,10 +6,19 @@ package kernel
 func dotNEON(x, y *float32, n int) (ret float32)
 
 //go:noescape
+func dotLanesNEON(acc, x, y *float32, n int)
+
+//go:noescape
 func sumNEON(x *float32, n int) (ret float32)
 
 //go:noescape
+func sumLanesNEON(acc, x *float32, n int)
+
+//go:noescape
 func sumAbsNEON(x *float32, n int) (ret float32)
+
+//go:noescape
+func sumAbsLanesNEON(acc, x *float32, n int)
 
 // dotASM calls the assembly for the active instruction set, if there is one.
 func dotASM(x, y *float32, n int) (_ float32, ok bool) {
@@ -18,6 +27,16 @@ func dotASM(x, y *float32, n int) (_ float32, ok bool) {
 		return dotNEON(x, y, n), true
 	}
 	return 0, false
+}
+
+// dotLanesASM adds n elements, a multiple of 64 and not 0, to 64 lanes.
+func dotLanesASM(acc, x, y *float32, n int) bool {
+	switch active {
+	case NEON:
+		dotLanesNEON(acc, x, y, n)
+		return true
+	}
+	return false
 }
 
 // sumASM calls the assembly for the active instruction set, if there is one.
@@ -29,6 +48,16 @@ func sumASM(x *float32, n int) (_ float32, ok bool) {
 	return 0, false
 }
 
+// sumLanesASM adds n elements, a multiple of 64 and not 0, to 64 lanes.
+func sumLanesASM(acc, x *float32, n int) bool {
+	switch active {
+	case NEON:
+		sumLanesNEON(acc, x, n)
+		return true
+	}
+	return false
+}
+
 // sumAbsASM calls the assembly for the active instruction set, if there is one.
 func sumAbsASM(x *float32, n int) (_ float32, ok bool) {
 	switch active {
@@ -36,4 +65,14 @@ func sumAbsASM(x *float32, n int) (_ float32, ok bool) {
 		return sumAbsNEON(x, n), true
 	}
 	return 0, false
+}
+
+// sumAbsLanesASM adds n elements, a multiple of 64 and not 0, to 64 lanes.
+func sumAbsLanesASM(acc, x *float32, n int) bool {
+	switch active {
+	case NEON:
+		sumAbsLanesNEON(acc, x, n)
+		return true
+	}
+	return false
 }

@@ -9,12 +9,27 @@ func dotASM(_ *float32, _ *float32, _ int) (_ float32, ok bool) {
 	return 0, false
 }
 
+// dotLanesASM adds n elements, a multiple of 64 and not 0, to 64 lanes.
+func dotLanesASM(_ *float32, _ *float32, _ *float32, _ int) bool {
+	return false
+}
+
 // sumASM calls the assembly for the active instruction set, if there is one.
 func sumASM(_ *float32, _ int) (_ float32, ok bool) {
 	return 0, false
 }
 
+// sumLanesASM adds n elements, a multiple of 64 and not 0, to 64 lanes.
+func sumLanesASM(_ *float32, _ *float32, _ int) bool {
+	return false
+}
+
 // sumAbsASM calls the assembly for the active instruction set, if there is one.
 func sumAbsASM(_ *float32, _ int) (_ float32, ok bool) {
 	return 0, false
+}
+
+// sumAbsLanesASM adds n elements, a multiple of 64 and not 0, to 64 lanes.
+func sumAbsLanesASM(_ *float32, _ *float32, _ int) bool {
+	return false
 }

@@ -5,36 +5,90 @@ func init() {
 	Register("gemv", gemv)
 }
 
-// reductions has the sums over one array, in 64 lanes.
+// reductions has the sums over one array, in 64 lanes: whole, and of a part of
+// a long array, whose lanes are kept in memory.
 func reductions(a *Asm) {
-	f := a.Func("dot", "x, y *float32, n int", "float32")
-	x, y, n := f.Arg("x"), f.Arg("y"), f.Arg("n")
-	t := f.Vec()
-	f.reduce(n, []Reg{x, y}, func(b *Block, acc Vec, i int) {
-		b.Load(t, x, i)
-		if b.Partial() {
-			u := f.Vec()
-			b.Load(u, y, i)
-			b.Fma(acc, t, u)
-			f.Free(u)
+	for _, r := range []struct {
+		name, params string
+		accumulate   func(b *Block, acc, t Vec, arrays []Reg, i int)
+	}{
+		{"dot", "x, y", func(b *Block, acc, t Vec, arrays []Reg, i int) {
+			b.Load(t, arrays[0], i)
+			if b.Partial() {
+				u := b.Vec()
+				b.Load(u, arrays[1], i)
+				b.Fma(acc, t, u)
+				b.Free(u)
+				return
+			}
+			b.Fma(acc, t, b.At(arrays[1], i))
+		}},
+		{"sum", "x", func(b *Block, acc, t Vec, arrays []Reg, i int) {
+			b.Add(acc, acc, b.Operand(t, arrays[0], i))
+		}},
+		{"sumAbs", "x", func(b *Block, acc, t Vec, arrays []Reg, i int) {
+			b.Load(t, arrays[0], i)
+			b.And(t, t, Bits(1<<31-1))
+			b.Add(acc, acc, t)
+		}},
+	} {
+		f := a.Func(r.name, r.params+" *float32, n int", "float32")
+		arrays, n, t := f.args(r.params), f.Arg("n"), f.Vec()
+		f.reduce(n, arrays, func(b *Block, acc Vec, i int) { r.accumulate(b, acc, t, arrays, i) })
+
+		f = a.Func(r.name+"Lanes", "acc, "+r.params+" *float32, n int", "")
+		f.Doc = "adds n elements, a multiple of 64 and not 0, to 64 lanes."
+		lanes, arrays, n, t := f.Arg("acc"), f.args(r.params), f.Arg("n"), f.Vec()
+		acc := f.Vecs(64 / f.Lanes)
+		for i, v := range acc {
+			f.Load(v, Mem{Base: lanes, Off: 4 * f.Lanes * i})
+		}
+		f.blocks(n, arrays, func(b *Block) {
+			for i, v := range acc {
+				r.accumulate(b, v, t, arrays, i)
+			}
+		})
+		for i, v := range acc {
+			f.Store(Mem{Base: lanes, Off: 4 * f.Lanes * i}, v)
+		}
+		f.Ret()
+	}
+}
+
+// args loads parameters whose names are a list.
+func (f *Func) args(names string) []Reg {
+	var rs []Reg
+	for _, p := range parseParams(names) {
+		rs = append(rs, f.Arg(p.name))
+	}
+	return rs
+}
+
+// blocks runs body over blocks of 64 elements, while there are any left.
+func (f *Func) blocks(n Reg, bases []Reg, body func(b *Block)) (b *Block, advance func(elements int)) {
+	b = &Block{Func: f, Len: 64 / f.Lanes}
+	if f.ISA != NEON {
+		b.index = f.Reg()
+		f.MovReg(b.index, 0)
+	}
+	advance = func(elements int) {
+		f.SubReg(n, elements)
+		if f.ISA != NEON {
+			f.AddReg(b.index, elements)
 			return
 		}
-		b.Fma(acc, t, b.At(y, i))
-	})
-
-	f = a.Func("sum", "x *float32, n int", "float32")
-	x, n = f.Arg("x"), f.Arg("n")
-	t = f.Vec()
-	f.reduce(n, []Reg{x}, func(b *Block, acc Vec, i int) { b.Add(acc, acc, b.Operand(t, x, i)) })
-
-	f = a.Func("sumAbs", "x *float32, n int", "float32")
-	x, n = f.Arg("x"), f.Arg("n")
-	t = f.Vec()
-	f.reduce(n, []Reg{x}, func(b *Block, acc Vec, i int) {
-		b.Load(t, x, i)
-		b.And(t, t, Bits(1<<31-1))
-		b.Add(acc, acc, t)
-	})
+		for _, p := range bases {
+			f.AddReg(p, 4*elements)
+		}
+	}
+	top, rest := f.NewLabel("blocks"), f.NewLabel("rest")
+	f.JumpIf(n, "<", 64, rest)
+	f.Label(top)
+	body(b)
+	advance(64)
+	f.JumpIf(n, ">=", 64, top)
+	f.Label(rest)
+	return b, advance
 }
 
 // reduce writes the rest of a function that returns a sum over n elements:
@@ -45,31 +99,12 @@ func (f *Func) reduce(n Reg, bases []Reg, accumulate func(b *Block, acc Vec, i i
 	for _, v := range acc {
 		f.Zero(v)
 	}
-	b := &Block{Func: f}
-	if f.ISA != NEON {
-		b.index = f.Reg()
-		f.MovReg(b.index, 0)
-	}
-	advance := func(elements int) {
-		f.SubReg(n, elements)
-		if f.ISA != NEON {
-			f.AddReg(b.index, elements)
-			return
+	b, advance := f.blocks(n, bases, func(b *Block) {
+		for i := range acc {
+			accumulate(b, acc[i], i)
 		}
-		for _, p := range bases {
-			f.AddReg(p, 4*elements)
-		}
-	}
-	top, rest, sum := f.NewLabel("blocks"), f.NewLabel("rest"), f.NewLabel("sum")
-	f.JumpIf(n, "<", 64, rest)
-	f.Label(top)
-	b.Len = vectors
-	for i := range acc {
-		accumulate(b, acc[i], i)
-	}
-	advance(64)
-	f.JumpIf(n, ">=", 64, top)
-	f.Label(rest)
+	})
+	sum := f.NewLabel("sum")
 	tails := make([]Label, vectors)
 	b.Len = 1
 	for i := range acc {
