@@ -28,74 +28,10 @@ import (
 )
 
 // The conformance suite runs on everything that is registered: a component
-// that lands later is under test without a word here, but for a method, which
-// says in the table below what makes it inert and what makes it act.
+// that lands later is under test without a word here; a method says in its
+// registration what makes it inert and what makes it act.
 
 type object = map[string]any
-
-// methods says of every method which settings change nothing at all, and one
-// at which it acts within a few steps.
-var methods = map[string]struct {
-	inert  []object
-	lively object
-	idle   []string // optimisers with which nothing of it is to be seen
-	// optimizer is one with which its presets stay finite, where plain SGD does not
-	optimizer object
-}{
-	"a-gem": {
-		inert:  []object{{"batch": 2500.0}},
-		lively: object{"batch": 2.0, "memory": 40.0},
-		idle:   []string{"adam", "adamw"}, // so few small steps lead all the same way
-	},
-	"adam-rel": {
-		inert:  []object{{"tasks": 100.0}, {"tasks": 100.0, "moments": "reset"}},
-		lively: object{"moments": "reset"},
-		idle:   []string{"sgd"},
-	},
-	"continual-backprop": {
-		inert:  []object{{"replacement_rate": 0.0}, {"replacement_rate": 0.0, "accumulate": false, "utility": "contribution"}},
-		lively: object{"replacement_rate": 0.05, "maturity": 4.0},
-	},
-	"der":               {inert: []object{{"alpha": 0.0, "beta": 0.0, "batch": 2.0}}, lively: object{"memory": 10.0, "batch": 3.0}},
-	"ewc":               {inert: []object{{"lambda": 0.0}}, lively: object{"samples": 12.0}, optimizer: object{"kind": "adam", "lr": 1e-4}},
-	"experience-replay": {inert: []object{{"weight": 0.0, "batch": 2.0}}, lively: object{"memory": 10.0, "batch": 4.0, "selection": "class-balanced"}},
-	"l2":                {inert: []object{{"lambda": 0.0}}, lively: object{"lambda": 0.01}},
-	"l2-init":           {inert: []object{{"lambda": 0.0}}, lively: object{"lambda": 0.01}},
-	"last-layer-reset": {
-		inert:  []object{{"layers": 0.0}, {"period": 1e6}},
-		lively: object{"layers": 2.0, "period": 7.0},
-	},
-	"mas":                     {inert: []object{{"lambda": 0.0}}, lively: object{"lambda": 0.1, "samples": 12.0}},
-	"normalize-and-project":   {inert: []object{{"layer_norm": false, "period": 1e6}}, lively: object{"layer_norm": false}},
-	"parseval-regularization": {inert: []object{{"lambda": 0.0}, {"lambda": 0.0, "output": true}}, lively: object{"lambda": 0.01}},
-	"redo": {
-		inert:  []object{{"period": 1e6, "window": 1.0}},
-		lively: object{"period": 5.0, "window": 3.0, "threshold": 0.8},
-	},
-	"regrama": {
-		inert:  []object{{"period": 1e6, "window": 1.0}},
-		lively: object{"period": 5.0, "window": 3.0, "threshold": 0.8},
-	},
-	"self-normalized-resets": {
-		inert:  []object{{"initial": 1e6, "most": 1e6}},
-		lively: object{"initial": 4.0, "least": 2.0, "most": 64.0, "tasks": 1.0},
-	},
-	"shrink-and-perturb": {
-		inert: []object{
-			{"shrink": 0.0, "sigma": 0.0}, {"shrink": 0.0, "sigma": 0.0, "variant": "upgd"},
-			{"shrink": 0.0, "sigma": 0.0, "variant": "kumar"}, {"shrink": 0.0, "sigma": 0.0, "variant": "ash-adams"},
-		},
-		lively: object{"shrink": 0.01, "sigma": 0.01},
-	},
-	"spectral-regularization": {inert: []object{{"lambda": 0.0}}, lively: object{"lambda": 0.01}},
-	"streaming-ewc":           {inert: []object{{"kappa": 0.0}}, lively: object{"kappa": 0.1}},
-	"streaming-mas":           {inert: []object{{"kappa": 0.0}}, lively: object{"kappa": 0.1}},
-	"streaming-rwalk":         {inert: []object{{"kappa": 0.0}}, lively: object{"kappa": 0.1}},
-	"streaming-si":            {inert: []object{{"kappa": 0.0}}, lively: object{"kappa": 0.1}, optimizer: object{"kind": "sgd", "lr": 1e-3}},
-	"synaptic-intelligence":   {inert: []object{{"strength": 0.0}}, lively: object{}},
-	"wasserstein":             {inert: []object{{"lambda": 0.0}}, lively: object{"lambda": 0.01}},
-	"weight-clipping":         {inert: []object{{"kappa": 1e6}}, lively: object{"kappa": 0.5}},
-}
 
 // source has 600 images of noise under the names of all datasets, so that lives
 // over them take milliseconds.
@@ -153,11 +89,7 @@ func subjects() []subject {
 			}
 		}
 		if doc.Kind == "method" {
-			c := maps.Clone(methods[doc.Name].lively)
-			if c == nil {
-				c = object{}
-			}
-			c["kind"] = doc.Name
+			c := with(doc, doc.Trial.Lively)
 			raw := specOf(doc, c)
 			raw.Learner["optimizer"] = object{"kind": "adam", "lr": 0.01}
 			all = append(all, subject{"method " + doc.Name + " in action", raw})
@@ -187,8 +119,9 @@ func everything(network object) engine.RawSpec {
 		c := object{"kind": doc.Name}
 		switch doc.Kind {
 		case "method":
-			maps.Copy(c, methods[doc.Name].lively)
-			list = append(list, c)
+			if !doc.Trial.Alone && doc.Trial.Network == nil && doc.Trial.Stream == nil {
+				list = append(list, with(doc, doc.Trial.Lively))
+			}
 		case "probe":
 			limitSamples(doc, c)
 			raw.Probes = append(raw.Probes, c)
@@ -213,6 +146,7 @@ func specOf(doc component.Doc, c object) engine.RawSpec {
 	if slices.Contains(doc.Needs, component.Classification) || slices.Contains(doc.Needs, component.Images) {
 		raw.Stream = object{"kind": "permuted", "tasks": 3.0, "examples_per_task": 24.0, "batch": 2.0}
 	}
+	surround(&raw, doc.Trial)
 	switch doc.Kind {
 	case "stream":
 		raw.Stream = c
@@ -228,9 +162,6 @@ func specOf(doc component.Doc, c object) engine.RawSpec {
 		raw.Stream["examples_per_task"] = 6.0
 	case "method":
 		raw.Learner["methods"] = []any{c}
-		if o := methods[doc.Name].optimizer; o != nil {
-			raw.Learner["optimizer"] = o
-		}
 	case "probe":
 		raw.Probes = slices.DeleteFunc(raw.Probes, func(p map[string]any) bool { return p["kind"] == c["kind"] })
 		raw.Probes = append(raw.Probes, c)
@@ -238,6 +169,26 @@ func specOf(doc component.Doc, c object) engine.RawSpec {
 		panic("the conformance suite does not know components of kind " + doc.Kind)
 	}
 	return raw
+}
+
+// surround puts in what a component is to be tried with.
+func surround(raw *engine.RawSpec, t component.Trial) {
+	if t.Stream != nil {
+		raw.Stream = maps.Clone(t.Stream)
+	}
+	if t.Network != nil {
+		raw.Learner["network"] = maps.Clone(t.Network)
+	}
+	if t.Optimizer != nil {
+		raw.Learner["optimizer"] = maps.Clone(t.Optimizer)
+	}
+}
+
+// with returns the object of a component with the given parameters.
+func with(doc component.Doc, parameters object) object {
+	c := object{"kind": doc.Name}
+	maps.Copy(c, parameters)
+	return c
 }
 
 // parameters returns a component's parameters with the values that an object
@@ -518,54 +469,49 @@ func (discard) Boundary(engine.Boundary) error { return nil }
 // TestMethodsAtInertSettingsArePlainLearners compares networks and rows; a
 // method's own variables may differ.
 func TestMethodsAtInertSettingsArePlainLearners(t *testing.T) {
-	registered := map[string]bool{}
 	for _, doc := range component.All() {
 		if doc.Kind != "method" {
 			continue
 		}
-		registered[doc.Name] = true
-		settings, known := methods[doc.Name]
-		require.True(t, known && settings.lively != nil, "method %s is not in the table: say which settings are inert and which act", doc.Name)
+		trial := doc.Trial
+		require.True(t, trial.Inert != nil && trial.Lively != nil, "method %s: say in its registration's Trial which settings are inert and which act", doc.Name)
 		kind := "bit-flip-regression"
 		if slices.Contains(doc.Needs, component.Classification) {
 			kind = "permuted"
 		}
 		for _, optimizer := range []string{"sgd", "momentum", "adam", "adamw"} {
 			run := func(methods ...any) (map[string][]byte, map[string][]point) {
-				spec := resolve(t, engine.RawSpec{
+				raw := engine.RawSpec{
 					Stream: object{"kind": kind, "tasks": 3.0, "examples_per_task": 40.0, "batch": 2.0},
 					Learner: object{
-						"network":   object{"kind": "mlp", "hidden": []any{8.0, 6.0}},
-						"optimizer": object{"kind": optimizer},
-						"methods":   methods,
+						"network": object{"kind": "mlp", "hidden": []any{8.0, 6.0}},
+						"methods": methods,
 					},
 					Probes: []map[string]any{{"kind": "loss"}, {"kind": "weight-magnitude"}},
-				})
+				}
+				surround(&raw, trial)
+				raw.Learner["optimizer"] = object{"kind": optimizer}
+				spec := resolve(t, raw)
 				l, r := newLife(t, spec, 5), newRecord()
 				require.NoError(t, l.Advance(context.Background(), spec.Steps(), r))
 				return weights(t, l), r.rows
 			}
-			with := func(setting object) object {
-				m := maps.Clone(setting)
-				m["kind"] = doc.Name
-				return m
-			}
 			plain, plainRows := run()
-			for _, setting := range settings.inert {
-				w, rows := run(with(setting))
-				require.Equal(t, plain, w, "%s %v with %s", doc.Name, setting, optimizer)
+			for _, setting := range trial.Inert {
+				w, rows := run(with(doc, setting))
+				for name, value := range plain { // a method may bring parameters of its own
+					require.Equal(t, value, w[name], "%s %v with %s: %s", doc.Name, setting, optimizer, name)
+				}
 				require.Equal(t, plainRows, rows, "%s %v with %s", doc.Name, setting, optimizer)
 			}
-			w, _ := run(with(settings.lively))
-			if slices.Contains(settings.idle, optimizer) {
+			w, rows := run(with(doc, trial.Lively))
+			if slices.Contains(trial.Idle, optimizer) {
 				require.Equal(t, plain, w, "%s with %s does something", doc.Name, optimizer)
 				continue
 			}
-			require.NotEqual(t, plain, w, "%s %v with %s does nothing", doc.Name, settings.lively, optimizer)
+			require.False(t, maps.EqualFunc(plain, w, bytes.Equal) && fmt.Sprint(plainRows) == fmt.Sprint(rows),
+				"%s %v with %s does nothing", doc.Name, trial.Lively, optimizer)
 		}
-	}
-	for name := range methods {
-		require.True(t, registered[name], "method %s of the table is not registered", name)
 	}
 }
 

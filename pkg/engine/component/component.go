@@ -54,6 +54,22 @@ type Info struct {
 	Derivative string       // of the formula, for activations
 	Needs      []Capability // what the rest of the spec must provide
 	Provides   []Capability // what it provides to the rest
+	Trial      Trial        // how tests try it
+}
+
+// Object is a component's object in a spec, or parameters of one.
+type Object = map[string]any
+
+// Trial is what the conformance suite of package engine must know of a
+// component to try it; the zero Trial will do for all but methods.
+type Trial struct {
+	Inert  []Object // parameters of a method that change nothing at all, bit for bit
+	Lively Object   // parameters at which a method acts within a few steps
+	Idle   []string // optimisers with which nothing of it is to be seen
+	// Optimizer, Network and Stream are what the component is tried with where
+	// the suite's own do not go with it.
+	Optimizer, Network, Stream Object
+	Alone                      bool // it does not go with every other method
 }
 
 // Config is a component's parameters. Validate reports values out of range,

@@ -16,6 +16,11 @@ func init() {
 		Paper:   "Chaudhry et al. 2019, Efficient Lifelong Learning with A-GEM",
 		Summary: "what of a gradient would raise the loss on past tasks is projected away",
 		Needs:   []component.Capability{component.Gradients},
+		Trial: component.Trial{
+			Inert:  []component.Object{{"batch": 2500.0}},
+			Lively: component.Object{"batch": 2.0, "memory": 40.0},
+			Idle:   []string{"adam", "adamw"},
+		},
 	}, agemConfig{Memory: 2500, Batch: 256, Selection: classBalanced}, nil, newAGEM)
 }
 

@@ -12,6 +12,11 @@ func init() {
 		Name:    "adam-rel",
 		Paper:   "Ellis et al. 2024, Adam on Local Time: Addressing Nonstationarity in RL with Relative Adam Timesteps",
 		Summary: "at the end of a task the optimiser's step count starts again, or all that it remembers",
+		Trial: component.Trial{
+			Inert:  []component.Object{{"tasks": 100.0}, {"tasks": 100.0, "moments": "reset"}},
+			Lively: component.Object{"moments": "reset"},
+			Idle:   []string{"sgd"},
+		},
 	}, adamRelConfig{Moments: "keep"}, nil,
 		func(c adamRelConfig, env method.Env) (method.Method, error) { return &adamRel{c, env.States}, nil })
 }

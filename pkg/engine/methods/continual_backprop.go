@@ -51,6 +51,10 @@ func init() {
 		Paper:   "Dohare et al. 2024, Loss of Plasticity in Deep Continual Learning; Dohare, Sutton & Mahmood 2021, arXiv:2108.06325v3",
 		Summary: "the least useful hidden units are replaced by new ones, a few at a time",
 		Needs:   []component.Capability{component.Units},
+		Trial: component.Trial{
+			Inert:  []component.Object{{"replacement_rate": 0.0}, {"replacement_rate": 0.0, "accumulate": false, "utility": "contribution"}},
+			Lively: component.Object{"replacement_rate": 0.05, "maturity": 4.0},
+		},
 	}, def, presets, newContinualBackprop)
 }
 

@@ -16,6 +16,7 @@ func init() {
 		Paper:   "Buzzega et al. 2020, Dark Experience for General Continual Learning, algorithm 2 (DER++); beta 0 is DER",
 		Summary: "dark experience replay: the network is held to what it gave for past examples, and to their labels",
 		Needs:   []component.Capability{component.Gradients},
+		Trial:   component.Trial{Inert: []component.Object{{"alpha": 0.0, "beta": 0.0, "batch": 2.0}}, Lively: component.Object{"memory": 10.0, "batch": 3.0}},
 	}, derConfig{Memory: 500, Batch: 32, Alpha: 0.3, Beta: 0.5}, map[string]derConfig{
 		// Their appendix: permuted and rotated MNIST (lr 0.1 and 0.2, batches of 128).
 		"permuted-mnist-200": {Memory: 200, Batch: 128, Alpha: 1, Beta: 1},

@@ -24,6 +24,7 @@ func init() {
 		Paper:   "Kirkpatrick et al. 2017, Overcoming Catastrophic Forgetting in Neural Networks; online: Schwarz et al. 2018; kinds of Fisher: van de Ven 2025",
 		Summary: "elastic weight consolidation: weights that earlier tasks depend on are held where they were",
 		Needs:   []component.Capability{component.Gradients, component.Classification},
+		Trial:   component.Trial{Inert: []component.Object{{"lambda": 0.0}}, Lively: component.Object{"samples": 12.0}, Optimizer: component.Object{"kind": "adam", "lr": 1e-4}},
 	}, vandeven(100, 200), map[string]ewcConfig{
 		"permuted-mnist":          vandeven(100, 1000),
 		"split-mnist-task":        vandeven(1e5, 1000),

@@ -16,6 +16,7 @@ func init() {
 		Paper:   "Chaudhry et al. 2019, On Tiny Episodic Memories in Continual Learning; class-balanced: Chrysakis & Moens 2020",
 		Summary: "every step learns from examples of a memory, too",
 		Needs:   []component.Capability{component.Gradients},
+		Trial:   component.Trial{Inert: []component.Object{{"weight": 0.0, "batch": 2.0}}, Lively: component.Object{"memory": 10.0, "batch": 4.0, "selection": "class-balanced"}},
 	}, def, map[string]replayConfig{
 		// Buzzega et al. 2020 (mammoth), their three sizes, batches of 32.
 		"buzzega-200":  {Memory: 200, Batch: 32, Selection: reservoir, Weight: 1},

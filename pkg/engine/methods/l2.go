@@ -15,6 +15,7 @@ func init() {
 		Paper:   "Krogh & Hertz 1991, A Simple Weight Decay Can Improve Generalization",
 		Summary: "L2 regularisation: weights and biases are pulled towards 0",
 		Needs:   []component.Capability{component.Gradients},
+		Trial:   component.Trial{Inert: []component.Object{{"lambda": 0.0}}, Lively: component.Object{"lambda": 0.01}},
 	}, half(1e-4), map[string]l2Config{
 		// Dohare et al. 2024, online permuted MNIST: the sweep; 1e-4 is plotted.
 		"online-permuted-mnist-1e-3": half(1e-3),

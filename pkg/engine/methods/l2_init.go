@@ -14,6 +14,7 @@ func init() {
 		Paper:   "Kumar, Marklund & Van Roy 2024, Maintaining Plasticity in Continual Learning via Regenerative Regularization",
 		Summary: "regenerative regularisation: weights and biases are pulled towards their initial values",
 		Needs:   []component.Capability{component.Gradients},
+		Trial:   component.Trial{Inert: []component.Object{{"lambda": 0.0}}, Lively: component.Object{"lambda": 0.01}},
 	}, kumar, map[string]l2InitConfig{
 		// Table 3: chosen with Adam (lr 1e-3; 1e-4 for random labels) and with
 		// SGD (lr 1e-2).

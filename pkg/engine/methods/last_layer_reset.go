@@ -17,6 +17,10 @@ func init() {
 		Name:    "last-layer-reset",
 		Paper:   "Nikishin et al. 2022, The Primacy Bias in Deep Reinforcement Learning; at task ends as the heads of Dohare et al. 2024, continual ImageNet",
 		Summary: "the last layers start again, at the end of each task or every so many steps",
+		Trial: component.Trial{
+			Inert:  []component.Object{{"layers": 0.0}, {"period": 1e6}},
+			Lively: component.Object{"layers": 2.0, "period": 7.0},
+		},
 	}, lastLayerConfig{Layers: 1, To: "initial-distribution"}, map[string]lastLayerConfig{
 		"continual-imagenet-head": {Layers: 1, To: "zero"},
 	}, newLastLayerReset)

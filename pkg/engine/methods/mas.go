@@ -18,6 +18,7 @@ func init() {
 		Paper:   "Aljundi et al. 2018, Memory Aware Synapses: Learning What (not) to Forget",
 		Summary: "weights that the size of the output depends on are held where they were",
 		Needs:   []component.Capability{component.Gradients},
+		Trial:   component.Trial{Inert: []component.Object{{"lambda": 0.0}}, Lively: component.Object{"lambda": 0.1, "samples": 12.0}},
 	}, masConfig{Lambda: 1, Samples: 200}, nil, newMAS)
 }
 

@@ -15,6 +15,7 @@ func init() {
 		Name:    "normalize-and-project",
 		Paper:   "Lyle et al. 2024, Normalization and Effective Learning Rates in Reinforcement Learning",
 		Summary: "layer norm before every activation, and weight matrices that keep their initial norm",
+		Trial:   component.Trial{Inert: []component.Object{{"layer_norm": false, "period": 1e6}}, Lively: component.Object{"layer_norm": false}},
 	}, napConfig{LayerNorm: true, Period: 1}, nil, newNaP)
 }
 

@@ -15,6 +15,7 @@ func init() {
 		Paper:   "Chung, Cherif, Precup & Meger 2024, Parseval Regularization for Continual Reinforcement Learning",
 		Summary: "the incoming weights of a layer's units are pulled to be orthogonal, and of one norm",
 		Needs:   []component.Capability{component.Gradients},
+		Trial:   component.Trial{Inert: []component.Object{{"lambda": 0.0}, {"lambda": 0.0, "output": true}}, Lively: component.Object{"lambda": 0.01}},
 	}, parsevalConfig{Lambda: 1e-3, Scale: 1}, nil, newParseval)
 }
 

@@ -17,6 +17,10 @@ func init() {
 		Paper:   "Sokar et al. 2023, The Dormant Neuron Phenomenon in Deep Reinforcement Learning, algorithm 1",
 		Summary: "hidden units that are hardly active are recycled, every so many steps",
 		Needs:   []component.Capability{component.Units},
+		Trial: component.Trial{
+			Inert:  []component.Object{{"period": 1e6, "window": 1.0}},
+			Lively: component.Object{"period": 5.0, "window": 3.0, "threshold": 0.8},
+		},
 	}, redoConfig{Period: 1000, Threshold: 0.025, Window: 64}, map[string]redoConfig{
 		// Sokar et al. 2023: at the usual and at a high replay ratio.
 		"sokar":             {Period: 1000, Threshold: 0.025, Window: 1},

@@ -16,6 +16,10 @@ func init() {
 		Paper:   "Liu et al. 2025, Measure Gradients, Not Activations! Enhancing Neuronal Activity in Deep Reinforcement Learning",
 		Summary: "hidden units whose weights hardly get any gradient are recycled, every so many steps",
 		Needs:   []component.Capability{component.Units, component.Gradients},
+		Trial: component.Trial{
+			Inert:  []component.Object{{"period": 1e6, "window": 1.0}},
+			Lively: component.Object{"period": 5.0, "window": 3.0, "threshold": 0.8},
+		},
 	}, regramaConfig{Period: 1000, Threshold: 0.01, Window: 1}, nil, newRegrama)
 }
 

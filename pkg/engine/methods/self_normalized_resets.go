@@ -17,6 +17,10 @@ func init() {
 		Paper:   "Farias & Jozefiak 2025, Self-Normalized Resets for Plasticity in Continual Learning, algorithm 1; thresholds as in their code",
 		Summary: "a hidden unit is recycled when it has been silent for longer than its own past makes likely",
 		Needs:   []component.Capability{component.Units},
+		Trial: component.Trial{
+			Inert:  []component.Object{{"initial": 1e6, "most": 1e6}},
+			Lively: component.Object{"initial": 4.0, "least": 2.0, "most": 64.0, "tasks": 1.0},
+		},
 	}, snrConfig{Initial: 1000, Percentile: 0.92, Expansion: 2, Least: 100, Most: 20000, Tasks: 16}, nil, newSNR)
 }
 

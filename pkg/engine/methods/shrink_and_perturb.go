@@ -19,6 +19,13 @@ func init() {
 		Paper:   "Ash & Adams 2020, On Warm-Starting Neural Network Training; step by step as in Dohare et al. 2024, Elsayed & Mahmood 2024, Kumar et al. 2024",
 		Summary: "weights shrink towards 0 and are disturbed by noise",
 		Needs:   []component.Capability{component.Gradients},
+		Trial: component.Trial{
+			Inert: []component.Object{
+				{"shrink": 0.0, "sigma": 0.0}, {"shrink": 0.0, "sigma": 0.0, "variant": "upgd"},
+				{"shrink": 0.0, "sigma": 0.0, "variant": "kumar"}, {"shrink": 0.0, "sigma": 0.0, "variant": "ash-adams"},
+			},
+			Lively: component.Object{"shrink": 0.01, "sigma": 0.01},
+		},
 	}, lop(1e-5), map[string]shrinkPerturbConfig{
 		// Dohare et al. 2024, online permuted MNIST, lr 0.003: the sweep; 1e-5
 		// is plotted.

@@ -16,6 +16,7 @@ func init() {
 		Paper:   "Lewandowski et al. 2025, Learning Continually by Spectral Regularization",
 		Summary: "the largest singular value of every layer is pulled to 1",
 		Needs:   []component.Capability{component.Gradients},
+		Trial:   component.Trial{Inert: []component.Object{{"lambda": 0.0}}, Lively: component.Object{"lambda": 0.01}},
 	}, spectralConfig{Lambda: 1e-4, Power: 2}, nil, newSpectral)
 }
 

@@ -15,6 +15,7 @@ func init() {
 		Paper:   "Aljundi et al. 2018 (MAS), as a streaming method in Elsayed & Mahmood 2024",
 		Summary: "weights are pulled to their running average, the more the larger their sizes of gradients were",
 		Needs:   []component.Capability{component.Gradients},
+		Trial:   component.Trial{Inert: []component.Object{{"kappa": 0.0}}, Lively: component.Object{"kappa": 0.1}},
 	}, streamingMASConfig{Kappa: 0.1, BetaWeight: 0.9999, BetaImportance: 0.999}, map[string]streamingMASConfig{
 		// With SGD, from the code of Elsayed & Mahmood 2024.
 		"input-permuted-mnist":  {Kappa: 0.1, BetaWeight: 0.9999, BetaImportance: 0.999},

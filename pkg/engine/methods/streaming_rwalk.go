@@ -15,6 +15,7 @@ func init() {
 		Paper:   "Chaudhry et al. 2018 (Riemannian walk), as a streaming method in Elsayed & Mahmood 2024",
 		Summary: "weights are pulled to their running average, by squared gradients and by what their moves lowered the loss",
 		Needs:   []component.Capability{component.Gradients},
+		Trial:   component.Trial{Inert: []component.Object{{"kappa": 0.0}}, Lively: component.Object{"kappa": 0.1}},
 	}, streamingRWalkConfig{0.1, 0.9999, 0.99, 1e-3, "gradients"}, map[string]streamingRWalkConfig{
 		// With SGD (lr 1e-3 and 1e-2), from the code of Elsayed & Mahmood 2024.
 		"input-permuted-mnist":  {0.1, 0.9999, 0.99, 1e-3, "reference-code"},

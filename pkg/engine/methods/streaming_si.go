@@ -15,6 +15,7 @@ func init() {
 		Paper:   "Zenke, Poole & Ganguli 2017 (synaptic intelligence), as a streaming method in Elsayed & Mahmood 2024",
 		Summary: "weights are pulled to their running average, the more the more their moves lowered the loss",
 		Needs:   []component.Capability{component.Gradients},
+		Trial:   component.Trial{Inert: []component.Object{{"kappa": 0.0}}, Lively: component.Object{"kappa": 0.1}, Optimizer: component.Object{"kind": "sgd", "lr": 1e-3}},
 	}, streamingSIConfig{10, 0.99, 0.99, 1e-3}, map[string]streamingSIConfig{
 		// With SGD (lr 1e-3), from the code of Elsayed & Mahmood 2024.
 		"input-permuted-mnist":  {10, 0.99, 0.99, 1e-3},

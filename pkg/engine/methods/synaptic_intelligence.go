@@ -17,6 +17,7 @@ func init() {
 		Paper:   "Zenke, Poole & Ganguli 2017, Continual Learning Through Synaptic Intelligence",
 		Summary: "weights whose moves lowered the loss of earlier tasks are held where they were",
 		Needs:   []component.Capability{component.Gradients},
+		Trial:   component.Trial{Inert: []component.Object{{"strength": 0.0}}, Lively: component.Object{}},
 	}, siConfig{Strength: 0.1, Xi: 0.1}, map[string]siConfig{
 		// Zenke et al. 2017, permuted MNIST with Adam (lr 1e-3).
 		"permuted-mnist": {Strength: 0.1, Xi: 0.1},

@@ -16,6 +16,7 @@ func init() {
 		Paper:   "Lewandowski, Tanaka, Schuurmans & Machado 2023, Directions of Curvature as an Explanation for Loss of Plasticity",
 		Summary: "the distribution of each layer's weights is pulled to that of the start of the run",
 		Needs:   []component.Capability{component.Gradients},
+		Trial:   component.Trial{Inert: []component.Object{{"lambda": 0.0}}, Lively: component.Object{"lambda": 0.01}},
 	}, wassersteinConfig{Lambda: 1e-2}, nil, newWasserstein)
 }
 

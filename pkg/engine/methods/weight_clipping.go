@@ -15,6 +15,7 @@ func init() {
 		Name:    "weight-clipping",
 		Paper:   "Elsayed, Lan, Lyle & Mahmood 2024, Weight Clipping for Deep Continual and Reinforcement Learning, algorithm 1",
 		Summary: "after each step weights and biases are clipped to what initialisers draw, times a factor",
+		Trial:   component.Trial{Inert: []component.Object{{"kappa": 1e6}}, Lively: component.Object{"kappa": 0.5}},
 	}, weightClippingConfig{Kappa: 2}, map[string]weightClippingConfig{
 		// Label-permuted EMNIST with SGD (lr 0.01) and with Adam (lr 1e-4);
 		// input-permuted MNIST (lr 1e-3 and 1e-4): both are in their sweep.
