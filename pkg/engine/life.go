@@ -271,6 +271,9 @@ func (t *tasks) Evaluate(task, n int) (*learner.Evaluation, error) {
 		t.entered = task
 	}
 	tester, _ := t.stream.(stream.Tester)
+	if tester != nil && tester.TestSize() == 0 {
+		tester = nil
+	}
 	if tester != nil {
 		n = min(n, tester.TestSize())
 	}

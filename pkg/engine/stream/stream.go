@@ -16,7 +16,8 @@ type Stream interface {
 	// Enter moves to a task, in any order; what is costly about it (a
 	// permutation, labels) is computed here.
 	Enter(task int) error
-	// Batch fills b with the mini-batch of a step of the entered task.
+	// Batch fills b with the mini-batch of a step of the entered task: examples
+	// step·N to step·N + N − 1 of it, for any number N of examples.
 	Batch(step int64, b *Batch)
 	// Sample fills b with b.N examples of the entered task, always the same,
 	// for measurements. A stream with fewer examples repeats them.
@@ -26,7 +27,8 @@ type Stream interface {
 // Tester is implemented by streams that hold examples back: those that a
 // learner is tested on, and never shown in training.
 type Tester interface {
-	// TestSize returns how many held-out examples the entered task has.
+	// TestSize returns how many held-out examples the entered task has; 0 for
+	// none.
 	TestSize() int
 	// Test fills b with the b.N held-out examples of the entered task from
 	// number first on, going round behind the last.
@@ -40,11 +42,17 @@ type Batch struct {
 	X       []float32 // [n][inputs]
 	Labels  []int32   // [n]; classification
 	Targets []float32 // [n][outputs]; regression
+	// Index says which of the stream's Info.Examples each example is, −1 for one
+	// that is held out: [n], nil where a stream does not number its examples.
+	Index []int32
 }
 
 // NewBatch returns room for n examples of a stream.
 func NewBatch(info Info, n int) *Batch {
 	b := &Batch{N: n, X: tensor.Float32s(n * info.Input.Elems())}
+	if info.Examples > 0 {
+		b.Index = make([]int32, n)
+	}
 	if info.Classes > 0 {
 		b.Labels = make([]int32, n)
 	} else {
@@ -63,7 +71,10 @@ type Info struct {
 	Tasks        int
 	StepsPerTask int64
 	Batch        int
-	Datasets     []string
+	// Examples is how many different examples a stream has that shows the same
+	// ones again and again, and numbers them; 0 for others.
+	Examples int
+	Datasets []string
 }
 
 // HeadOf returns the outputs that a task has to itself, [first, first+n): all

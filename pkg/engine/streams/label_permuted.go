@@ -20,11 +20,12 @@ func init() {
 }
 
 type labelPermutedConfig struct {
-	Dataset         string `json:"dataset" doc:"images to classify: mnist or fashion-mnist"`
+	Dataset         string `json:"dataset" doc:"images to classify: a dataset of the catalogue, or several joined by + with the classes of all"`
 	Tasks           int    `json:"tasks" doc:"number of tasks; the labels change between them"`
 	ExamplesPerTask int    `json:"examples_per_task" doc:"examples of each task; beyond one pass over the images every further pass is in a new order"`
 	Batch           int    `json:"batch" doc:"examples of a step"`
 	Subset          int    `json:"subset" doc:"use only so many training images, drawn once per seed; 0 uses all"`
+	Heads           int    `json:"heads" doc:"output heads of the tasks' own: task t is answered by head t mod heads, the others stay closed; 0 is one head that all tasks share"`
 	Scale           string `json:"scale" doc:"inputs: pixels in [0, 1], in [-1, 1], or with mean 0 and deviation 1 over the training split" enum:"unit|symmetric|standard"`
 	First           string `json:"first" doc:"whether the first task renames too, or has the labels as they are" enum:"permuted|identity"`
 	Order           string `json:"order" doc:"a task begins a fresh pass over the images in a new order, or continues the pass of the task before" enum:"fresh|continuing"`
@@ -32,7 +33,7 @@ type labelPermutedConfig struct {
 
 func (c labelPermutedConfig) Validate() error {
 	_, err := stream.CheckLength(c.Tasks, c.ExamplesPerTask, c.Batch)
-	return errors.Join(err, checkSubset(c.Dataset, c.Subset))
+	return errors.Join(err, checkSubset(c.Dataset, c.Subset), checkHeads(c.Heads))
 }
 
 // Info implements [stream.Config].
@@ -41,7 +42,7 @@ func (c labelPermutedConfig) Info() (stream.Info, error) {
 	if err != nil {
 		return stream.Info{}, err
 	}
-	return imageInfo(c.Dataset, 0, c.Tasks, steps, c.Batch)
+	return imageInfo(c.Dataset, 0, c.Heads, c.Tasks, steps, c.Batch)
 }
 
 // labelPermuted shows image x of class y in task t as x, π_t(y) with a
@@ -51,39 +52,28 @@ func (c labelPermutedConfig) Info() (stream.Info, error) {
 // tasks.
 type labelPermuted struct {
 	gallery
-	cfg    labelPermutedConfig
-	key    rng.Key
-	labels []int32 // by class
+	cfg labelPermutedConfig
+	key rng.Key
 }
 
 func newLabelPermuted(c labelPermutedConfig, env stream.Env) (stream.Stream, error) {
-	m, err := newImages(env, c.Dataset, c.Scale)
+	g, err := newGallery(env, c.Dataset, c.Scale, c.Subset, c.Heads)
 	if err != nil {
 		return nil, err
 	}
-	info, err := c.Info()
-	if err != nil {
-		return nil, err
-	}
-	s := &labelPermuted{cfg: c, key: env.Key("permutation"), labels: make([]int32, info.Classes)}
-	s.images = m
-	s.label = func(_, image int32) int32 { return s.labels[m.split.Y[image]] }
-	if s.chosen, err = chooseSubset(m, c.Dataset, c.Subset, env); err != nil {
-		return nil, err
-	}
-	s.order = newPresentation(env.Key("order"), len(s.chosen), int64(c.ExamplesPerTask), c.Order == "continuing")
-	return s, nil
+	g.order = newPresentation(env.Key("order"), len(g.chosen), int64(c.ExamplesPerTask), c.Order == "continuing")
+	return &labelPermuted{gallery: g, cfg: c, key: env.Key("permutation")}, nil
 }
 
 // Enter implements [stream.Stream].
 func (s *labelPermuted) Enter(task int) error {
-	s.order.enter(task)
+	s.enter(task)
 	if task == 0 && s.cfg.First == "identity" {
-		for i := range s.labels {
-			s.labels[i] = int32(i)
+		for i := range s.names {
+			s.names[i] = int32(i)
 		}
 		return nil
 	}
-	s.key.Perm(s.labels, uint64(task))
+	s.key.Perm(s.names, uint64(task))
 	return nil
 }

@@ -29,11 +29,12 @@ func init() {
 }
 
 type permutedConfig struct {
-	Dataset         string `json:"dataset" doc:"images to classify: mnist or fashion-mnist"`
+	Dataset         string `json:"dataset" doc:"images to classify: a dataset of the catalogue, or several joined by + with the classes of all"`
 	Tasks           int    `json:"tasks" doc:"number of tasks; the permutation changes between them"`
 	ExamplesPerTask int    `json:"examples_per_task" doc:"examples of each task; beyond one pass over the images every further pass is in a new order"`
 	Batch           int    `json:"batch" doc:"examples of a step"`
 	Subset          int    `json:"subset" doc:"use only so many training images, drawn once per seed; 0 uses all"`
+	Heads           int    `json:"heads" doc:"output heads of the tasks' own: task t is answered by head t mod heads, the others stay closed; 0 is one head that all tasks share"`
 	Scale           string `json:"scale" doc:"inputs: pixels in [0, 1], in [-1, 1], or with mean 0 and deviation 1 over the training split" enum:"unit|symmetric|standard"`
 	First           string `json:"first" doc:"whether the first task permutes too, or shows images as they are" enum:"permuted|identity"`
 	Order           string `json:"order" doc:"a task begins a fresh pass over the images in a new order, or continues the pass of the task before" enum:"fresh|continuing"`
@@ -41,7 +42,7 @@ type permutedConfig struct {
 
 func (c permutedConfig) Validate() error {
 	_, err := stream.CheckLength(c.Tasks, c.ExamplesPerTask, c.Batch)
-	return errors.Join(err, checkSubset(c.Dataset, c.Subset))
+	return errors.Join(err, checkSubset(c.Dataset, c.Subset), checkHeads(c.Heads))
 }
 
 // checkSubset checks the dataset of a stream and how many of its images it uses.
@@ -62,7 +63,7 @@ func (c permutedConfig) Info() (stream.Info, error) {
 	if err != nil {
 		return stream.Info{}, err
 	}
-	return imageInfo(c.Dataset, 0, c.Tasks, steps, c.Batch)
+	return imageInfo(c.Dataset, 0, c.Heads, c.Tasks, steps, c.Batch)
 }
 
 // permuted shows image x of class y in task t as x_{π_t}, y with a uniformly
@@ -77,31 +78,17 @@ type permuted struct {
 }
 
 func newPermuted(c permutedConfig, env stream.Env) (stream.Stream, error) {
-	m, err := newImages(env, c.Dataset, c.Scale)
+	g, err := newGallery(env, c.Dataset, c.Scale, c.Subset, c.Heads)
 	if err != nil {
 		return nil, err
 	}
-	s := &permuted{cfg: c, key: env.Key("permutation")}
-	s.images = m
-	s.label = func(_, image int32) int32 { return int32(m.split.Y[image]) }
-	if s.chosen, err = chooseSubset(m, c.Dataset, c.Subset, env); err != nil {
-		return nil, err
-	}
-	s.order = newPresentation(env.Key("order"), len(s.chosen), int64(c.ExamplesPerTask), c.Order == "continuing")
-	return s, nil
-}
-
-// chooseSubset returns the images that a stream uses.
-func chooseSubset(m *images, dataset string, subset int, env stream.Env) ([]int32, error) {
-	if m.split.N < max(1, subset) {
-		return nil, component.Fieldf("subset", "%s has %d training images, %d are asked for", dataset, m.split.N, max(1, subset))
-	}
-	return choose(m.split.N, subset, env.Key("subset")), nil
+	g.order = newPresentation(env.Key("order"), len(g.chosen), int64(c.ExamplesPerTask), c.Order == "continuing")
+	return &permuted{gallery: g, cfg: c, key: env.Key("permutation")}, nil
 }
 
 // Enter implements [stream.Stream].
 func (s *permuted) Enter(task int) error {
-	s.order.enter(task)
+	s.enter(task)
 	if task == 0 && s.cfg.First == "identity" {
 		for i := range s.images.to {
 			s.images.to[i] = int32(i)

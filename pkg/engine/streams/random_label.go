@@ -19,7 +19,7 @@ func init() {
 }
 
 type randomLabelConfig struct {
-	Dataset  string `json:"dataset" doc:"where the images come from: mnist or fashion-mnist"`
+	Dataset  string `json:"dataset" doc:"where the images come from: a dataset of the catalogue, or several joined by + with the classes of all"`
 	Tasks    int    `json:"tasks" doc:"number of tasks; the labels change between them"`
 	Examples int    `json:"examples" doc:"how many training images, drawn once per seed, are labelled"`
 	Epochs   int    `json:"epochs" doc:"passes over the images in each task, every one in a new order"`
@@ -61,44 +61,38 @@ func (c randomLabelConfig) Info() (stream.Info, error) {
 	if err != nil {
 		return stream.Info{}, err
 	}
-	return imageInfo(c.Dataset, 0, c.Tasks, steps, c.Batch)
+	return imageInfo(c.Dataset, 0, 0, c.Tasks, steps, c.Batch)
 }
 
 // randomLabel gives each of its images, in each task, a label that is
 // independent and uniform over the classes.
 type randomLabel struct {
 	gallery
-	key     rng.Key
-	classes int
-	labels  []int32 // by item, parallel to chosen
+	key    rng.Key
+	labels []int32 // by item, parallel to chosen
 }
 
 func newRandomLabel(c randomLabelConfig, env stream.Env) (stream.Stream, error) {
-	m, err := newImages(env, c.Dataset, c.Scale)
+	g, err := newGallery(env, c.Dataset, c.Scale, 0, 0)
 	if err != nil {
 		return nil, err
 	}
-	info, err := c.Info()
-	if err != nil {
-		return nil, err
+	if g.images.train.n < c.Examples {
+		return nil, component.Fieldf("examples", "%s has %d training images, %d are asked for", c.Dataset, g.images.train.n, c.Examples)
 	}
-	if m.split.N < c.Examples {
-		return nil, component.Fieldf("examples", "%s has %d training images, %d are asked for", c.Dataset, m.split.N, c.Examples)
-	}
-	s := &randomLabel{key: env.Key("labels"), classes: info.Classes, labels: make([]int32, c.Examples)}
-	s.gallery = gallery{
-		images: m, chosen: choose(m.split.N, c.Examples, env.Key("subset")),
-		order: newPresentation(env.Key("order"), c.Examples, int64(c.Examples)*int64(c.Epochs), false),
-		label: func(item, _ int32) int32 { return s.labels[item] },
-	}
+	s := &randomLabel{gallery: g, key: env.Key("labels"), labels: make([]int32, c.Examples)}
+	s.chosen = choose(s.images.train.n, c.Examples, env.Key("subset"))
+	s.held = nil // random labels tell nothing about other images
+	s.order = newPresentation(env.Key("order"), c.Examples, int64(c.Examples)*int64(c.Epochs), false)
+	s.label = func(item int32) int32 { return s.labels[item] }
 	return s, nil
 }
 
 // Enter implements [stream.Stream].
 func (s *randomLabel) Enter(task int) error {
-	s.order.enter(task)
+	s.enter(task)
 	for i := range s.labels {
-		s.labels[i] = int32(s.key.Intn(s.classes, uint64(task), uint64(i)))
+		s.labels[i] = int32(s.key.Intn(s.head, uint64(task), uint64(i)))
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"neoteny/pkg/engine/component"
+	"neoteny/pkg/engine/rng"
 	"neoteny/pkg/engine/stream"
 )
 
@@ -19,15 +20,24 @@ func init() {
 }
 
 type splitConfig struct {
-	Dataset          string `json:"dataset" doc:"images to classify: mnist or fashion-mnist"`
+	Dataset          string `json:"dataset" doc:"images to classify: a dataset of the catalogue, or several joined by + with the classes of all, those of the first first"`
 	Tasks            int    `json:"tasks" doc:"number of tasks; after the last group of classes comes the first again"`
-	ClassesPerTask   int    `json:"classes_per_task" doc:"classes of a group; divides the classes of the dataset"`
+	Base             int    `json:"base" doc:"classes of the first group; 0 for as many as in the others"`
+	ClassesPerTask   int    `json:"classes_per_task" doc:"classes of a group; divides the classes of the dataset, those of the base not counted"`
 	ExamplesPerClass int    `json:"examples_per_class" doc:"how many training images of each class, drawn once per seed, are used; the same for all classes, so that tasks are of equal length"`
-	Epochs           int    `json:"epochs" doc:"passes over the images in each task, every one in a new order"`
+	Epochs           int    `json:"epochs" doc:"passes over the images in each task, every one in a new order; where the base is larger, over its images, and as many steps in the tasks of the others"`
 	Batch            int    `json:"batch" doc:"examples of a step"`
-	Head             string `json:"head" doc:"outputs: one for every class of the dataset, or classes_per_task that all tasks share" enum:"single|shared"`
+	Head             string `json:"head" doc:"outputs: one for every class of the dataset (class-incremental); classes_per_task that all tasks share (domain-incremental); or one for every class, of which a task uses those of its group only (task-incremental)" enum:"single|shared|per-task"`
 	ClassOrder       string `json:"class_order" doc:"classes are grouped as the dataset numbers them, or in an order drawn once per seed" enum:"natural|seeded"`
 	Scale            string `json:"scale" doc:"inputs: pixels in [0, 1], in [-1, 1], or with mean 0 and deviation 1 over the training split" enum:"unit|symmetric|standard"`
+}
+
+// base returns the classes of the first group.
+func (c splitConfig) base() int {
+	if c.Base == 0 {
+		return c.ClassesPerTask
+	}
+	return c.Base
 }
 
 // steps returns the steps of a task.
@@ -35,7 +45,7 @@ func (c splitConfig) steps() (int64, error) {
 	if c.ExamplesPerClass < 1 || c.ExamplesPerClass > 1<<24 {
 		return 0, component.Fieldf("examples_per_class", "must be between 1 and %d, is %d", 1<<24, c.ExamplesPerClass)
 	}
-	return checkPasses("examples_per_class", c.Tasks, c.ClassesPerTask*c.ExamplesPerClass, c.Epochs, c.Batch)
+	return checkPasses("examples_per_class", c.Tasks, max(c.base(), c.ClassesPerTask)*c.ExamplesPerClass, c.Epochs, c.Batch)
 }
 
 func (c splitConfig) Validate() error {
@@ -43,8 +53,13 @@ func (c splitConfig) Validate() error {
 	if err != nil {
 		return err
 	}
-	if c.ClassesPerTask < 1 || c.ClassesPerTask > m.Classes || m.Classes%c.ClassesPerTask != 0 {
-		return component.Fieldf("classes_per_task", "must divide the %d classes of %s, is %d", m.Classes, c.Dataset, c.ClassesPerTask)
+	switch {
+	case c.Base < 0 || c.Base > m.Classes:
+		return component.Fieldf("base", "must be between 0 and the %d classes of %s, is %d", m.Classes, c.Dataset, c.Base)
+	case c.ClassesPerTask < 1 || c.ClassesPerTask > m.Classes || (m.Classes-c.base())%c.ClassesPerTask != 0:
+		return component.Fieldf("classes_per_task", "must divide the %d classes of %s behind the first group, is %d", m.Classes-c.Base, c.Dataset, c.ClassesPerTask)
+	case c.Head != "single" && c.base() != c.ClassesPerTask:
+		return component.Fieldf("head", "groups of different size cannot have heads of one size: take single, or base 0")
 	}
 	_, err = c.steps()
 	if c.ExamplesPerClass > m.Train {
@@ -59,51 +74,62 @@ func (c splitConfig) Info() (stream.Info, error) {
 	if err != nil {
 		return stream.Info{}, err
 	}
-	outputs := 0
-	if c.Head == "shared" {
-		outputs = c.ClassesPerTask
+	m, err := lookup(c.Dataset)
+	if err != nil {
+		return stream.Info{}, err
 	}
-	return imageInfo(c.Dataset, outputs, c.Tasks, steps, c.Batch)
+	switch c.Head {
+	case "shared":
+		return imageInfo(c.Dataset, c.ClassesPerTask, 0, c.Tasks, steps, c.Batch)
+	case "per-task":
+		return imageInfo(c.Dataset, c.ClassesPerTask, m.Classes/c.ClassesPerTask, c.Tasks, steps, c.Batch)
+	}
+	return imageInfo(c.Dataset, 0, 0, c.Tasks, steps, c.Batch)
 }
 
 // split shows, in task t, images of the classes of group t mod groups. With the
 // single head a label is the class (class-incremental learning); with the
-// shared head it is the class's place in its group (domain-incremental).
+// shared head it is the class's place in its group (domain-incremental); with
+// heads per task it is that place in the group's own head (task-incremental).
 type split struct {
 	gallery
-	groups [][]int32 // images of each group, examples_per_class of each class in turn
-	labels [][]int32 // by group and class's place in it
-	group  int
+	groups []classGroup
+}
+
+type classGroup struct {
+	images []int32 // examples_per_class of each class in turn
+	held   []int32
+	order  *presentation // shared by groups of one size
 }
 
 func newSplit(c splitConfig, env stream.Env) (stream.Stream, error) {
-	m, err := newImages(env, c.Dataset, c.Scale)
+	g, err := newGallery(env, c.Dataset, c.Scale, 0, 0)
 	if err != nil {
 		return nil, err
 	}
-	meta, err := lookup(c.Dataset)
+	info, err := c.Info()
 	if err != nil {
 		return nil, err
 	}
-	ofClass := make([][]int32, meta.Classes)
-	for i, y := range m.split.Y {
-		ofClass[y] = append(ofClass[y], int32(i))
+	s := &split{gallery: g}
+	m := g.images
+	ofClass, heldOf := make([][]int32, m.classes), make([][]int32, m.classes)
+	for i := range int32(m.train.n) {
+		ofClass[m.train.class(i)] = append(ofClass[m.train.class(i)], i)
 	}
-	classes := make([]int32, meta.Classes)
-	for i := range classes {
-		classes[i] = int32(i)
+	for i := range int32(m.test.n) {
+		heldOf[m.test.class(i)] = append(heldOf[m.test.class(i)], i)
 	}
+	classes := choose(m.classes, 0, rng.Key{})
 	if c.ClassOrder == "seeded" {
 		env.Key("classes").Perm(classes, 0)
 	}
-	s := &split{}
-	s.images = m
-	s.label = func(item, _ int32) int32 { return s.labels[s.group][int(item)/c.ExamplesPerClass] }
-	subset := env.Key("subset")
-	drawn := make([]int32, 0, m.split.N)
-	for first := 0; first < meta.Classes; first += c.ClassesPerTask {
-		var members, labels []int32
-		for place, class := range classes[first : first+c.ClassesPerTask] {
+	subset, order := env.Key("subset"), env.Key("order")
+	drawn := make([]int32, m.train.n)
+	perTask := info.StepsPerTask * int64(c.Batch)
+	for first, size := 0, c.base(); first < m.classes; first, size = first+size, c.ClassesPerTask {
+		var group classGroup
+		for place, class := range classes[first : first+size] {
 			have := ofClass[class]
 			if len(have) < c.ExamplesPerClass {
 				return nil, component.Fieldf("examples_per_class", "class %d of %s has %d training images, %d are asked for",
@@ -112,24 +138,30 @@ func newSplit(c splitConfig, env stream.Env) (stream.Stream, error) {
 			drawn = drawn[:len(have)]
 			subset.Perm(drawn, uint64(class))
 			for _, k := range drawn[:c.ExamplesPerClass] {
-				members = append(members, have[k])
+				group.images = append(group.images, have[k])
 			}
-			if c.Head == "shared" {
-				class = int32(place)
+			group.held = append(group.held, heldOf[class]...)
+			switch c.Head {
+			case "shared":
+				s.names[class] = int32(place)
+			case "per-task":
+				s.names[class] = int32(first + place)
 			}
-			labels = append(labels, class)
 		}
-		s.groups, s.labels = append(s.groups, members), append(s.labels, labels)
+		if n := len(s.groups); n > 0 && len(s.groups[n-1].images) == len(group.images) {
+			group.order = s.groups[n-1].order
+		} else {
+			group.order = newPresentation(order, len(group.images), perTask, false)
+		}
+		s.groups = append(s.groups, group)
 	}
-	perPass := c.ClassesPerTask * c.ExamplesPerClass
-	s.order = newPresentation(env.Key("order"), perPass, int64(perPass)*int64(c.Epochs), false)
 	return s, nil
 }
 
 // Enter implements [stream.Stream].
 func (s *split) Enter(task int) error {
-	s.order.enter(task)
-	s.group = task % len(s.groups)
-	s.chosen = s.groups[s.group]
+	group := &s.groups[task%len(s.groups)]
+	s.chosen, s.held, s.order = group.images, group.held, group.order
+	s.enter(task)
 	return nil
 }

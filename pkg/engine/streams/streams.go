@@ -6,6 +6,8 @@ package streams
 
 import (
 	"math"
+	"slices"
+	"strings"
 
 	"neoteny/pkg/engine/component"
 	"neoteny/pkg/engine/data"
@@ -14,22 +16,42 @@ import (
 	"neoteny/pkg/engine/tensor"
 )
 
-// lookup returns the catalogue's description of a dataset parameter.
+// lookup returns the catalogue's description of a dataset parameter. Several
+// datasets joined by + are one whose classes are those of the first, then those
+// of the next: fashion-mnist+mnist has 20.
 func lookup(name string) (data.Meta, error) {
-	m, ok := data.Lookup(name)
-	if !ok {
-		var names []string
-		for _, d := range data.Catalogue() {
-			names = append(names, d.Name)
+	var joint data.Meta
+	for i, part := range strings.Split(name, "+") {
+		m, ok := data.Lookup(part)
+		if !ok {
+			var names []string
+			for _, d := range data.Catalogue() {
+				names = append(names, d.Name)
+			}
+			return m, component.Fieldf("dataset", "unknown dataset %q%s (have: %v)", part, component.DidYouMean(part, names), names)
 		}
-		return m, component.Fieldf("dataset", "unknown dataset %q%s (have: %v)", name, component.DidYouMean(name, names), names)
+		if i == 0 {
+			joint = m
+			continue
+		}
+		if !slices.Equal(joint.Shape, m.Shape) {
+			return m, component.Fieldf("dataset", "images of %s are of shape %v, those of %s of %v", joint.Name, joint.Shape, m.Name, m.Shape)
+		}
+		joint.Name += "+" + m.Name
+		joint.Classes += m.Classes
+		joint.Train += m.Train
+		joint.Test += m.Test
 	}
-	return m, nil
+	if joint.Classes > 256 {
+		return joint, component.Fieldf("dataset", "%s has %d classes, more than 256", name, joint.Classes)
+	}
+	return joint, nil
 }
 
 // imageInfo describes a stream that shows images of a dataset under labels of
-// the given number of classes.
-func imageInfo(dataset string, classes, tasks int, steps int64, batch int) (stream.Info, error) {
+// the given number of classes (0: those of the dataset), in that many heads of
+// the tasks' own (0: one for all).
+func imageInfo(dataset string, classes, heads, tasks int, steps int64, batch int) (stream.Info, error) {
 	m, err := lookup(dataset)
 	if err != nil {
 		return stream.Info{}, err
@@ -37,19 +59,67 @@ func imageInfo(dataset string, classes, tasks int, steps int64, batch int) (stre
 	if classes == 0 {
 		classes = m.Classes
 	}
-	return stream.Info{
+	info := stream.Info{
 		Input: tensor.Shape(m.Shape), Classes: classes, Outputs: classes,
-		Tasks: tasks, StepsPerTask: steps, Batch: batch, Datasets: []string{dataset},
-	}, nil
+		Tasks: tasks, StepsPerTask: steps, Batch: batch,
+		Examples: m.Train, Datasets: strings.Split(dataset, "+"),
+	}
+	if heads > 0 {
+		info.Head = classes
+		info.Classes, info.Outputs = heads*classes, heads*classes
+	}
+	return info, nil
 }
 
-// images turns the training images of a dataset into inputs.
+// checkHeads checks the number of the tasks' own heads.
+func checkHeads(heads int) error {
+	if heads < 0 || heads > 1<<12 {
+		return component.Fieldf("heads", "must be between 0 (one that all tasks share) and %d, is %d", 1<<12, heads)
+	}
+	return nil
+}
+
+// images turns the images of a dataset into inputs. Training images are numbered
+// as the dataset has them, those of a second dataset after those of the first;
+// so are held-out images.
 type images struct {
-	split   data.Split
-	pixels  int
-	values  [256]float32 // what a pixel's byte becomes
-	to      []int32      // pixel i of an image becomes input to[i]
-	touched uint8        // see input
+	train, test shelf
+	pixels      int
+	classes     int
+	values      [256]float32 // what a pixel's byte becomes
+	to          []int32      // pixel i of an image becomes input to[i]
+	touched     uint8        // see input
+}
+
+// shelf is a split of one dataset, or of several behind one another.
+type shelf struct {
+	n     int
+	parts []shelfPart
+}
+
+type shelfPart struct {
+	data.Split
+	first, class int // number of its first image, and of its first class
+}
+
+func (s *shelf) add(d data.Split, class int) {
+	s.parts = append(s.parts, shelfPart{d, s.n, class})
+	s.n += d.N
+}
+
+// part returns where an image stands.
+func (s *shelf) part(image int32) (p *shelfPart, i int) {
+	p = &s.parts[0]
+	for k := 1; k < len(s.parts) && int(image) >= s.parts[k].first; k++ {
+		p = &s.parts[k]
+	}
+	return p, int(image) - p.first
+}
+
+// class returns the class of an image.
+func (s *shelf) class(image int32) int {
+	p, i := s.part(image)
+	return p.class + int(p.Y[i])
 }
 
 // newImages loads a dataset. The permutation is the identity to begin with.
@@ -58,11 +128,17 @@ type images struct {
 // (p/255 − µ)/σ with the mean and standard deviation over all pixels of the
 // training split (MNIST: 0.1307 and 0.3081).
 func newImages(env stream.Env, dataset, scale string) (*images, error) {
-	d, err := env.Data.Load(dataset)
-	if err != nil {
-		return nil, err
+	m := &images{}
+	for _, name := range strings.Split(dataset, "+") {
+		d, err := env.Data.Load(name)
+		if err != nil {
+			return nil, err
+		}
+		m.pixels = d.Size()
+		m.train.add(d.TrainSplit, m.classes)
+		m.test.add(d.TestSplit, m.classes)
+		m.classes += d.Classes
 	}
-	m := &images{split: d.TrainSplit, pixels: d.Size()}
 	m.to = make([]int32, m.pixels)
 	for i := range m.to {
 		m.to[i] = int32(i)
@@ -72,7 +148,11 @@ func newImages(env stream.Env, dataset, scale string) (*images, error) {
 	case "symmetric":
 		mean, deviation = 0.5, 0.5
 	case "standard":
-		mean, deviation = moments(m.split.X)
+		var all [][]uint8
+		for _, p := range m.train.parts {
+			all = append(all, p.X)
+		}
+		mean, deviation = moments(all...)
 	}
 	for p := range m.values {
 		m.values[p] = float32((float64(p)/255 - mean) / deviation)
@@ -83,20 +163,24 @@ func newImages(env stream.Env, dataset, scale string) (*images, error) {
 // moments returns mean and standard deviation of bytes as fractions of 255.
 // Images that are all of one colour have deviation 1, so that they can be
 // divided by it.
-func moments(x []uint8) (mean, deviation float64) {
+func moments(xs ...[]uint8) (mean, deviation float64) {
 	var count [256]uint64
-	for _, p := range x {
-		count[p]++
+	var total int
+	for _, x := range xs {
+		total += len(x)
+		for _, p := range x {
+			count[p]++
+		}
 	}
 	var sum, squares float64 // exact: integers below 2^53
 	for p, n := range count {
 		sum += float64(float64(p) * float64(n))
 		squares += float64(float64(p*p) * float64(n))
 	}
-	n := float64(len(x))
+	n := float64(total)
 	mean = sum / n / 255
 	variance := squares/n/(255*255) - float64(mean*mean)
-	if len(x) == 0 || variance <= 0 {
+	if total == 0 || variance <= 0 {
 		return mean, 1
 	}
 	return mean, math.Sqrt(variance)
@@ -105,14 +189,8 @@ func moments(x []uint8) (mean, deviation float64) {
 // input writes an image's pixels to their places in dst. It has no branch that
 // depends on a pixel: passing over dark ones costs more in wrong predictions
 // than it saves.
-func (m *images) input(dst []float32, image int32) {
-	row := m.split.X[int(image)*m.pixels : (int(image)+1)*m.pixels]
-	// Images come in random order from a split larger than the caches. Asking
-	// for all of a row's cache lines at once waits for memory once instead of
-	// once per line.
-	for i := 0; i < len(row); i += 64 {
-		m.touched += row[i]
-	}
+func (m *images) input(dst []float32, from *shelf, image int32) {
+	row := m.row(from, image)
 	to, values := m.to, &m.values
 	for len(row) >= 8 && len(to) >= 8 {
 		dst[to[0]] = values[row[0]]
@@ -130,15 +208,57 @@ func (m *images) input(dst []float32, image int32) {
 	}
 }
 
+// row returns the bytes of an image.
+func (m *images) row(from *shelf, image int32) []uint8 {
+	p, k := from.part(image)
+	row := p.X[k*m.pixels : (k+1)*m.pixels]
+	// Images come in random order from a split larger than the caches. Asking
+	// for all of a row's cache lines at once waits for memory once instead of
+	// once per line.
+	for i := 0; i < len(row); i += 64 {
+		m.touched += row[i]
+	}
+	return row
+}
+
 // gallery is the part that streams over images share: it shows the chosen
-// images in the order of their presentation, each under the label that the
-// stream gives it.
+// training images in the order of their presentation, and those held back, each
+// under the label that its class has in the task.
 type gallery struct {
 	images *images
-	chosen []int32 // the images of the task
-	order  presentation
-	// label names the image that is item number item of those chosen.
-	label func(item, image int32) int32
+	chosen []int32 // the training images of the task
+	held   []int32 // the held-out images of the task
+	order  *presentation
+	names  []int32                // by class of the dataset: its label, of the task's head
+	label  func(item int32) int32 // of a training item, where it does not follow from the class
+
+	heads int   // of tasks' own; 0 where they share one
+	head  int   // labels of a head
+	first int32 // label of the entered task's head
+}
+
+// newGallery loads a dataset for a stream that shows all of its images, or a
+// subset of that many training images, under their classes.
+func newGallery(env stream.Env, dataset, scale string, subset, heads int) (gallery, error) {
+	m, err := newImages(env, dataset, scale)
+	if err != nil {
+		return gallery{}, err
+	}
+	if m.train.n < max(1, subset) {
+		return gallery{}, component.Fieldf("subset", "%s has %d training images, %d are asked for", dataset, m.train.n, max(1, subset))
+	}
+	return gallery{
+		images: m, chosen: choose(m.train.n, subset, env.Key("subset")), held: choose(m.test.n, 0, rng.Key{}),
+		names: choose(m.classes, 0, rng.Key{}), heads: heads, head: m.classes,
+	}, nil
+}
+
+// enter moves to a task.
+func (g *gallery) enter(task int) {
+	g.order.enter(task)
+	if g.heads > 0 {
+		g.first = int32(task % g.heads * g.head)
+	}
 }
 
 // Batch implements [stream.Stream].
@@ -155,11 +275,30 @@ func (g *gallery) Sample(b *stream.Batch) {
 	}
 }
 
-// show writes example i of a batch.
+// show writes a training item as example i of a batch.
 func (g *gallery) show(item int32, i int, b *stream.Batch) {
 	image, n := g.chosen[item], g.images.pixels
-	g.images.input(b.X[i*n:(i+1)*n], image)
-	b.Labels[i] = g.label(item, image)
+	g.images.input(b.X[i*n:(i+1)*n], &g.images.train, image)
+	b.Index[i] = image
+	if g.label != nil {
+		b.Labels[i] = g.first + g.label(item)
+		return
+	}
+	b.Labels[i] = g.first + g.names[g.images.train.class(image)]
+}
+
+// TestSize implements [stream.Tester].
+func (g *gallery) TestSize() int { return len(g.held) }
+
+// Test implements [stream.Tester].
+func (g *gallery) Test(first int, b *stream.Batch) {
+	n := g.images.pixels
+	for i := range b.N {
+		image := g.held[(first+i)%len(g.held)]
+		g.images.input(b.X[i*n:(i+1)*n], &g.images.test, image)
+		b.Index[i] = -1
+		b.Labels[i] = g.first + g.names[g.images.test.class(image)]
+	}
 }
 
 // choose returns count different numbers below n: all of them in order for
@@ -196,8 +335,8 @@ type pass struct {
 // newPresentation presents n items, perTask of them in every task. With
 // continuing, tasks share one sequence of passes; without, each begins a new
 // pass, so that it shows no item twice before it has shown all.
-func newPresentation(key rng.Key, n int, perTask int64, continuing bool) presentation {
-	p := presentation{key: key, n: uint64(n), perTask: uint64(perTask)}
+func newPresentation(key rng.Key, n int, perTask int64, continuing bool) *presentation {
+	p := &presentation{key: key, n: uint64(n), perTask: uint64(perTask)}
 	p.stride = p.perTask
 	if !continuing {
 		p.stride = (p.perTask + p.n - 1) / p.n * p.n

@@ -22,18 +22,30 @@ import (
 // equal, every third pixel is dark, and image i has class i mod 10.
 func synthetic(n int) data.Source {
 	meta, _ := data.Lookup("mnist")
-	d := &data.Dataset{Meta: meta, TrainSplit: data.Split{N: n, X: make([]uint8, n*784), Y: make([]uint8, n)}}
-	key := rng.New(1, "pixels")
+	return data.Static{"mnist": {Meta: meta, TrainSplit: noise(n, "pixels"), TestSplit: noise(25, "held out")}}
+}
+
+func noise(n int, purpose string) data.Split {
+	d := data.Split{N: n, X: make([]uint8, n*784), Y: make([]uint8, n)}
+	key := rng.New(1, purpose)
 	for i := range n {
-		d.TrainSplit.Y[i] = uint8(i % 10)
-		row := d.TrainSplit.X[i*784 : (i+1)*784]
+		d.Y[i] = uint8(i % 10)
+		row := d.X[i*784 : (i+1)*784]
 		for k := range row {
 			if k%3 != 0 && k/100%2 == 0 {
 				row[k] = uint8(1 + key.Intn(255, uint64(i), uint64(k)))
 			}
 		}
 	}
-	return data.Static{"mnist": d}
+	return d
+}
+
+// joint is a source of two datasets.
+func joint(n int) data.Source {
+	meta, _ := data.Lookup("fashion-mnist")
+	s := synthetic(n).(data.Static)
+	s["fashion-mnist"] = &data.Dataset{Meta: meta, TrainSplit: noise(n, "clothes"), TestSplit: noise(35, "held-out clothes")}
+	return s
 }
 
 type object = map[string]any
@@ -126,6 +138,10 @@ var small = map[string]object{
 	"label-permuted":           {"kind": "label-permuted", "tasks": 4.0, "examples_per_task": 40.0, "batch": 2.0, "scale": "standard"},
 	"random-label":             {"kind": "random-label", "tasks": 4.0, "examples": 20.0, "epochs": 3.0, "batch": 5.0},
 	"split":                    {"kind": "split", "tasks": 7.0, "examples_per_class": 4.0, "epochs": 2.0, "batch": 4.0},
+	"permuted heads":           {"kind": "permuted", "tasks": 4.0, "examples_per_task": 30.0, "batch": 3.0, "heads": 3.0},
+	"label-permuted heads":     {"kind": "label-permuted", "tasks": 4.0, "examples_per_task": 40.0, "batch": 2.0, "heads": 2.0},
+	"split per task":           {"kind": "split", "tasks": 4.0, "classes_per_task": 5.0, "examples_per_class": 2.0, "batch": 5.0, "head": "per-task", "class_order": "seeded"},
+	"split base":               {"kind": "split", "tasks": 7.0, "dataset": "fashion-mnist+mnist", "base": 10.0, "examples_per_class": 3.0, "epochs": 2.0, "batch": 6.0},
 	"split shared":             {"kind": "split", "tasks": 4.0, "classes_per_task": 5.0, "examples_per_class": 2.0, "batch": 5.0, "head": "shared", "class_order": "seeded"},
 	"bit-flip-regression":      {"kind": "bit-flip-regression", "tasks": 4.0, "examples_per_task": 20.0},
 	"bit-flip-regression all":  {"kind": "bit-flip-regression", "tasks": 4.0, "examples_per_task": 20.0, "batch": 5.0, "flip": "all", "bits": 64.0, "slow_bits": 60.0},
@@ -133,7 +149,7 @@ var small = map[string]object{
 }
 
 func TestEveryStreamIsAFunctionOfSeedTaskAndStep(t *testing.T) {
-	source := synthetic(60)
+	source := joint(60)
 	kinds := map[string]bool{}
 	for name, raw := range small {
 		kinds[raw["kind"].(string)] = true
@@ -195,7 +211,7 @@ func TestEveryStreamIsAFunctionOfSeedTaskAndStep(t *testing.T) {
 }
 
 func TestBatchDoesNotAllocate(t *testing.T) {
-	source := synthetic(60)
+	source := joint(60)
 	for name, raw := range small {
 		s := build(t, source, 7, raw)
 		require.NoError(t, s.Enter(1))
@@ -583,6 +599,11 @@ func TestMistakesNameTheField(t *testing.T) {
 		{`{"kind": "random-label", "epochs": 16777216, "tasks": 16777216}`, "stream.tasks"},
 		{`{"kind": "split", "classes_per_task": 3}`, "stream.classes_per_task"},
 		{`{"kind": "split", "classes_per_task": 0}`, "stream.classes_per_task"},
+		{`{"kind": "split", "base": 11}`, "stream.base"},
+		{`{"kind": "split", "base": 3}`, "stream.classes_per_task"},
+		{`{"kind": "split", "base": 4, "head": "per-task"}`, "stream.head"},
+		{`{"kind": "split", "dataset": "mnist+emnist"}`, "stream.dataset"},
+		{`{"kind": "permuted", "heads": -1}`, "stream.heads"},
 		{`{"kind": "split", "examples_per_class": 60001, "batch": 2}`, "stream.examples_per_class"},
 		{`{"kind": "split", "examples_per_class": 0}`, "stream.examples_per_class"},
 		{`{"kind": "bit-flip-regression", "bits": 65}`, "stream.bits"},
@@ -656,4 +677,105 @@ func BenchmarkPermutedBatch1(b *testing.B) {
 	for i := range b.N {
 		s.Batch(int64(i)%60000, batch)
 	}
+}
+
+// TestHeldOutExamplesGoThroughTheTask holds back the very images that are
+// trained on: in every task they must come out the same, under the same labels.
+func TestHeldOutExamplesGoThroughTheTask(t *testing.T) {
+	source := joint(60).(data.Static)
+	for _, d := range source {
+		d.TestSplit = d.TrainSplit
+	}
+	tested := 0
+	for name, raw := range small {
+		t.Run(name, func(t *testing.T) {
+			s := build(t, source, 7, raw)
+			tester, ok := s.Stream.(stream.Tester)
+			if !ok {
+				return
+			}
+			n := s.info.Input.Elems()
+			for task := range s.info.Tasks {
+				require.NoError(t, s.Enter(task))
+				first, size := s.info.HeadOf(task)
+				if raw["kind"] == "random-label" {
+					require.Zero(t, tester.TestSize(), "random labels tell nothing about other images")
+					return
+				}
+				tested++
+				held := stream.NewBatch(s.info, tester.TestSize()+2)
+				tester.Test(1, held)
+				byImage := map[string]int32{}
+				labels := map[int32]bool{}
+				for i := range held.N {
+					require.Equal(t, int32(-1), held.Index[i])
+					row := fmt.Sprint(held.X[i*n : (i+1)*n])
+					if i < tester.TestSize() {
+						byImage[row] = held.Labels[i]
+						labels[held.Labels[i]] = true
+					} else { // the last one before these is number 0
+						require.Equal(t, fmt.Sprint(held.X[(i-tester.TestSize())*n:(i-tester.TestSize()+1)*n]), row, "behind the last comes the first")
+					}
+				}
+				require.Len(t, byImage, tester.TestSize())
+				sample := stream.NewBatch(s.info, 60)
+				s.Sample(sample)
+				shown := map[int32]bool{}
+				for i := range sample.N {
+					label, ok := byImage[fmt.Sprint(sample.X[i*n:(i+1)*n])]
+					require.True(t, ok, "task %d: example %d has another input as a held-out one", task, i)
+					require.Equal(t, sample.Labels[i], label)
+					require.GreaterOrEqual(t, label, int32(first))
+					require.Less(t, label, int32(first+size), "a label of another task's head")
+					require.Less(t, int(sample.Index[i]), s.info.Examples)
+					shown[label] = true
+				}
+				if raw["kind"] == "split" {
+					require.Equal(t, shown, labels, "task %d: held-out examples are of the task's classes", task)
+				}
+			}
+		})
+	}
+	require.Greater(t, tested, 20)
+}
+
+func TestIndexNumbersTheImages(t *testing.T) {
+	source := joint(60)
+	s := build(t, source, 7, object{"kind": "split", "dataset": "fashion-mnist+mnist", "classes_per_task": 5.0, "examples_per_class": 4.0, "tasks": 4.0, "batch": 1.0})
+	require.Equal(t, 120000, s.info.Examples)
+	require.Equal(t, 20, s.info.Classes)
+	b := stream.NewBatch(s.info, 1)
+	for task := range 4 {
+		require.NoError(t, s.Enter(task))
+		for step := range s.info.StepsPerTask {
+			s.Batch(step, b)
+			name, i, class := "fashion-mnist", int(b.Index[0]), 0
+			if i >= 60 {
+				name, i, class = "mnist", i-60, 10
+			}
+			d, err := source.Load(name)
+			require.NoError(t, err)
+			require.Equal(t, d.TrainSplit.X[i*784:(i+1)*784], pixels(b.X, unit))
+			require.Equal(t, int32(class)+int32(d.TrainSplit.Y[i]), b.Labels[0])
+		}
+	}
+}
+
+func TestHeadsComeRoundAgain(t *testing.T) {
+	s := build(t, synthetic(60), 7, object{"kind": "permuted", "tasks": 7.0, "examples_per_task": 60.0, "heads": 3.0})
+	require.Equal(t, 30, s.info.Outputs)
+	require.Equal(t, 30, s.info.Classes)
+	require.Equal(t, 10, s.info.Head)
+	shared := build(t, synthetic(60), 7, object{"kind": "permuted", "tasks": 7.0, "examples_per_task": 60.0})
+	for task := range 7 {
+		x, y := s.task(t, task)
+		x2, y2 := shared.task(t, task)
+		require.Equal(t, x2, x)
+		for i := range y {
+			require.Equal(t, y2[i]+float32(10*(task%3)), y[i])
+		}
+	}
+	per := build(t, synthetic(60), 7, object{"kind": "split", "examples_per_class": 2.0, "batch": 2.0, "head": "per-task"})
+	require.Equal(t, 10, per.info.Outputs)
+	require.Equal(t, 2, per.info.Head)
 }
