@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"regexp"
 	"slices"
@@ -39,6 +40,34 @@ type node struct {
 	list   []*node
 	keys   []string // names of an object's fields in file order
 	fields map[string]*node
+}
+
+// put sets a field of an object.
+func (n *node) put(key string, v *node) {
+	if n.fields == nil {
+		n.fields = map[string]*node{}
+	}
+	if n.fields[key] == nil {
+		n.keys = append(n.keys, key)
+	}
+	n.fields[key] = v
+}
+
+// take removes a field of an object and returns it, nil where there is none.
+func (n *node) take(key string) *node {
+	v := n.fields[key]
+	if v != nil {
+		delete(n.fields, key)
+		n.keys = slices.DeleteFunc(n.keys, func(k string) bool { return k == key })
+	}
+	return v
+}
+
+// copied is an object of its own with the same fields.
+func (n *node) copied() *node {
+	out := *n
+	out.keys, out.fields = slices.Clone(n.keys), maps.Clone(n.fields)
+	return &out
 }
 
 // readDocument reads one YAML or JSON document whose root is an object.

@@ -6,10 +6,6 @@ package experiment
 import (
 	"errors"
 	"fmt"
-	"io"
-	"os"
-
-	"google.golang.org/protobuf/encoding/protojson"
 
 	"neoteny/pkg/engine/component"
 	pb "neoteny/proto/neoteny/v1"
@@ -24,52 +20,29 @@ const (
 	maxText      = 8 << 20 // bytes of names and strings, YAML aliases written out
 )
 
-// Parse reads an experiment from YAML, JSON or protobuf-JSON, which are one
-// document. An unknown field, a value of the wrong type, a key given twice or
-// a number that is not finite is a *component.FieldError with its path and
-// line; several are joined. The spec is well formed but not validated: see
-// [Validate].
+// Parse reads an experiment, in its default form, from YAML, JSON or
+// protobuf-JSON, which are one document. An unknown field, a value of the wrong
+// type, a key given twice or a number that is not finite is a
+// *component.FieldError with its path and line; several are joined. The spec is
+// well formed but not validated: see [Validate].
 func Parse(b []byte) (*pb.ExperimentSpec, error) {
-	if len(b) > MaxFileBytes {
-		return nil, fmt.Errorf("%d bytes are more than the %d that an experiment may have", len(b), MaxFileBytes)
-	}
-	root, err := readDocument(b)
+	d, err := ReadDocument(b)
 	if err != nil {
 		return nil, err
 	}
-	spec := &pb.ExperimentSpec{}
-	if err := checkAgainst(root, spec.ProtoReflect().Descriptor()); err != nil {
-		return nil, err
-	}
-	if err := protojson.Unmarshal(root.appendJSON(nil), spec); err != nil {
-		return nil, fmt.Errorf("read experiment: %w", err)
-	}
-	return spec, nil
+	v, err := d.Variant(Default)
+	return v.Spec, err
 }
 
 // ParseFile reads an experiment from a file; "-" is the standard input. Every
 // error names the file.
 func ParseFile(path string) (*pb.ExperimentSpec, error) {
-	f, name := os.Stdin, "standard input"
-	if path != "-" {
-		var err error
-		if f, err = os.Open(path); err != nil {
-			return nil, fmt.Errorf("open experiment: %w", err)
-		}
-		defer f.Close()
-		name = path
-	}
-	// One byte more than allowed tells a large file from one that just fits,
-	// whatever size the file says it has.
-	b, err := io.ReadAll(io.LimitReader(f, MaxFileBytes+1))
+	d, err := ReadDocumentFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("read experiment %s: %w", name, err)
+		return nil, err
 	}
-	if len(b) > MaxFileBytes {
-		return nil, fmt.Errorf("%s: larger than the %d bytes that an experiment may have", name, MaxFileBytes)
-	}
-	spec, err := Parse(b)
-	return spec, InFile(name, err)
+	v, err := d.Variant(Default)
+	return v.Spec, err
 }
 
 // InFile puts the name of a file in front of err, of each one when several are

@@ -3,6 +3,7 @@ package experiment
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -17,13 +18,59 @@ import (
 func checkAgainst(root *node, md protoreflect.MessageDescriptor) error {
 	c := &checker{}
 	c.message(root, md, "")
-	if arms, ok := root.fields["arms"]; ok && (arms.kind == nullNode || arms.kind == objectNode && len(arms.keys) == 0) {
-		c.fail("arms", arms.line, "an empty arm list: name at least one arm, or leave arms out for a single arm named %q", BaseArm)
-	}
+	c.arms(root, "")
 	return join(c.errs)
 }
 
-type checker struct{ errs []error }
+// checker collects the mistakes of a document.
+type checker struct {
+	errs  []error
+	patch bool // what is checked is a patch, in which null takes a field out
+}
+
+// clientFields are fields of a document that no message has: they are for its
+// readers, and no server sees them.
+var clientFields = map[protoreflect.FullName][]string{
+	"neoteny.v1.ExperimentSpec": {"untested", "forms"},
+	"neoteny.v1.Claim":          {"note"},
+}
+
+func (c *checker) arms(root *node, at string) {
+	if arms, ok := root.fields["arms"]; ok && (arms.kind == nullNode || arms.kind == objectNode && len(arms.keys) == 0) {
+		c.fail(keyed(at, "arms"), arms.line, "an empty arm list: name at least one arm, or leave arms out for a single arm named %q", BaseArm)
+	}
+}
+
+// untested reads the list of what a document cannot check.
+func (c *checker) untested(n *node, at string) []Untested {
+	var out []Untested
+	at = keyed(at, "untested")
+	if !c.want(n, listNode, at) {
+		return nil
+	}
+	names := []string{"paper", "why"}
+	for i, e := range n.list {
+		at := indexed(at, i)
+		if !c.want(e, objectNode, at) {
+			continue
+		}
+		for _, k := range e.keys {
+			if !slices.Contains(names, k) {
+				c.fail(keyed(at, k), e.fields[k].line, "unknown field%s (have: %s)", component.DidYouMean(k, names), strings.Join(names, ", "))
+			}
+		}
+		var text [2]string
+		for j, k := range names {
+			if v := e.fields[k]; v == nil || v.kind == textNode && v.text == "" {
+				c.fail(keyed(at, k), e.line, "missing: an entry says what the paper claims (paper) and why it is not tested (why)")
+			} else if c.want(v, textNode, keyed(at, k)) {
+				text[j] = v.text
+			}
+		}
+		out = append(out, Untested{Paper: text[0], Why: text[1]})
+	}
+	return out
+}
 
 func (c *checker) fail(path string, line int, format string, args ...any) {
 	if len(c.errs) < maxErrors {
@@ -47,13 +94,27 @@ func (c *checker) message(n *node, md protoreflect.MessageDescriptor, path strin
 	if !c.want(n, objectNode, path) {
 		return
 	}
-	for _, key := range n.keys {
+	for i, key := range n.keys {
 		v, at := n.fields[key], keyed(path, key)
+		if c.patch && v.kind == nullNode {
+			continue
+		}
 		fd := md.Fields().ByName(protoreflect.Name(key))
 		if fd == nil {
-			fd = md.Fields().ByJSONName(key)
+			if fd = md.Fields().ByJSONName(key); fd != nil && n.fields[string(fd.Name())] == nil {
+				// One name for a field, so that forms find it.
+				n.keys[i], n.fields[string(fd.Name())] = string(fd.Name()), v
+				delete(n.fields, key)
+			}
 		}
 		switch {
+		case fd == nil && slices.Contains(clientFields[md.FullName()], key):
+			switch key {
+			case "note":
+				c.want(v, textNode, at)
+			case "untested":
+				c.untested(v, path)
+			}
 		case fd == nil:
 			names := fieldNames(md)
 			c.fail(at, v.line, "unknown field%s (have: %s)", component.DidYouMean(key, names), strings.Join(names, ", "))
@@ -62,6 +123,9 @@ func (c *checker) message(n *node, md protoreflect.MessageDescriptor, path strin
 		case fd.IsMap():
 			if c.want(v, objectNode, at) {
 				for _, k := range v.keys {
+					if c.patch && v.fields[k].kind == nullNode {
+						continue
+					}
 					c.single(v.fields[k], fd.MapValue(), keyed(at, k))
 				}
 			}
@@ -82,7 +146,7 @@ func fieldNames(md protoreflect.MessageDescriptor) []string {
 	for i := range names {
 		names[i] = string(md.Fields().Get(i).Name())
 	}
-	return names
+	return append(names, clientFields[md.FullName()]...)
 }
 
 func (c *checker) single(n *node, fd protoreflect.FieldDescriptor, path string) {

@@ -21,6 +21,7 @@ import (
 
 	_ "neoteny/pkg/engine/all"
 	"neoteny/pkg/engine/component"
+	"neoteny/pkg/experiment"
 	pb "neoteny/proto/neoteny/v1"
 )
 
@@ -287,14 +288,14 @@ func TestSentence(t *testing.T) {
 
 func TestRunsOfOneSpecHaveOneName(t *testing.T) {
 	a := &app{Streams: Streams{In: strings.NewReader(tiny)}}
-	one, err := a.readSpec("-", 0)
+	one, err := a.readSpec("-", experiment.Default, 0)
 	require.NoError(t, err)
 	a.In = strings.NewReader("# a remark\n" + tiny)
-	two, err := a.readSpec("-", 0)
+	two, err := a.readSpec("-", experiment.Default, 0)
 	require.NoError(t, err)
 	require.Equal(t, digest(one, ""), digest(two, ""), "remarks do not matter")
 	a.In = strings.NewReader(tiny)
-	two, err = a.readSpec("-", 2)
+	two, err = a.readSpec("-", experiment.Default, 2)
 	require.NoError(t, err)
 	require.NotEqual(t, digest(one, ""), digest(two, ""))
 	require.NotEqual(t, digest(one, ""), digest(one, "/state"))

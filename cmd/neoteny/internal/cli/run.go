@@ -32,6 +32,7 @@ type runCmd struct {
 	Etcd         []string `help:"Use this etcd in place of an embedded one; implies --keep." placeholder:"HOST:PORT,…"`
 	Blob         string   `help:"Use this blob store in place of a folder of the state folder." placeholder:"URL"`
 	Pprof        bool     `help:"Offer /debug/pprof/ too."`
+	formFlags
 	addresses
 	dataFlag
 	output
@@ -43,6 +44,7 @@ func (runCmd) Help() string {
   neoteny run recipes/quickstart.yaml
   neoteny run recipes/quickstart.yaml --workers 1 --out /tmp/results
   neoteny run recipes/quickstart.yaml --keep
+  neoteny run recipes/continual-backprop/bit-flip-regression.yaml --quick
   neoteny run - -o json < experiment.yaml | jq .claims
 
 Ctrl-C stops cleanly: workers save where they are, the state is kept, and the message says how to go on. A second Ctrl-C stops at once. With --keep the state also survives kill -9 and crashes: the same command with the same file finds its experiment in the state folder and goes on; one that is done has its results written again; one that failed or was cancelled is started anew. Another file or --segment-tasks is another experiment.
@@ -108,7 +110,7 @@ func (c *runCmd) Run(ctx context.Context, a *app) error {
 
 // plan reads the file and checks it.
 func (c *runCmd) plan(a *app) (*pb.ExperimentSpec, *experiment.Plan, error) {
-	spec, err := a.readSpec(c.File, c.SegmentTasks)
+	spec, err := a.readSpec(c.File, c.form(), c.SegmentTasks)
 	if err != nil {
 		return nil, nil, err
 	}

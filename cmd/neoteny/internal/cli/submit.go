@@ -33,6 +33,7 @@ type submitCmd struct {
 	DryRun       bool   `help:"Check the file and tell what it amounts to; nothing is sent. With -o json: print the request that grpcurl takes."`
 	RequestID    string `help:"Name of this submission: sent again, it is the same experiment and not a second one. Default: random." placeholder:"ID"`
 	SegmentTasks int32  `help:"Tasks per segment, in place of the file's. Results do not depend on it." placeholder:"N"`
+	formFlags
 	coordinatorFlag
 	output
 }
@@ -41,6 +42,7 @@ func (submitCmd) Help() string {
 	return `Prints the experiment's id. The file is checked by the coordinator; mistakes are told with file and field.
 
   neoteny submit recipes/quickstart.yaml
+  neoteny submit recipes/continual-backprop/bit-flip-regression.yaml --quick
   neoteny submit recipes/quickstart.yaml --wait --coordinator cluster.lab:7070
   neoteny submit --dry-run recipes/quickstart.yaml
   neoteny submit --dry-run -o json recipes/quickstart.yaml |
@@ -48,7 +50,7 @@ func (submitCmd) Help() string {
 }
 
 func (c *submitCmd) Run(ctx context.Context, a *app) error {
-	spec, err := a.readSpec(c.File, c.SegmentTasks)
+	spec, err := a.readSpec(c.File, c.form(), c.SegmentTasks)
 	if err != nil {
 		return err
 	}
@@ -117,27 +119,55 @@ func (c *submitCmd) dryRun(a *app, req *pb.SubmitExperimentRequest) error {
 	return err
 }
 
-// readSpec reads an experiment file, "-" from the program's standard input. A
-// positive segmentTasks takes the place of the file's.
-func (a *app) readSpec(file string, segmentTasks int32) (*pb.ExperimentSpec, error) {
+// formFlags pick the form of an experiment file.
+type formFlags struct {
+	Quick bool `help:"Take the file's quick form: does it run, does the direction show." xor:"form"`
+	Full  bool `help:"Take the file's full form: the protocol as it was published." xor:"form"`
+}
+
+func (f formFlags) form() experiment.Form {
+	switch {
+	case f.Quick:
+		return experiment.Quick
+	case f.Full:
+		return experiment.Full
+	}
+	return experiment.Default
+}
+
+// readSpec reads an experiment file, "-" from the program's standard input, in
+// one of its forms. A positive segmentTasks takes the place of the file's.
+func (a *app) readSpec(file string, form experiment.Form, segmentTasks int32) (*pb.ExperimentSpec, error) {
 	if segmentTasks < 0 {
 		return nil, usagef("--segment-tasks must not be negative")
 	}
-	spec, err := a.parse(file)
-	if err == nil && segmentTasks > 0 {
-		spec.Segments = &pb.Segments{Tasks: segmentTasks}
+	doc, err := a.readDocument(file)
+	if err != nil {
+		return nil, err
 	}
-	return spec, err
+	v, err := doc.Variant(form)
+	if err != nil {
+		return nil, experiment.InFile(file, err)
+	}
+	if len(doc.Forms()) > 1 { // no server ever sees the others
+		if err := doc.Validate(); err != nil {
+			return nil, experiment.InFile(file, err)
+		}
+	}
+	if segmentTasks > 0 {
+		v.Spec.Segments = &pb.Segments{Tasks: segmentTasks}
+	}
+	return v.Spec, nil
 }
 
-func (a *app) parse(file string) (*pb.ExperimentSpec, error) {
+func (a *app) readDocument(file string) (*experiment.Document, error) {
 	if file != "-" {
-		return experiment.ParseFile(file)
+		return experiment.ReadDocumentFile(file)
 	}
 	b, err := io.ReadAll(io.LimitReader(a.In, experiment.MaxFileBytes+1))
 	if err != nil {
 		return nil, fmt.Errorf("read standard input: %w", err)
 	}
-	spec, err := experiment.Parse(b)
-	return spec, experiment.InFile(file, err)
+	doc, err := experiment.ReadDocument(b)
+	return doc, experiment.InFile(file, err)
 }
