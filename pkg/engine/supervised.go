@@ -159,7 +159,7 @@ func (l *supervised) buildMethods(spec *Spec, key func(string) rng.Key) ([]metho
 		}
 		count[m.Name]++
 		built, err := m.Build(method.Env{
-			Store: l.store, Network: l.network,
+			Store: l.store, Network: l.network, Info: spec.info,
 			Inputs: spec.info.Input.Elems(), Outputs: spec.info.Outputs, Classes: spec.info.Classes,
 			Batch: spec.info.Batch, StepsPerTask: spec.info.StepsPerTask,
 			States: l.tracer.States, Scope: scope,

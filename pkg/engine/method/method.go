@@ -125,6 +125,7 @@ type Trace struct {
 type Env struct {
 	Store        *graph.Store
 	Network      nn.Network
+	Info         stream.Info
 	Inputs       int // numbers of an example
 	Outputs      int // numbers that the network gives for it
 	Classes      int // 0 for regression

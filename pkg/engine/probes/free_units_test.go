@@ -1,0 +1,43 @@
+package probes
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"neoteny/pkg/engine/graph"
+	"neoteny/pkg/engine/learner"
+	"neoteny/pkg/engine/probe"
+)
+
+// now is a stream at the start of a task.
+type now int
+
+func (n now) Now() int                                     { return int(n) }
+func (now) Evaluate(_, _ int) (*learner.Evaluation, error) { panic("nothing is evaluated") }
+
+func TestFreeUnits(t *testing.T) {
+	net := network(t, 3, 4, 2, 2)
+	store := graph.NewStore()
+	r, _, err := probe.Resolve("probes[0]", object{"kind": "free-units"})
+	require.NoError(t, err)
+	read := func() []float32 {
+		p, err := r.Build(probe.Env{Network: net, Store: store})
+		require.NoError(t, err)
+		require.Equal(t, "free_units/hidden1", p.Columns()[2].String())
+		require.Equal(t, "reused_units/hidden2", p.Columns()[5].String())
+		values := make([]float32, len(p.Columns()))
+		require.NoError(t, p.(probe.TaskMeasurer).MeasureTasks(now(2), values))
+		return values
+	}
+	require.Equal(t, []float32{1, 0, 1, 0, 1, 0}, read(), "no method allocates units")
+	set := func(layer string, allocated []int32, active []uint8) {
+		copy(store.New("method/m/allocated/"+layer, graph.I32, graph.Persistent, len(allocated)).I32, allocated)
+		copy(store.New("method/m/active/"+layer, graph.U8, graph.Persistent, len(active)).U8, active)
+	}
+	// Task 1 has ended. In the first layer it has unit 1 of its own and reuses
+	// unit 0 of task 0, not unit 2; unit 3 is free. The second is all of task 0.
+	set("hidden1", []int32{1, 2, 1, 0}, []uint8{1, 1, 0, 0})
+	set("hidden2", []int32{1, 1}, []uint8{1, 0})
+	require.Equal(t, []float32{1. / 6, 2. / 3, 1. / 4, 1. / 2, 0, 1}, read())
+}
