@@ -35,6 +35,25 @@ func (p *Program) Labels(name string) []int32 { return p.labels[name] }
 // nil if there is none of that name.
 func (p *Program) Output(name string) []float32 { return p.outputs[name] }
 
+// Interpreted returns how many element-wise passes over at least n elements have
+// no assembly of their own, but read and write memory operation by operation.
+func (p *Program) Interpreted(n int) int {
+	count := 0
+	for _, i := range p.code {
+		switch i := i.(type) {
+		case *run:
+			if i.n >= n && len(i.spec.Code) > 1 && !i.m.Fused() {
+				count++
+			}
+		case *stretched:
+			if i.n >= n && len(i.spec.Code) > 1 && !i.m.Fused() {
+				count++
+			}
+		}
+	}
+	return count
+}
+
 // single is the instruction of a single operation.
 type single func(step uint64)
 

@@ -39,6 +39,12 @@ func mapAdamL2InitAVX512(x **float32, s *float32, n int)
 func mapAdamWAVX512(x **float32, s *float32, n int)
 
 //go:noescape
+func mapAdamMemorylessAVX512(x **float32, s *float32, n int)
+
+//go:noescape
+func mapAdamWMemorylessAVX512(x **float32, s *float32, n int)
+
+//go:noescape
 func mapAMSGradAVX512(x **float32, s *float32, n int)
 
 //go:noescape
@@ -49,6 +55,12 @@ func mapUPGDUtilityAVX512(x **float32, s *float32, n int)
 
 //go:noescape
 func mapUPGDUtilityNoiseAVX512(x **float32, s *float32, n int)
+
+//go:noescape
+func mapUPGDDecayAVX512(x **float32, s *float32, n int)
+
+//go:noescape
+func mapUPGDDecayNoiseAVX512(x **float32, s *float32, n int)
 
 //go:noescape
 func mapUPGDAVX512(x **float32, s *float32, n int)
@@ -105,6 +117,12 @@ func mapAdamL2InitAVX2(x **float32, s *float32, n int)
 func mapAdamWAVX2(x **float32, s *float32, n int)
 
 //go:noescape
+func mapAdamMemorylessAVX2(x **float32, s *float32, n int)
+
+//go:noescape
+func mapAdamWMemorylessAVX2(x **float32, s *float32, n int)
+
+//go:noescape
 func mapAMSGradAVX2(x **float32, s *float32, n int)
 
 //go:noescape
@@ -115,6 +133,12 @@ func mapUPGDUtilityAVX2(x **float32, s *float32, n int)
 
 //go:noescape
 func mapUPGDUtilityNoiseAVX2(x **float32, s *float32, n int)
+
+//go:noescape
+func mapUPGDDecayAVX2(x **float32, s *float32, n int)
+
+//go:noescape
+func mapUPGDDecayNoiseAVX2(x **float32, s *float32, n int)
 
 //go:noescape
 func mapUPGDAVX2(x **float32, s *float32, n int)
@@ -164,24 +188,32 @@ func mapASM(op int, x **float32, s *float32, n int) bool {
 		case 11:
 			mapAdamWAVX512(x, s, n)
 		case 12:
-			mapAMSGradAVX512(x, s, n)
+			mapAdamMemorylessAVX512(x, s, n)
 		case 13:
-			mapSGDL2NoiseAVX512(x, s, n)
+			mapAdamWMemorylessAVX512(x, s, n)
 		case 14:
-			mapUPGDUtilityAVX512(x, s, n)
+			mapAMSGradAVX512(x, s, n)
 		case 15:
-			mapUPGDUtilityNoiseAVX512(x, s, n)
+			mapSGDL2NoiseAVX512(x, s, n)
 		case 16:
-			mapUPGDAVX512(x, s, n)
+			mapUPGDUtilityAVX512(x, s, n)
 		case 17:
-			mapUPGDNoiseAVX512(x, s, n)
+			mapUPGDUtilityNoiseAVX512(x, s, n)
 		case 18:
-			mapAddReLUAVX512(x, s, n)
+			mapUPGDDecayAVX512(x, s, n)
 		case 19:
-			mapAddReLUBothAVX512(x, s, n)
+			mapUPGDDecayNoiseAVX512(x, s, n)
 		case 20:
-			mapGateAVX512(x, s, n)
+			mapUPGDAVX512(x, s, n)
 		case 21:
+			mapUPGDNoiseAVX512(x, s, n)
+		case 22:
+			mapAddReLUAVX512(x, s, n)
+		case 23:
+			mapAddReLUBothAVX512(x, s, n)
+		case 24:
+			mapGateAVX512(x, s, n)
+		case 25:
 			mapAxpyAVX512(x, s, n)
 		default:
 			return false
@@ -214,24 +246,32 @@ func mapASM(op int, x **float32, s *float32, n int) bool {
 		case 11:
 			mapAdamWAVX2(x, s, n)
 		case 12:
-			mapAMSGradAVX2(x, s, n)
+			mapAdamMemorylessAVX2(x, s, n)
 		case 13:
-			mapSGDL2NoiseAVX2(x, s, n)
+			mapAdamWMemorylessAVX2(x, s, n)
 		case 14:
-			mapUPGDUtilityAVX2(x, s, n)
+			mapAMSGradAVX2(x, s, n)
 		case 15:
-			mapUPGDUtilityNoiseAVX2(x, s, n)
+			mapSGDL2NoiseAVX2(x, s, n)
 		case 16:
-			mapUPGDAVX2(x, s, n)
+			mapUPGDUtilityAVX2(x, s, n)
 		case 17:
-			mapUPGDNoiseAVX2(x, s, n)
+			mapUPGDUtilityNoiseAVX2(x, s, n)
 		case 18:
-			mapAddReLUAVX2(x, s, n)
+			mapUPGDDecayAVX2(x, s, n)
 		case 19:
-			mapAddReLUBothAVX2(x, s, n)
+			mapUPGDDecayNoiseAVX2(x, s, n)
 		case 20:
-			mapGateAVX2(x, s, n)
+			mapUPGDAVX2(x, s, n)
 		case 21:
+			mapUPGDNoiseAVX2(x, s, n)
+		case 22:
+			mapAddReLUAVX2(x, s, n)
+		case 23:
+			mapAddReLUBothAVX2(x, s, n)
+		case 24:
+			mapGateAVX2(x, s, n)
+		case 25:
 			mapAxpyAVX2(x, s, n)
 		default:
 			return false

@@ -39,6 +39,12 @@ func mapAdamL2InitNEON(x **float32, s *float32, n int)
 func mapAdamWNEON(x **float32, s *float32, n int)
 
 //go:noescape
+func mapAdamMemorylessNEON(x **float32, s *float32, n int)
+
+//go:noescape
+func mapAdamWMemorylessNEON(x **float32, s *float32, n int)
+
+//go:noescape
 func mapAMSGradNEON(x **float32, s *float32, n int)
 
 //go:noescape
@@ -49,6 +55,12 @@ func mapUPGDUtilityNEON(x **float32, s *float32, n int)
 
 //go:noescape
 func mapUPGDUtilityNoiseNEON(x **float32, s *float32, n int)
+
+//go:noescape
+func mapUPGDDecayNEON(x **float32, s *float32, n int)
+
+//go:noescape
+func mapUPGDDecayNoiseNEON(x **float32, s *float32, n int)
 
 //go:noescape
 func mapUPGDNEON(x **float32, s *float32, n int)
@@ -98,24 +110,32 @@ func mapASM(op int, x **float32, s *float32, n int) bool {
 		case 11:
 			mapAdamWNEON(x, s, n)
 		case 12:
-			mapAMSGradNEON(x, s, n)
+			mapAdamMemorylessNEON(x, s, n)
 		case 13:
-			mapSGDL2NoiseNEON(x, s, n)
+			mapAdamWMemorylessNEON(x, s, n)
 		case 14:
-			mapUPGDUtilityNEON(x, s, n)
+			mapAMSGradNEON(x, s, n)
 		case 15:
-			mapUPGDUtilityNoiseNEON(x, s, n)
+			mapSGDL2NoiseNEON(x, s, n)
 		case 16:
-			mapUPGDNEON(x, s, n)
+			mapUPGDUtilityNEON(x, s, n)
 		case 17:
-			mapUPGDNoiseNEON(x, s, n)
+			mapUPGDUtilityNoiseNEON(x, s, n)
 		case 18:
-			mapAddReLUNEON(x, s, n)
+			mapUPGDDecayNEON(x, s, n)
 		case 19:
-			mapAddReLUBothNEON(x, s, n)
+			mapUPGDDecayNoiseNEON(x, s, n)
 		case 20:
-			mapGateNEON(x, s, n)
+			mapUPGDNEON(x, s, n)
 		case 21:
+			mapUPGDNoiseNEON(x, s, n)
+		case 22:
+			mapAddReLUNEON(x, s, n)
+		case 23:
+			mapAddReLUBothNEON(x, s, n)
+		case 24:
+			mapGateNEON(x, s, n)
+		case 25:
 			mapAxpyNEON(x, s, n)
 		default:
 			return false

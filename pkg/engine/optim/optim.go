@@ -58,7 +58,11 @@ func (u *Update) State(name string, reset float32) *graph.Var {
 // What has decayed below kernel.Tiny is 0.
 func (u *Update) Average(s *graph.Var, decay float64, x graph.Node) graph.Node {
 	b := u.B
-	now := b.Flush(b.Add(b.Scale(float32(decay), b.Read(s)), b.Scale(float32(1-decay), x)))
+	now := b.Scale(float32(1-decay), x)
+	if decay != 0 { // else it is the same, and s need not be read
+		now = b.Add(b.Scale(float32(decay), b.Read(s)), now)
+	}
+	now = b.Flush(now)
 	b.Assign(s, now)
 	return now
 }

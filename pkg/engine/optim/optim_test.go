@@ -2,12 +2,16 @@ package optim
 
 import (
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"neoteny/pkg/engine/component"
 	"neoteny/pkg/engine/graph"
+	"neoteny/pkg/engine/kernel"
 	"neoteny/pkg/engine/nn"
 	"neoteny/pkg/engine/rng"
 )
@@ -132,6 +136,40 @@ func TestUpdatesAgainstTheirFormulas(t *testing.T) {
 					require.Equal(t, c.states, s.StateArrays(), "%s says how much it keeps", kind)
 				}
 			}
+		}
+	}
+}
+
+// TestUpdatesHaveCodeOfTheirOwn is about speed: optimisers as they are by
+// default and in presets pass over weights once.
+func TestUpdatesHaveCodeOfTheirOwn(t *testing.T) {
+	have := kernel.Available()
+	if len(have) == 1 {
+		t.Skip("a processor without assembly")
+	}
+	defer kernel.ForceISA(have[len(have)-1])()
+	for _, d := range component.All() {
+		if d.Kind != "optimizer" || d.Name == "adaptive-upgd" { // which has more numbers than there are registers
+			continue
+		}
+		for _, preset := range append([]string{""}, slices.Sorted(maps.Keys(d.Presets))...) {
+			raw := map[string]any{"kind": d.Name}
+			if preset != "" {
+				raw["preset"] = preset
+			}
+			r, err := Resolve("o", raw)
+			require.NoError(t, err)
+			o, err := r.Build(Env{})
+			require.NoError(t, err)
+			store := graph.NewStore()
+			p := &nn.Param{Var: store.New("w", graph.F32, graph.Persistent, 40, 50)}
+			b := graph.NewBuilder()
+			u := NewTracer(store, func(string) rng.Key { return rng.Key{} }).Update(b, p, "optimizer", b.Read(p.Var), b.Input("g", 40, 50))
+			if o, ok := o.(Preparer); ok {
+				o.Prepare([]*Update{u})
+			}
+			b.Assign(p.Var, o.Update(u))
+			require.Zero(t, b.Compile().Interpreted(1000), "%s %s", d.Name, preset)
 		}
 	}
 }

@@ -64,10 +64,16 @@ func average(p *program, state, v int) int {
 	return p.op(Flush, p.add(p.mul(p.scalar(), state), p.mul(p.scalar(), v)))
 }
 
-// adam is Adam with decoupled decay of the weights and AMSGrad as options.
-func adam(p *program, w, g int, decay, largest bool) {
-	const m, v = 2, 3
-	mt := average(p, m, g)
+// adam is Adam with decoupled decay of the weights and AMSGrad as options, and
+// without its first moment's memory (β₁ = 0), which is then only written.
+func adam(p *program, w, g int, momentum, decay, largest bool) {
+	m, v, mt := -1, 2, 0
+	if momentum {
+		m, v = 2, 3
+		mt = average(p, m, g)
+	} else {
+		mt = p.op(Flush, g)
+	}
 	vt := average(p, v, p.mul(g, g))
 	p.output(mt, m)
 	p.output(vt, v)
@@ -106,9 +112,11 @@ var rules = []rule{
 		p.output(s, 2)
 		scaled(p, w, g, s)
 	}},
-	{"Adam", 2, 7, true, func(p *program, w, g int) { adam(p, w, g, false, false) }},
-	{"AdamW", 2, 8, false, func(p *program, w, g int) { adam(p, w, g, true, false) }},
-	{"AMSGrad", 3, 7, false, func(p *program, w, g int) { adam(p, w, g, false, true) }},
+	{"Adam", 2, 7, true, func(p *program, w, g int) { adam(p, w, g, true, false, false) }},
+	{"AdamW", 2, 8, false, func(p *program, w, g int) { adam(p, w, g, true, true, false) }},
+	{"AdamMemoryless", 1, 5, false, func(p *program, w, g int) { adam(p, w, g, false, false, false) }},
+	{"AdamWMemoryless", 1, 6, false, func(p *program, w, g int) { adam(p, w, g, false, true, false) }},
+	{"AMSGrad", 3, 7, false, func(p *program, w, g int) { adam(p, w, g, true, false, true) }},
 }
 
 func patterns() []Pattern {
@@ -143,7 +151,7 @@ func patterns() []Pattern {
 
 	// UPGD: the running utility of array 2 by the gradient and the weight, with
 	// noise, array 3, in the gradient on the way or without; then the gated step
-	// along array 1 or that with noise, array 3.
+	// along array 1 or that with noise, array 3, with or without decay.
 	utility := func(p *program) {
 		u := p.op(Flush, p.sub(p.mul(p.scalar(), 2), p.mul(p.scalar(), p.mul(g, w))))
 		p.output(u, -1)
@@ -156,16 +164,23 @@ func patterns() []Pattern {
 	utility(p)
 	p.output(p.add(g, p.mul(p.scalar(), 3)), -1)
 	add("UPGDUtilityNoise", p)
-	gated := func(p *program, d int) {
-		d = p.mul(d, p.op(Sigmoid, p.mul(2, p.scalar())))
-		p.output(p.sub(p.mul(p.scalar(), w), p.mul(p.scalar(), d)), 0)
+	for _, decay := range []int{1, 0} {
+		name := []string{"UPGD", "UPGDDecay"}[decay]
+		gated := func(d int) {
+			d = p.mul(d, p.op(Sigmoid, p.mul(2, p.scalar())))
+			old := w
+			if decay > 0 {
+				old = p.mul(p.scalar(), w)
+			}
+			p.output(p.sub(old, p.mul(p.scalar(), d)), 0)
+		}
+		p = newProgram(3, 2+decay)
+		gated(1)
+		add(name, p)
+		p = newProgram(4, 3+decay)
+		gated(p.add(g, p.mul(p.scalar(), 3)))
+		add(name+"Noise", p)
 	}
-	p = newProgram(3, 3)
-	gated(p, 1)
-	add("UPGD", p)
-	p = newProgram(4, 4)
-	gated(p, p.add(g, p.mul(p.scalar(), 3)))
-	add("UPGDNoise", p)
 
 	p = newProgram(2, 0)
 	p.output(p.op(ReLU, p.add(0, 1)), -1)
