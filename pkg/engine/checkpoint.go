@@ -38,7 +38,7 @@ func (l *Life) Save(w io.Writer) error {
 		"format":   checkpointFormat,
 		"numerics": strconv.Itoa(NumericsVersion),
 		"spec":     specDigest(l.spec),
-		"seed":     strconv.FormatUint(uint64(l.seed), 10),
+		"seed":     strconv.FormatUint(uint64(l.env.Seed), 10),
 		"step":     strconv.FormatInt(l.step, 10),
 		"rows":     hex.EncodeToString(rows),
 		"state":    hex.EncodeToString(digest[:]),
@@ -61,7 +61,7 @@ func (l *Life) Load(b []byte) error {
 		"format":   checkpointFormat,
 		"numerics": strconv.Itoa(NumericsVersion),
 		"spec":     specDigest(l.spec),
-		"seed":     strconv.FormatUint(uint64(l.seed), 10),
+		"seed":     strconv.FormatUint(uint64(l.env.Seed), 10),
 	}
 	for _, k := range []string{"format", "numerics", "spec", "seed"} {
 		if got := f.Metadata[k]; got != want[k] {

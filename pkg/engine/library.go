@@ -35,7 +35,7 @@ func NewLearner(raw map[string]any, info stream.Info, seed uint32) (learner.Lear
 	if err != nil {
 		return nil, err
 	}
-	l, _, err := newSupervised(s, uint64(seed), graph.NewStore())
+	l, _, err := newSupervised(s, Env{Seed: seed}, graph.NewStore())
 	if err != nil {
 		return nil, err
 	}
@@ -62,7 +62,7 @@ func NewLanes(raw map[string]any, info stream.Info, seeds []uint32) (*Lanes, err
 	}
 	l := &Lanes{}
 	for i, store := range graph.NewLanes(len(seeds)) {
-		one, _, err := newSupervised(s, uint64(seeds[i]), store)
+		one, _, err := newSupervised(s, Env{Seed: seeds[i]}, store)
 		if err != nil {
 			return nil, err
 		}

@@ -9,6 +9,7 @@ import (
 	"hash"
 	"math"
 
+	"neoteny/pkg/engine/component"
 	"neoteny/pkg/engine/data"
 	"neoteny/pkg/engine/graph"
 	"neoteny/pkg/engine/kernel"
@@ -26,6 +27,8 @@ const NumericsVersion = 3
 type Env struct {
 	Seed uint32
 	Data data.Source
+	// Artifacts are the files of other runs that the spec refers to.
+	component.Artifacts
 }
 
 // Sink takes what a life emits. An error from a sink ends Advance and comes
@@ -62,8 +65,7 @@ func (e *SinkError) Unwrap() error { return e.Err }
 // restored, its rows and digests are the same bits. It is for one goroutine.
 type Life struct {
 	spec    *Spec
-	seed    uint32
-	data    data.Source
+	env     Env
 	stream  stream.Stream
 	learner learner.Learner
 	rec     *recorder
@@ -83,13 +85,12 @@ func newLife(spec *Spec, env Env, store *graph.Store) (*Life, error) {
 	if err := kernel.Err(); err != nil {
 		return nil, err
 	}
-	seed := uint64(env.Seed)
-	l := &Life{spec: spec, seed: env.Seed, data: env.Data, entered: -1, samples: map[int]*sample{}}
+	l := &Life{spec: spec, env: env, entered: -1, samples: map[int]*sample{}}
 	var err error
 	if l.stream, err = l.newStream(); err != nil {
 		return nil, err
 	}
-	sup, probes, err := newSupervised(spec, seed, store)
+	sup, probes, err := newSupervised(spec, env, store)
 	if err != nil {
 		return nil, err
 	}
@@ -104,8 +105,9 @@ func newLife(spec *Spec, env Env, store *graph.Store) (*Life, error) {
 
 func (l *Life) newStream() (stream.Stream, error) {
 	return l.spec.stream.Build(stream.Env{
-		Data: l.data,
-		Key:  func(purpose string) rng.Key { return rng.New(uint64(l.seed), "stream/"+purpose) },
+		Data:      l.env.Data,
+		Key:       func(purpose string) rng.Key { return rng.New(uint64(l.env.Seed), "stream/"+purpose) },
+		Artifacts: l.env.Artifacts,
 	})
 }
 
@@ -362,7 +364,7 @@ func (l *Life) Fork() (*Life, error) {
 	if err := l.Save(&buf); err != nil {
 		return nil, err
 	}
-	f, err := New(l.spec, Env{Seed: l.seed, Data: l.data})
+	f, err := New(l.spec, l.env)
 	if err != nil {
 		return nil, err
 	}

@@ -44,6 +44,8 @@ type supervised struct {
 	around bool         // there are such hooks
 	now    *learner.Step
 
+	publishers map[string]component.Publisher // methods and probes, by artifact
+
 	batchers   []method.Batcher
 	backward   []method.AfterBackward
 	after      []method.AfterStep
@@ -86,14 +88,14 @@ func (in *inputs) fill(b *stream.Batch) {
 
 // newSupervised builds the learner and its probes' part in the training
 // program. Mistakes in how components fit together come back as errors.
-func newSupervised(spec *Spec, seed uint64, store *graph.Store) (l *supervised, probes []probe.Probe, err error) {
+func newSupervised(spec *Spec, env Env, store *graph.Store) (l *supervised, probes []probe.Probe, err error) {
 	defer graph.Catch(&err)
 	l = &supervised{
 		info: spec.info, store: store,
 		mse:    spec.loss == "mse" || spec.info.Classes == 0,
-		second: map[int]*secondGradient{}, evals: map[int]*evaluation{},
+		second: map[int]*secondGradient{}, evals: map[int]*evaluation{}, publishers: map[string]component.Publisher{},
 	}
-	key := func(purpose string) rng.Key { return rng.New(seed, purpose) }
+	key := func(purpose string) rng.Key { return rng.New(uint64(env.Seed), purpose) }
 
 	l.network, err = spec.network.Build(nn.Env{
 		Store: store, Key: key("init"), Keys: key, Input: spec.info.Input, Outputs: spec.info.Outputs,
@@ -107,6 +109,7 @@ func newSupervised(spec *Spec, seed uint64, store *graph.Store) (l *supervised, 
 			}
 			return nil
 		},
+		Artifacts: env.Artifacts,
 	})
 	if err != nil {
 		return nil, nil, err
@@ -120,7 +123,7 @@ func newSupervised(spec *Spec, seed uint64, store *graph.Store) (l *supervised, 
 	if err != nil {
 		return nil, nil, err
 	}
-	methods, err := l.buildMethods(spec, key)
+	methods, err := l.buildMethods(spec, env, key)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -138,18 +141,20 @@ func newSupervised(spec *Spec, seed uint64, store *graph.Store) (l *supervised, 
 				in := inputsOf(p, l.info)
 				in.fill(b)
 			},
+			Artifacts: env.Artifacts,
 		})
 		if err != nil {
 			return nil, nil, err
 		}
 		probes = append(probes, pr)
+		l.publish(p.Resolved.Info, p.Config, pr)
 	}
 	l.traceTraining(rule, optimizer, methods, probes)
 	l.wrap(methods)
 	return l, probes, nil
 }
 
-func (l *supervised) buildMethods(spec *Spec, key func(string) rng.Key) ([]method.Method, error) {
+func (l *supervised) buildMethods(spec *Spec, env Env, key func(string) rng.Key) ([]method.Method, error) {
 	var methods []method.Method
 	count := map[string]int{}
 	for _, m := range spec.methods {
@@ -163,7 +168,8 @@ func (l *supervised) buildMethods(spec *Spec, key func(string) rng.Key) ([]metho
 			Inputs: spec.info.Input.Elems(), Outputs: spec.info.Outputs, Classes: spec.info.Classes,
 			Batch: spec.info.Batch, StepsPerTask: spec.info.StepsPerTask,
 			States: l.tracer.States, Scope: scope,
-			Key: func(purpose string) rng.Key { return key(scope + "/" + purpose) },
+			Key:       func(purpose string) rng.Key { return key(scope + "/" + purpose) },
+			Artifacts: env.Artifacts,
 		})
 		if err != nil {
 			return nil, err
@@ -172,6 +178,7 @@ func (l *supervised) buildMethods(spec *Spec, key func(string) rng.Key) ([]metho
 			l.tracer.States.PerWeight = true
 		}
 		methods = append(methods, built)
+		l.publish(m.Info, m.Config, built)
 		l.scopes = append(l.scopes, scope)
 	}
 	return methods, nil

@@ -54,6 +54,7 @@ type Info struct {
 	Derivative string       // of the formula, for activations
 	Needs      []Capability // what the rest of the spec must provide
 	Provides   []Capability // what it provides to the rest
+	Publishes  []string     // artifacts that its [Publisher] has, snake_case
 	Trial      Trial        // how tests try it
 }
 

@@ -136,6 +136,8 @@ type Env struct {
 	Key func(purpose string) rng.Key
 	// Scope is the prefix of the method's variables, unique in the learner.
 	Scope string
+	// Artifacts are files of other runs, for methods that start from one.
+	component.Artifacts
 }
 
 // State makes a persistent variable of the method.

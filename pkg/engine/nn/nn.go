@@ -175,6 +175,8 @@ type Env struct {
 	// Build hook of methods). Networks that are no chain of layers give it a
 	// blueprint without layers.
 	Edit func(*Blueprint) error
+	// Artifacts are files of other runs, for networks that start from one.
+	component.Artifacts
 }
 
 var registry = component.NewRegistry[Env, Network]("network")

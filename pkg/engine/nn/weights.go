@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"neoteny/pkg/engine/component"
+	"neoteny/pkg/engine/graph"
 	"neoteny/pkg/engine/safetensors"
 	"neoteny/pkg/engine/tensor"
 )
@@ -24,10 +25,15 @@ import (
 // initialiser.
 //
 //	weights: {path: /data/base.safetensors, sha256: 6f1e…}
+//	weights: {artifact: pretrained, skip: [output]}
 //
-// The digest is written down, not computed from the file: it is part of what
-// identifies a run, and has to be the same wherever the spec is read, also
-// where the file is not. A worker that finds no file at the path, or one with
+// The second is an artifact that another run of the experiment has published
+// (see [component.Artifacts]), such as its "weights", which have this package's
+// names.
+//
+// The digest of a path is written down, not computed from the file: it is part
+// of what identifies a run, and has to be the same wherever the spec is read,
+// also where the file is not. A worker that finds no file at the path, or one with
 // another digest, refuses the run. The path is the worker's.
 //
 // # Names
@@ -55,21 +61,28 @@ import (
 // called as their parameters (stage1/block1/conv1, block1/qkv, block1/norm1); a
 // slash in a name is a dot in the file. Other tensors in the file are left alone.
 type WeightsFile struct {
-	Path   string            `json:"path" doc:"where the worker finds the file; \"\" for none"`
-	SHA256 string            `json:"sha256" doc:"its SHA-256 in hexadecimal digits"`
-	Names  map[string]string `json:"names" doc:"PyTorch's name of a layer's module, by layer (hidden1: fc1)"`
-	Skip   []string          `json:"skip" doc:"layers that start from the initialiser (output, say)"`
+	Path     string            `json:"path" doc:"where the worker finds the file; \"\" for none"`
+	SHA256   string            `json:"sha256" doc:"its SHA-256 in hexadecimal digits"`
+	Artifact string            `json:"artifact" doc:"in the place of path and sha256: what another run published, by its name in needs; \"\" for none"`
+	Names    map[string]string `json:"names" doc:"PyTorch's name of a layer's module, by layer (hidden1: fc1)"`
+	Skip     []string          `json:"skip" doc:"layers that start from the initialiser (output, say)"`
+	Partial  bool              `json:"partial" doc:"layers that the file lacks, or has in another shape, start from the initialiser"`
 }
 
 func noWeights() WeightsFile { return WeightsFile{Names: map[string]string{}, Skip: []string{}} }
 
 var hexDigest = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
+// given tells whether there is a file at all.
+func (f WeightsFile) given() bool { return f.Path != "" || f.Artifact != "" }
+
 // Validate reports a file without a digest.
 func (f WeightsFile) Validate() error {
 	switch {
-	case f.Path == "" && (f.SHA256 != "" || len(f.Names) > 0 || len(f.Skip) > 0):
-		return component.Fieldf("weights.path", "missing: say where the file is")
+	case f.Artifact != "" && (f.Path != "" || f.SHA256 != ""):
+		return component.Fieldf("weights.artifact", "give either an artifact or path and sha256")
+	case !f.given() && (f.SHA256 != "" || len(f.Names) > 0 || len(f.Skip) > 0 || f.Partial):
+		return component.Fieldf("weights.path", "missing: say where the file is, or which artifact it is")
 	case f.Path != "" && f.SHA256 == "":
 		return component.Fieldf("weights.sha256", "missing: a run is identified by the file's digest; `sha256sum %s` prints it", f.Path)
 	case f.Path != "" && !hexDigest.MatchString(f.SHA256):
@@ -99,7 +112,7 @@ func (t torchName) suffixed(suffix string) torchName {
 
 // load sets the network's parameters from a file.
 func (m *maker) load(f WeightsFile) error {
-	if f.Path == "" || m.dry {
+	if !f.given() || m.dry {
 		return nil
 	}
 	if err := m.loadFile(f); err != nil {
@@ -109,42 +122,93 @@ func (m *maker) load(f WeightsFile) error {
 }
 
 func (m *maker) loadFile(f WeightsFile) error {
-	tensors, err := f.read()
+	tensors, err := f.tensors(m.env.Artifacts)
 	if err != nil {
 		return err
 	}
-	layers := map[string]bool{}
-	for _, p := range m.params {
-		layers[p.Layer] = true
-		if slices.Contains(f.Skip, p.Layer) {
+	absent := map[string]bool{} // layers that Partial leaves to the initialiser
+	found := false
+	for _, x := range m.stored() {
+		if slices.Contains(f.Skip, x.layer) {
 			continue
 		}
-		if p.Role == Adapted {
-			continue // of a method, which knows how it starts
-		}
-		if err := f.set(tensors, p.Var.Name, p.Var.Shape, p.Var.F32, p.torch); err != nil {
-			return fmt.Errorf("%s of layer %s: %w", p.Role, p.Layer, err)
+		err := f.set(tensors, x.v.Name, x.v.Shape, make([]float32, len(x.v.F32)), x.torch)
+		if _, lacks := errors.AsType[*absentError](err); lacks && f.Partial {
+			absent[x.layer] = true
+		} else if err != nil {
+			return fmt.Errorf("%s of layer %s: %w", x.what, x.layer, err)
 		}
 	}
-	for _, s := range m.statistics {
-		if slices.Contains(f.Skip, s.layer) {
+	for _, x := range m.stored() {
+		if absent[x.layer] || slices.Contains(f.Skip, x.layer) {
 			continue
 		}
-		if err := f.set(tensors, s.v.Name, s.v.Shape, s.v.F32, s.torch); err != nil {
-			return fmt.Errorf("statistics of layer %s: %w", s.layer, err)
+		if err := f.set(tensors, x.v.Name, x.v.Shape, x.v.F32, x.torch); err != nil {
+			return fmt.Errorf("%s of layer %s: %w", x.what, x.layer, err)
 		}
+		found = true
+	}
+	if !found && f.Partial {
+		return component.Fieldf("partial", "no layer of the network is in the file")
 	}
 	for _, name := range f.Skip {
-		if !layers[name] {
+		if !slices.ContainsFunc(m.stored(), func(x storedVar) bool { return x.layer == name }) {
 			return component.Fieldf("skip", "the network has no layer %q", name)
 		}
 	}
 	return nil
 }
 
-// read returns the tensors of the file by name, once its digest is the right
-// one.
-func (f WeightsFile) read() (map[string]safetensors.Tensor, error) {
+// storedVar is a variable of the network that a file of weights may hold.
+type storedVar struct {
+	layer, what string
+	v           *graph.Var
+	torch       torchName
+}
+
+// stored lists the parameters and statistics of the network.
+func (m *maker) stored() []storedVar {
+	var all []storedVar
+	for _, p := range m.params {
+		if p.Role != Adapted { // what a method has added starts as it says
+			all = append(all, storedVar{p.Layer, string(p.Role), p.Var, p.torch})
+		}
+	}
+	for _, s := range m.statistics {
+		all = append(all, storedVar{s.layer, "statistics", s.v, s.torch})
+	}
+	return all
+}
+
+// absentError says that the file has no tensor for a parameter, or one of
+// another shape.
+type absentError struct{ error }
+
+func (e *absentError) Unwrap() error { return e.error }
+
+// tensors returns the tensors of the file or the artifact by name.
+func (f WeightsFile) tensors(artifacts component.Artifacts) (map[string]safetensors.Tensor, error) {
+	read, what := f.read, f.Path
+	if f.Artifact != "" {
+		read, what = func() ([]byte, error) { return artifacts.Artifact(f.Artifact) }, "artifact "+f.Artifact
+	}
+	b, err := read()
+	if err != nil {
+		return nil, err
+	}
+	decoded, err := safetensors.Decode(b)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", what, err)
+	}
+	tensors := map[string]safetensors.Tensor{}
+	for _, t := range decoded.Tensors {
+		tensors[t.Name] = t
+	}
+	return tensors, nil
+}
+
+// read returns the file, once its digest is the right one.
+func (f WeightsFile) read() ([]byte, error) {
 	const limit = 8*tensor.MaxElems + safetensors.MaxHeader
 	file, err := os.Open(f.Path)
 	if errors.Is(err, os.ErrNotExist) {
@@ -177,15 +241,7 @@ func (f WeightsFile) read() (map[string]safetensors.Tensor, error) {
 	if sum := sha256.Sum256(b); hex.EncodeToString(sum[:]) != f.SHA256 { // written to in between
 		return nil, another
 	}
-	decoded, err := safetensors.Decode(b)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", f.Path, err)
-	}
-	tensors := map[string]safetensors.Tensor{}
-	for _, t := range decoded.Tensors {
-		tensors[t.Name] = t
-	}
-	return tensors, nil
+	return b, nil
 }
 
 // set finds a parameter in the file and copies it.
@@ -236,7 +292,7 @@ func (f WeightsFile) set(tensors map[string]safetensors.Tensor, name string, sha
 		}
 		return nil
 	}
-	return component.Fieldf("names", "the file has no tensor %s; say which module of PyTorch's it is: names: {%s: MODULE}", strings.Join(tried, " or "), torch.key)
+	return &absentError{component.Fieldf("names", "the file has no tensor %s; say which module of PyTorch's it is: names: {%s: MODULE}", strings.Join(tried, " or "), torch.key)}
 }
 
 // layout returns the shape that a parameter has in PyTorch, and where in it the
@@ -269,7 +325,7 @@ func (t torchName) layout(shape tensor.Shape) (tensor.Shape, func(i int) int) {
 // copyTensor sets dst[i] to the element index(i) of a tensor of that shape.
 func copyTensor(dst []float32, t safetensors.Tensor, shape tensor.Shape, index func(int) int) error {
 	if !shape.Equal(t.Shape) {
-		return fmt.Errorf("tensor %s has shape %v, needed is %v", t.Name, t.Shape, shape)
+		return &absentError{fmt.Errorf("tensor %s has shape %v, needed is %v", t.Name, t.Shape, shape)}
 	}
 	var at func(k int) float64
 	switch t.DType {

@@ -104,6 +104,8 @@ type Env struct {
 	// its batch.
 	Forward func(b *graph.Builder, n int) (net nn.Activations, losses graph.Node)
 	Fill    func(p *graph.Program, b *stream.Batch)
+	// Artifacts are files of other runs, for probes that compare with one.
+	component.Artifacts
 }
 
 // State makes a persistent variable of the probe.

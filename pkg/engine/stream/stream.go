@@ -102,6 +102,8 @@ type Env struct {
 	// stream.
 	Key  func(purpose string) rng.Key
 	Data data.Source
+	// Artifacts are files of other runs, for streams that are made from one.
+	component.Artifacts
 }
 
 var registry = component.NewRegistry[Env, Stream]("stream")
