@@ -19,6 +19,7 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"time"
 
@@ -153,6 +154,28 @@ func (c *Client) checkSchema(ctx context.Context) error {
 		return fmt.Errorf("records under %s have format %q, this program reads format %q; use another etcd or the program that wrote them: %w", c.opts.Prefix, kvs[0].Value, schema, ErrSchema)
 	}
 	return nil
+}
+
+// SetNumerics records of which numerics version runs are made from now on.
+func (c *Client) SetNumerics(ctx context.Context, version int32) error {
+	return c.retry(ctx, "record numerics version", func(ctx context.Context) error {
+		_, err := c.kv.Put(ctx, keyNumerics, strconv.Itoa(int(version)))
+		return err
+	})
+}
+
+// Numerics returns the numerics version of the runs that are made now, 0 where
+// no coordinator has recorded one. It tries once.
+func (c *Client) Numerics(ctx context.Context) (int32, error) {
+	r, err := once(ctx, func(ctx context.Context) (*clientv3.GetResponse, error) { return c.kv.Get(ctx, keyNumerics) })
+	if err != nil || len(r.Kvs) == 0 {
+		return 0, err
+	}
+	v, err := strconv.ParseInt(string(r.Kvs[0].Value), 10, 32)
+	if err != nil {
+		return 0, fmt.Errorf("numerics version in etcd: %w", err)
+	}
+	return int32(v), nil
 }
 
 // Close ends the connection. Watches and registrations end with their contexts,

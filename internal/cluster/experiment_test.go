@@ -141,6 +141,19 @@ func TestAnotherSchemaIsRefused(t *testing.T) {
 	require.ErrorContains(t, err, `format "99"`)
 }
 
+func TestNumericsVersionOfNewRuns(t *testing.T) {
+	c := dial(t, t.Cleanup, Options{})
+	v, err := c.Numerics(t.Context())
+	require.NoError(t, err)
+	require.Zero(t, v, "nobody has said it yet")
+	for _, want := range []int32{3, 4} {
+		require.NoError(t, c.SetNumerics(t.Context(), want))
+		v, err = c.Numerics(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, want, v)
+	}
+}
+
 func TestDialTellsThatEtcdIsDown(t *testing.T) {
 	_, err := Dial(t.Context(), []string{"127.0.0.1:1"}, Options{DialTimeout: 200 * time.Millisecond})
 	require.ErrorContains(t, err, "etcd at 127.0.0.1:1")

@@ -14,6 +14,7 @@ const MainTrack = "main"
 
 const (
 	keySchema   = "meta/schema"
+	keyNumerics = "meta/numerics"
 	pfxRequest  = "requests/"
 	pfxExp      = "experiments/"
 	pfxControl  = "control/"

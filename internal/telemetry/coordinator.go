@@ -8,7 +8,7 @@ type CoordinatorStats struct {
 	Experiments map[string]int
 	// Segments by state (pending, assigned) of the running experiments.
 	Segments map[string]int
-	// Workers by state (ready, draining, out_of_service, other_numerics).
+	// Workers by state (ready, draining, out_of_service, other_numerics, problem).
 	Workers map[string]int
 	// Slots of the workers that take work, and how many of them are busy.
 	Slots, Busy int

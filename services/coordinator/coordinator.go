@@ -162,6 +162,12 @@ func New(d Deps, cfg Config) (*Service, error) {
 func (s *Service) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
+		if err := s.cluster.SetNumerics(ctx, s.cfg.NumericsVersion); err != nil && ctx.Err() == nil {
+			s.log.Warn("workers cannot be told the numerics version of new runs", "error", err)
+		}
+		return nil
+	})
+	g.Go(func() error {
 		s.cluster.Watch(ctx, s.apply)
 		return nil
 	})
@@ -190,6 +196,11 @@ func (s *Service) apply(rev int64, changes []cluster.Change) {
 	s.mu.Lock()
 	n := s.state.apply(rev, changes, s.cfg.Now(), s.cfg.WorkerFailures, s.cfg.WorkerPause)
 	for _, c := range changes {
+		if c.Kind == cluster.KindWorker && !c.Deleted && c.Rev.Create == c.Rev.Mod {
+			if v := c.Msg.(*pb.Worker).NumericsVersion; v != s.cfg.NumericsVersion {
+				s.log.Warn("a worker of another numerics version gets no new runs", "worker", c.Worker, "version", v, "want", s.cfg.NumericsVersion)
+			}
+		}
 		if c.Kind != cluster.KindExperiment {
 			continue
 		}
@@ -385,7 +396,7 @@ func (s *Service) stats() telemetry.CoordinatorStats {
 	st := telemetry.CoordinatorStats{
 		Experiments: map[string]int{"pending": 0, "running": 0, "done": 0, "failed": 0, "cancelled": 0},
 		Segments:    map[string]int{"pending": 0, "assigned": 0},
-		Workers:     map[string]int{"ready": 0, "draining": 0, "out_of_service": 0, "other_numerics": 0},
+		Workers:     map[string]int{"ready": 0, "draining": 0, "out_of_service": 0, "other_numerics": 0, "problem": 0},
 		StoreBytes:  s.size,
 	}
 	for _, e := range s.state.experiments {
@@ -411,6 +422,8 @@ func (s *Service) stats() telemetry.CoordinatorStats {
 			st.Workers["draining"]++
 		case s.state.outOfService(id, now):
 			st.Workers["out_of_service"]++
+		case w.rec.Problem != "":
+			st.Workers["problem"]++
 		case w.rec.NumericsVersion != s.cfg.NumericsVersion:
 			st.Workers["other_numerics"]++
 			st.Slots += int(w.rec.Slots)

@@ -214,6 +214,48 @@ func TestOnlyWorkersThatMayDoTheWorkGetIt(t *testing.T) {
 	require.Empty(t, old.past)
 }
 
+// lines keeps what is written to it.
+type lines chan string
+
+func (l lines) Write(b []byte) (int, error) {
+	l <- string(b)
+	return len(b), nil
+}
+
+// TestAnUpgradeInTheMiddleSaysWhatItsRunsWaitFor has runs of one numerics version
+// and a coordinator and workers of the next.
+func TestAnUpgradeInTheMiddleSaysWhatItsRunsWaitFor(t *testing.T) {
+	w := setup(t)
+	old := w.join("old", 1)
+	id := w.submit("upgrade", small)
+	old.waitHolding(1)
+	w.kill()
+	old.leave()
+	w.cfg.NumericsVersion = 2
+	log := make(lines, 100)
+	w.log = log
+	w.start()
+	w.join("new", 4, func(r *pb.Worker) { r.NumericsVersion = 2 }).work()
+	const want = "waiting for workers of numerics version 1: those connected have version 2"
+	w.eventually(func() bool {
+		left := w.runs(id, runRunning, runPending)
+		return w.get(id).Message == want && len(left) > 0 && !slices.ContainsFunc(left, func(r *pb.Run) bool { return r.Message != want })
+	}, "the experiment and what is left of its runs say it")
+	w.join("late", 4).work() // of version 1
+	w.waitState(id, expDone)
+	w.kill()
+	close(log)
+	said := ""
+	for line := range log {
+		said += line
+	}
+	require.Contains(t, said, "worker=late version=1 want=2")
+	require.NotContains(t, said, "worker=new")
+	v, err := w.cluster.Numerics(w.ctx)
+	require.NoError(t, err)
+	require.EqualValues(t, 2, v, "workers can know it")
+}
+
 func TestWorkersThatCannotWorkSayWhy(t *testing.T) {
 	w := setup(t)
 	id := w.submit("deployment", small)

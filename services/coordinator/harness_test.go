@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"sync"
@@ -72,6 +73,7 @@ type world struct {
 
 	svc  *Service
 	stop func()
+	log  io.Writer // of the coordinators that start; nil: nobody reads it
 }
 
 func newWorld(t require.TestingT) *world { return newWorldAt(t, endpoints) }
@@ -116,6 +118,9 @@ func (w *world) start() {
 	log := slog.New(slog.DiscardHandler)
 	if os.Getenv("NEOTENY_TEST_LOG") != "" {
 		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	if w.log != nil {
+		log = slog.New(slog.NewTextHandler(w.log, nil))
 	}
 	svc, err := New(Deps{Cluster: w.cluster, Blob: w.blob, Model: w.model, Logger: log, Registerer: w.tel.Registerer()}, w.cfg)
 	require.NoError(w.t, err)

@@ -100,13 +100,31 @@ func (s *Service) experimentView(e *exp, spec *pb.ExperimentSpec) *pb.Experiment
 		v.Message = "being expanded"
 	default:
 		if v.Progress.SegmentsAssigned == 0 {
-			v.Message = s.stuck(s.cfg.NumericsVersion, e.datasets())
+			v.Message = s.waits(e)
 		}
 		if v.Message == "" && e.ended.failed > 0 {
 			v.Message = fmt.Sprintf("%d runs failed so far; %s: %s", e.ended.failed, e.ended.firstFailure, e.ended.failure)
 		}
 	}
 	return v
+}
+
+// waits says why nothing of an experiment is being done, or "". Its runs are of
+// the numerics version of the coordinator that made them.
+func (s *Service) waits(e *exp) string {
+	versions := map[int32]bool{}
+	for _, r := range e.active {
+		versions[r.rec.NumericsVersion] = true
+	}
+	if len(versions) == 0 {
+		versions[s.cfg.NumericsVersion] = true
+	}
+	for _, v := range slices.Sorted(maps.Keys(versions)) {
+		if why := s.stuck(v, e.datasets()); why != "" {
+			return why
+		}
+	}
+	return ""
 }
 
 // datasets returns what the experiment's trials read, in order.

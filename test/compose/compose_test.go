@@ -16,6 +16,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"neoteny/pkg/engine"
 	"neoteny/test/internal/deploytest"
 )
 
@@ -276,19 +277,23 @@ func (w *world) badDeployments(t *testing.T) {
 			return strings.Contains(message, want)
 		})
 	}
-	worker := func(args ...string) string {
-		return start(append(append([]string{"--network", network}, args...), deploytest.Image, "worker", "--etcd", "etcd:2379",
+	deploytest.OtherNumerics(t)
+	worker := func(image string, args ...string) string {
+		return start(append(append([]string{"--network", network}, args...), image, "worker", "--etcd", "etcd:2379",
 			"--metrics", "metrics:7080", "--require", "mnist", "--spill", "/tmp/spill", "--blob", "/var/lib/neoteny/blob")...)
 	}
 	waits("none is connected")
-	for _, c := range []struct{ want, reason, mount, env string }{
-		{"read-only file system", "no worker can work (1 of 1)", "/var/lib/neoteny:ro", "NEOTENY_ISA="},
-		{"NEOTENY_ISA=abacus: want one of", "no worker can work (1 of 1)", "/var/lib/neoteny", "NEOTENY_ISA=abacus"},
-		{"neoteny data import mnist", "lacks mnist in /data", "/var/lib/neoteny", "NEOTENY_ISA="},
+	next := fmt.Sprint(engine.NumericsVersion + 1)
+	for _, c := range []struct{ want, reason, image, mount, env string }{
+		{"read-only file system", "no worker can work (1 of 1)", deploytest.Image, "/var/lib/neoteny:ro", "NEOTENY_ISA="},
+		{"NEOTENY_ISA=abacus: want one of", "no worker can work (1 of 1)", deploytest.Image, "/var/lib/neoteny", "NEOTENY_ISA=abacus"},
+		{"neoteny data import mnist", "lacks mnist in /data", deploytest.Image, "/var/lib/neoteny", "NEOTENY_ISA="},
+		{"deploy both from one image", "those connected have version " + next, deploytest.OtherImage, "/var/lib/neoteny", "NEOTENY_ISA="},
 	} {
-		container := worker("-v", project+"_blob:"+c.mount, "-e", c.env)
+		container := worker(c.image, "-v", project+"_blob:"+c.mount, "-e", c.env)
 		says(container, "7091", c.want)
 		waits(c.reason)
+		t.Log(deploytest.Run(t, deploytest.Built(t, "neoteny"), "get", id, "--coordinator", coordinator))
 		w.run("stop", "-t", "20", container)
 		deploytest.Until(t, "it is gone", func() bool {
 			_, message, _ := api.Experiment(id)

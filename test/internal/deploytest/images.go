@@ -1,6 +1,8 @@
 package deploytest
 
 import (
+	"encoding/json"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -8,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"neoteny/pkg/engine"
 )
 
 // The names under which deploy/ has the images.
@@ -48,6 +52,27 @@ func Images(t *testing.T) {
 		files[filepath.Join("mnist", e.Name())] = filepath.Join(data, "mnist", e.Name())
 	}
 	BuildImage(t, DataImage, "FROM "+Image+"\nCOPY mnist /datasets/mnist\n", files)
+}
+
+// OtherImage is the program with an engine of the next numerics version.
+const OtherImage = "neoteny-other:test"
+
+// OtherNumerics makes [OtherImage].
+func OtherNumerics(t *testing.T) {
+	t.Helper()
+	const file = "pkg/engine/life.go"
+	b, err := os.ReadFile(filepath.Join(Root(t), file))
+	require.NoError(t, err)
+	other := strings.Replace(string(b), fmt.Sprintf("const NumericsVersion = %d", engine.NumericsVersion), fmt.Sprintf("const NumericsVersion = %d", engine.NumericsVersion+1), 1)
+	require.NotEqual(t, string(b), other)
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "life.go"), []byte(other), 0o644))
+	overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{filepath.Join(Root(t), file): filepath.Join(dir, "life.go")}})
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "overlay.json"), overlay, 0o644))
+	program := filepath.Join(dir, "neoteny")
+	Run(t, "env", "CGO_ENABLED=0", "GOOS=linux", "go", "build", "-trimpath", "-ldflags", "-s -w", "-overlay", filepath.Join(dir, "overlay.json"), "-o", program, "./cmd/neoteny")
+	BuildImage(t, OtherImage, "FROM "+Image+"\nCOPY neoteny /neoteny\n", map[string]string{"neoteny": program})
 }
 
 // BuildImage makes an image of a Dockerfile and files (path in the context: path

@@ -19,6 +19,7 @@ import (
 	"neoteny/internal/datastore"
 	"neoteny/internal/rpc"
 	"neoteny/internal/telemetry"
+	"neoteny/pkg/engine"
 	"neoteny/pkg/engine/data"
 	pb "neoteny/proto/neoteny/v1"
 )
@@ -27,6 +28,8 @@ const (
 	etcdTimeout = 5 * time.Second // of one try
 	needPause   = 2 * time.Second // between tries
 	needRemind  = time.Minute     // between log lines that say the same
+
+	numericsInterval = 5 * time.Second
 )
 
 // need is something that a service cannot begin without.
@@ -203,6 +206,39 @@ func dialCluster(ctx context.Context, endpoints []string, store cluster.Overflow
 	}
 	log.Info("connected to etcd", "endpoints", endpoints)
 	return c, nil
+}
+
+// compareNumerics looks every few seconds of which numerics version runs are made
+// (asked of now; 0: nobody has said it yet) and makes it a readiness check that it
+// is this program's: a worker of another version waits for ever, and its record
+// alone would not tell whoever looks at the worker. It goes on until ctx ends.
+func compareNumerics(ctx context.Context, log *slog.Logger, tel *telemetry.Telemetry, now func(context.Context) (int32, error)) {
+	var other atomic.Int32 // 0: none
+	tel.AddReadiness("numerics version", func(context.Context) error {
+		if v := other.Load(); v != 0 {
+			return fmt.Errorf("the coordinator makes runs of version %d, this worker has %d and gets none of them: deploy both from one image", v, engine.NumericsVersion)
+		}
+		return nil
+	})
+	for {
+		if v, err := now(ctx); err == nil {
+			if v == engine.NumericsVersion {
+				v = 0
+			}
+			switch was := other.Swap(v); {
+			case v == was:
+			case v != 0:
+				log.Warn("the coordinator makes runs of another numerics version, this worker gets none of them: deploy both from one image", "runs", v, "worker", engine.NumericsVersion)
+			default:
+				log.Info("the coordinator makes runs of this worker's numerics version again")
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(numericsInterval):
+		}
+	}
 }
 
 // notice is a worker's registration while it cannot begin: it gets no work, and

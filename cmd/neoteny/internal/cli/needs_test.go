@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"neoteny/internal/telemetry"
+	"neoteny/pkg/engine"
 )
 
 // trouble is an error that a test mends while others look at it.
@@ -72,6 +75,35 @@ func TestAwaitEndsWhereWaitingIsOfNoUse(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(errInterrupted)
 	require.ErrorIs(t, await(ctx, log, telemetry.New(), need{name: "x", open: func(context.Context) error { return wrong }}), errInterrupted)
+}
+
+func TestAWorkerSaysThatRunsAreOfAnotherNumericsVersion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		tel, log := telemetry.New(), &bytes.Buffer{}
+		var version atomic.Int32
+		go compareNumerics(ctx, slog.New(slog.NewTextHandler(log, nil)), tel, func(context.Context) (int32, error) {
+			if version.Load() < 0 {
+				return 0, errors.New("etcd is away")
+			}
+			return version.Load(), nil
+		})
+		look := func(v int32) string {
+			version.Store(v)
+			time.Sleep(2 * numericsInterval)
+			synctest.Wait()
+			return tel.NotReady(ctx)
+		}
+		require.Empty(t, look(0), "no coordinator yet")
+		require.Empty(t, look(engine.NumericsVersion))
+		want := fmt.Sprintf("numerics version: the coordinator makes runs of version %d, this worker has %d", engine.NumericsVersion+1, engine.NumericsVersion)
+		require.Contains(t, look(engine.NumericsVersion+1), want)
+		require.Contains(t, look(-1), want, "nothing new is known")
+		require.Equal(t, 1, bytes.Count(log.Bytes(), []byte("deploy both from one image")), "it is said once: %s", log)
+		require.Empty(t, look(engine.NumericsVersion))
+		cancel()
+		synctest.Wait()
+	})
 }
 
 func TestWritable(t *testing.T) {

@@ -218,6 +218,11 @@ func (c *workerCmd) Run(ctx context.Context, a *app) error {
 			}
 		}
 		note.close(ctx)
+		comparing, stop := context.WithCancel(ctx)
+		var wg sync.WaitGroup
+		wg.Go(func() { compareNumerics(comparing, log, tel, cl.Numerics) })
+		defer wg.Wait()
+		defer stop()
 		return runWorker(ctx, workerParts{
 			id: c.ID, address: address, slots: c.Slots, lanes: c.Lanes, spill: c.Spill, drain: c.Drain,
 			cluster: cl, blob: bucket, metrics: pb.NewMetricsServiceClient(conn), data: data.NewDir(dataDir), dataDir: dataDir, log: log, tel: tel, counters: telemetry.NewWorker(tel),
