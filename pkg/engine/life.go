@@ -14,6 +14,7 @@ import (
 	"neoteny/pkg/engine/graph"
 	"neoteny/pkg/engine/kernel"
 	"neoteny/pkg/engine/learner"
+	"neoteny/pkg/engine/probe"
 	"neoteny/pkg/engine/rng"
 	"neoteny/pkg/engine/stream"
 )
@@ -169,13 +170,32 @@ func (l *Life) begin() error {
 		l.entered = task
 	}
 	l.batch.Task, l.tasks.now = task, task
+	l.tasks.learned = task
+	if l.step == 0 {
+		if err := l.beginProbes(); err != nil {
+			return err
+		}
+	}
 	if taskStep == 0 {
 		if err := l.measure(true, false); err != nil {
 			return fmt.Errorf("task %d: %w", task, err)
 		}
 	}
+	l.tasks.learned = task + 1
 	l.stream.Batch(taskStep, l.batch)
 	l.now = learner.Step{Index: l.step, Task: task, TaskStep: taskStep, LastStep: taskStep == l.spec.info.StepsPerTask-1, Batch: l.batch}
+	return nil
+}
+
+// beginProbes shows the learner as it starts to the probes that ask for it.
+func (l *Life) beginProbes() error {
+	for i := range l.rec.probes {
+		if p, ok := l.rec.probes[i].Probe.(probe.Beginner); ok {
+			if err := p.Begin(&l.tasks); err != nil {
+				return fmt.Errorf("%s: %w", l.spec.probes[i].Path, err)
+			}
+		}
+	}
 	return nil
 }
 
@@ -249,6 +269,7 @@ func (l *Life) measureOne(p *recordedProbe) error {
 type tasks struct {
 	life    *Life
 	now     int
+	learned int
 	stream  stream.Stream
 	entered int
 	batches map[int]*stream.Batch // by number of examples
@@ -256,6 +277,9 @@ type tasks struct {
 
 // Now implements [probe.Tasks].
 func (t *tasks) Now() int { return t.now }
+
+// Learned implements [probe.Tasks].
+func (t *tasks) Learned() int { return t.learned }
 
 // Evaluate implements [probe.Tasks].
 func (t *tasks) Evaluate(task, n int) (*learner.Evaluation, error) {

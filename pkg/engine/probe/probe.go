@@ -56,11 +56,20 @@ type TaskMeasurer interface {
 	MeasureTasks(t Tasks, values []float32) error
 }
 
+// Beginner is implemented by a Measurer or TaskMeasurer that looks at the
+// learner once before its first step, too, whatever its schedule is.
+type Beginner interface {
+	Begin(t Tasks) error
+}
+
 // Tasks lets a [TaskMeasurer] look at any task of the stream. A stream goes on
 // without end for it: there are tasks beyond the run's last one.
 type Tasks interface {
 	// Now is the task that begins, is under way, or has just ended.
 	Now() int
+	// Learned is how many tasks have begun to be learned: Now where the present
+	// one is only about to begin, else one more.
+	Learned() int
 	// Evaluate runs the learner on the first n held-out examples of a task, at
 	// most as many as it has; where the stream holds none back, on n examples of
 	// its training. The result is valid until the next call.

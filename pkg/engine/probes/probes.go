@@ -19,6 +19,19 @@ func checkSamples(n int) error {
 	return nil
 }
 
+// testTask returns how many of a task's first samples held-out examples the
+// learner has right, and how many they are.
+func testTask(t probe.Tasks, task, samples int) (correct float64, n int, err error) {
+	e, err := t.Evaluate(task, samples)
+	if err != nil {
+		return 0, 0, err
+	}
+	for _, c := range e.Correct {
+		correct += float64(c)
+	}
+	return correct, e.N, nil
+}
+
 // unitColumns are a metric's columns: the whole network, then each group of
 // hidden units.
 func unitColumns(metric string, net nn.Network) []probe.Column {
