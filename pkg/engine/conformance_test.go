@@ -50,6 +50,7 @@ var source = func() data.Source {
 		for i := range d.TrainSplit.Y {
 			d.TrainSplit.Y[i] = uint8(i % meta.Classes)
 		}
+		d.TestSplit = data.Split{N: n / 6, X: d.TrainSplit.X[:n/6*size], Y: d.TrainSplit.Y[:n/6]}
 		s[meta.Name] = d
 	}
 	return s
@@ -256,6 +257,12 @@ func shrink(doc component.Doc, c object, steps float64) {
 		if have, ok := p[name]; ok && have != 0.0 {
 			c[name] = value
 		}
+	}
+	if _, ok := p["of"]; ok { // another stream's tasks
+		c["of"] = object{"kind": "permuted", "examples_per_task": 2 * steps, "batch": 2.0}
+	}
+	if _, ok := p["remove"]; ok { // whole passes over a dataset
+		c["batch"], c["subset"] = 2.0, 2*steps
 	}
 }
 

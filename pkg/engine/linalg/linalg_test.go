@@ -11,6 +11,26 @@ import (
 	"pgregory.net/rapid"
 )
 
+func TestSinPiAndCosPiAgainstPackageMath(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	for range 100000 {
+		x := 2*r.Float64() - 1 // where πx is rounded by less than 2^-52
+		require.InDelta(t, math.Sin(math.Pi*x), SinPi(x), 6e-16)
+		require.InDelta(t, math.Cos(math.Pi*x), CosPi(x), 6e-16)
+		x *= 1 << 20
+		s, c := SinPi(x), CosPi(x)
+		require.InDelta(t, 1, s*s+c*c, 4e-16)
+		require.Equal(t, SinPi(x-2*math.Floor(x/2)), s, "period 2, exactly")
+		require.Equal(t, s, CosPi(x-0.5), "x has few bits enough for x − ½ to be exact")
+	}
+	for k := range 8 {
+		require.Equal(t, []float64{0, 1, 0, -1}[k%4], SinPi(float64(k)/2))
+		require.Equal(t, []float64{1, 0, -1, 0}[k%4], CosPi(float64(k)/2))
+	}
+	require.InDelta(t, 0.5, SinPi(1./6), 1e-16)
+	require.InDelta(t, math.Sqrt2/2, CosPi(0.25), 2e-16)
+}
+
 func TestLogAndExpAgainstPackageMath(t *testing.T) {
 	check := func(x float64) {
 		t.Helper()

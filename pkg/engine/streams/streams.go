@@ -186,11 +186,10 @@ func moments(xs ...[]uint8) (mean, deviation float64) {
 	return mean, math.Sqrt(variance)
 }
 
-// input writes an image's pixels to their places in dst. It has no branch that
+// input writes the pixels of a row to their places in dst. It has no branch that
 // depends on a pixel: passing over dark ones costs more in wrong predictions
 // than it saves.
-func (m *images) input(dst []float32, from *shelf, image int32) {
-	row := m.row(from, image)
+func (m *images) input(dst []float32, row []uint8) {
 	to, values := m.to, &m.values
 	for len(row) >= 8 && len(to) >= 8 {
 		dst[to[0]] = values[row[0]]
@@ -229,8 +228,9 @@ type gallery struct {
 	chosen []int32 // the training images of the task
 	held   []int32 // the held-out images of the task
 	order  *presentation
-	names  []int32                // by class of the dataset: its label, of the task's head
-	label  func(item int32) int32 // of a training item, where it does not follow from the class
+	names  []int32                          // by class of the dataset: its label, of the task's head
+	label  func(item int32) int32           // of a training item, where it does not follow from the class
+	paint  func(dst []float32, row []uint8) // what an image becomes, where its pixels do not only move
 
 	heads int   // of tasks' own; 0 where they share one
 	head  int   // labels of a head
@@ -278,13 +278,22 @@ func (g *gallery) Sample(b *stream.Batch) {
 // show writes a training item as example i of a batch.
 func (g *gallery) show(item int32, i int, b *stream.Batch) {
 	image, n := g.chosen[item], g.images.pixels
-	g.images.input(b.X[i*n:(i+1)*n], &g.images.train, image)
+	g.draw(b.X[i*n:(i+1)*n], g.images.row(&g.images.train, image))
 	b.Index[i] = image
 	if g.label != nil {
 		b.Labels[i] = g.first + g.label(item)
 		return
 	}
 	b.Labels[i] = g.first + g.names[g.images.train.class(image)]
+}
+
+// draw writes an image as an input of the entered task.
+func (g *gallery) draw(dst []float32, row []uint8) {
+	if g.paint != nil {
+		g.paint(dst, row)
+		return
+	}
+	g.images.input(dst, row)
 }
 
 // TestSize implements [stream.Tester].
@@ -295,7 +304,7 @@ func (g *gallery) Test(first int, b *stream.Batch) {
 	n := g.images.pixels
 	for i := range b.N {
 		image := g.held[(first+i)%len(g.held)]
-		g.images.input(b.X[i*n:(i+1)*n], &g.images.test, image)
+		g.draw(b.X[i*n:(i+1)*n], g.images.row(&g.images.test, image))
 		b.Index[i] = -1
 		b.Labels[i] = g.first + g.names[g.images.test.class(image)]
 	}
@@ -329,7 +338,7 @@ type presentation struct {
 // pass is one drawn permutation.
 type pass struct {
 	number uint64
-	order  []int32 // nil before the first draw
+	order  []int32 // nil before the first draw; see at
 }
 
 // newPresentation presents n items, perTask of them in every task. With
@@ -367,3 +376,24 @@ func (p *presentation) at(c *pass, i uint64) int32 {
 	}
 	return c.order[i-number*p.n]
 }
+
+// testSize returns how many examples an inner stream holds back.
+func testSize(s stream.Stream) int {
+	if t, ok := s.(stream.Tester); ok {
+		return t.TestSize()
+	}
+	return 0
+}
+
+// cycle exchanges the values at some places in a cycle: each gets that of the
+// next.
+func cycle(values, places []int32) {
+	first := values[places[0]]
+	for k := range len(places) - 1 {
+		values[places[k]] = values[places[k+1]]
+	}
+	values[places[len(places)-1]] = first
+}
+
+// fraction returns a fraction of n, rounded.
+func fraction(f float64, n int) int { return int(math.Floor(float64(f*float64(n)) + 0.5)) }
