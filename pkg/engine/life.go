@@ -30,6 +30,10 @@ type Env struct {
 	Data data.Source
 	// Artifacts are the files of other runs that the spec refers to.
 	component.Artifacts
+
+	// life numbers the lives of a learner that is reborn: a seed of their own
+	// above the run's 32 bits.
+	life uint32
 }
 
 // Sink takes what a life emits. An error from a sink ends Advance and comes

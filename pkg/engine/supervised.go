@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 	"math"
+	"strings"
 
 	"neoteny/pkg/engine/component"
 	"neoteny/pkg/engine/graph"
@@ -50,6 +51,10 @@ type supervised struct {
 	backward   []method.AfterBackward
 	after      []method.AfterStep
 	boundaries []method.TaskBoundary
+	births     []method.Rebirther
+
+	spec *Spec // what it was built of
+	env  Env
 }
 
 // inputs are where a program takes its batch from.
@@ -91,11 +96,11 @@ func (in *inputs) fill(b *stream.Batch) {
 func newSupervised(spec *Spec, env Env, store *graph.Store) (l *supervised, probes []probe.Probe, err error) {
 	defer graph.Catch(&err)
 	l = &supervised{
-		info: spec.info, store: store,
+		spec: spec, env: env, info: spec.info, store: store,
 		mse:    spec.loss == "mse" || spec.info.Classes == 0,
 		second: map[int]*secondGradient{}, evals: map[int]*evaluation{}, publishers: map[string]component.Publisher{},
 	}
-	key := func(purpose string) rng.Key { return rng.New(uint64(env.Seed), purpose) }
+	key := func(purpose string) rng.Key { return rng.New(uint64(env.Seed)|uint64(env.life)<<32, purpose) }
 
 	l.network, err = spec.network.Build(nn.Env{
 		Store: store, Key: key("init"), Keys: key, Input: spec.info.Input, Outputs: spec.info.Outputs,
@@ -177,6 +182,9 @@ func (l *supervised) buildMethods(spec *Spec, env Env, key func(string) rng.Key)
 		if _, ok := built.(method.UnitResetter); ok {
 			l.tracer.States.PerWeight = true
 		}
+		if _, ok := built.(method.Rebirther); ok {
+			l.tracer.Reborn = true
+		}
 		methods = append(methods, built)
 		l.publish(m.Info, m.Config, built)
 		l.scopes = append(l.scopes, scope)
@@ -192,6 +200,7 @@ func (l *supervised) forward(b *graph.Builder, n int, mode nn.Mode, output func(
 	if output != nil {
 		net.Output = output(b, net)
 	}
+	net.Logits = net.Output
 	if first, n := l.info.HeadOf(0); first+n < l.info.Outputs {
 		net.Output = b.Add(net.Output, b.Input("head", l.info.Outputs))
 	}
@@ -377,6 +386,9 @@ func (l *supervised) wrap(methods []method.Method) {
 		if h, ok := m.(method.TaskBoundary); ok {
 			l.boundaries = append(l.boundaries, h)
 		}
+		if h, ok := m.(method.Rebirther); ok {
+			l.births = append(l.births, h)
+		}
 		if h, ok := m.(method.Evaluator); ok {
 			before := l.output
 			l.output = func(b *graph.Builder, a nn.Activations) graph.Node {
@@ -498,6 +510,32 @@ func (l *supervised) EndTask(s *learner.Step) error {
 		if err := h.TaskBoundary(s); err != nil {
 			return err
 		}
+	}
+	for _, h := range l.births {
+		if h.Reborn(s) {
+			return l.reborn(s.Task)
+		}
+	}
+	return nil
+}
+
+// reborn takes over all variables of a newborn learner of the same spec.
+func (l *supervised) reborn(task int) error {
+	env := l.env
+	env.life = uint32(task + 1)
+	fresh, _, err := newSupervised(l.spec, env, graph.NewStore())
+	if err != nil {
+		return err
+	}
+	for _, from := range fresh.store.Vars() {
+		to := l.store.Lookup(from.Name)
+		if strings.HasPrefix(from.Name, "probe/") { // measures on across lives
+			continue
+		}
+		copy(to.F32, from.F32)
+		copy(to.F64, from.F64)
+		copy(to.I32, from.I32)
+		copy(to.U8, from.U8)
 	}
 	return nil
 }

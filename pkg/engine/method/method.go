@@ -98,6 +98,15 @@ type TaskBoundary interface {
 	TaskBoundary(s *learner.Step) error
 }
 
+// Rebirther ends the learner's life at task boundaries, for controls that know
+// nothing of earlier tasks.
+type Rebirther interface {
+	// Reborn reports whether all that the learner and its methods are and
+	// remember is made anew now that the task of s has ended, as at the start of
+	// a run with another seed.
+	Reborn(s *learner.Step) bool
+}
+
 // Evaluator changes the network's output in evaluations: a node of the same
 // shape.
 type Evaluator interface {

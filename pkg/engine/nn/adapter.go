@@ -46,6 +46,12 @@ func (a *AdapterMaker) Param(name string, fanIn int, init Distribution, shape ..
 	return p
 }
 
+// State makes a persistent variable of the adapter that is not trained, zero
+// to begin with. name is unique in the adapter.
+func (a *AdapterMaker) State(name string, shape ...int) *graph.Var {
+	return a.m.env.Store.New(fmt.Sprintf("net/%s/adapter%d/%s", a.layer, a.index, name), graph.F32, graph.Persistent, shape...)
+}
+
 // adapt makes the parameters of adapters that are applied to values of a shape.
 func (m *maker) adapt(layer string, shape tensor.Shape, adapters []Adapter) error {
 	for _, a := range adapters {

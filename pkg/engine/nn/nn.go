@@ -138,6 +138,9 @@ type Network interface {
 // Activations are the values of a forward pass.
 type Activations struct {
 	Output graph.Node // [n][outputs]: logits or predictions
+	// Logits is Output before the heads of other tasks are closed; a learner sets
+	// it, not the network.
+	Logits graph.Node
 	// Features are the units' values after the activation, before pools and
 	// dropout, parallel to Units: [n·rows][units], where the rows of one example
 	// follow each other (see [Units.Rows]), place by place. A channel of a

@@ -149,9 +149,12 @@ const optimizerScope = "optimizer"
 
 // Tracer makes the Updates of one learner.
 type Tracer struct {
-	Store   *graph.Store
-	States  *States
-	Key     func(purpose string) rng.Key
+	Store  *graph.Store
+	States *States
+	Key    func(purpose string) rng.Key
+	// Reborn says that parameters are drawn anew while the learner lives, so that
+	// their initial values are state; set before the first of them is asked for.
+	Reborn  bool
 	initial map[*nn.Param]*graph.Var
 }
 
@@ -179,7 +182,11 @@ func (t *Tracer) Initial(p *nn.Param) *graph.Var {
 	if v := t.initial[p]; v != nil {
 		return v
 	}
-	v := t.Store.New("initial/"+p.Var.Name, graph.F32, graph.Derived, p.Var.Shape...)
+	keep := graph.Derived
+	if t.Reborn {
+		keep = graph.Persistent
+	}
+	v := t.Store.New("initial/"+p.Var.Name, graph.F32, keep, p.Var.Shape...)
 	copy(v.F32, p.Var.F32)
 	t.initial[p] = v
 	return v
