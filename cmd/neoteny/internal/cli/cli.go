@@ -31,6 +31,7 @@ const (
 	exitOK          = 0
 	exitError       = 1   // something failed, or a run of the experiment did
 	exitUsage       = 2   // the command line is wrong
+	exitClaims      = 3   // a claim did not hold
 	exitInterrupted = 130 // stopped by Ctrl-C
 )
 
@@ -50,6 +51,8 @@ func Standard() Streams {
 
 type commands struct {
 	Run        runCmd        `cmd:"" help:"Run an experiment on this machine and write its results."`
+	Reproduce  reproduceCmd  `cmd:"" help:"Check a paper's claims: run its recipes and tell which held."`
+	Papers     papersCmd     `cmd:"" help:"List the papers, their recipes and verdicts."`
 	Submit     submitCmd     `cmd:"" help:"Submit an experiment to a cluster." group:"cluster"`
 	Watch      watchCmd      `cmd:"" help:"Follow an experiment until it has ended." group:"cluster"`
 	List       listCmd       `cmd:"" help:"List experiments." group:"cluster"`
@@ -73,11 +76,12 @@ type commands struct {
 const description = `neoteny runs continual-learning experiments: reproducible to the bit, resumable anywhere, every step measured.
 
   neoteny run recipes/quickstart.yaml                 an experiment, on this machine
+  neoteny reproduce PAPER_ID --quick                  a paper's claims, checked
   neoteny submit FILE --coordinator HOST:7070         on a cluster
   neoteny components                                  what experiments are made of
 
 Every flag can be given in the environment, as NEOTENY_ and its name: NEOTENY_COORDINATOR=HOST:7070.
-Exit codes: 0 done, 1 an error or failed runs, 2 a wrong command line, 130 stopped by Ctrl-C.`
+Exit codes: 0 done, 1 an error or failed runs, 2 a wrong command line, 3 a claim did not hold (reproduce), 130 stopped by Ctrl-C.`
 
 // app is what commands run with.
 type app struct {
@@ -134,6 +138,9 @@ func Main(args []string, s Streams) (code int) {
 	switch {
 	case err == nil:
 		return exitOK
+	case errors.As(err, new(*claimsError)):
+		a.report(err)
+		return exitClaims
 	case errors.As(err, new(*usageError)):
 		a.report(err)
 		return exitUsage

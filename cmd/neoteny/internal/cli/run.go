@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -68,14 +69,57 @@ func (c *runCmd) Run(ctx context.Context, a *app) error {
 	if err := results.CheckWritable(c.Out); err != nil {
 		return err
 	}
+	dir := ""
+	l, err := c.live(ctx, a, spec, plan, func(ctx context.Context, s *stack, r *results.Result) (err error) {
+		metrics := s.metricsAPI
+		if !c.Steps {
+			metrics = nil
+		}
+		dir, err = r.WriteFolder(ctx, c.Out, metrics)
+		return err
+	})
+	if l == nil {
+		return err
+	}
+	write := l.WriteText
+	if c.json() {
+		write = l.WriteJSON
+	}
+	if err := errors.Join(err, write(a.Out)); err != nil {
+		return err
+	}
+	fmt.Fprintf(a.progress, "results are in %s\n", dir)
+	if l.kept {
+		fmt.Fprintf(a.progress, "the state is kept in %s\n", l.state)
+	}
+	if p := l.Experiment.GetProgress(); p.GetRunsFailed() > 0 {
+		return fmt.Errorf("%d of %d runs failed", p.GetRunsFailed(), p.GetRuns())
+	}
+	return verdictOf(l.Experiment)
+}
+
+// lived is an experiment that has ended.
+type lived struct {
+	*results.Result
+	state   string // folder of the state
+	kept    bool   // it is still there
+	resumed bool   // some of it was there before
+	elapsed time.Duration
+}
+
+// live starts a cluster in this process, lives through the experiment, and
+// hands its results to save while the services are still there. Unless that
+// succeeds the state is kept, and the user told how to go on with it. There may
+// be results beside an error, of closing down.
+func (c *runCmd) live(ctx context.Context, a *app, spec *pb.ExperimentSpec, plan *experiment.Plan, save func(context.Context, *stack, *results.Result) error) (l *lived, err error) {
 	log := a.logger(slog.LevelWarn)
 	dataDir, err := c.ensureData(ctx, a, plan)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	state, throwaway, err := c.state(spec)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	// A throwaway folder is only kept if there is something in it to go on with.
 	keep := !throwaway
@@ -87,25 +131,26 @@ func (c *runCmd) Run(ctx context.Context, a *app) error {
 		}
 	}()
 
+	started := time.Now()
 	s, err := startStack(ctx, log, stackConfig{
 		dir: state, throwaway: throwaway, etcd: c.Etcd, blob: c.Blob, data: dataDir, workers: workersOr(c.Workers), lanes: c.Lanes,
 		addresses: c.addresses, freePorts: true, pprof: c.Pprof,
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	fmt.Fprintf(a.progress, "coordinator %s, metrics %s, live view http://%s/metrics\n", s.coordinator, s.metrics, s.http)
-	ended, err := c.experiment(ctx, a, s, spec, state)
-	if err != nil && !ended {
+	r, resumed, err := c.experiment(ctx, a, s, spec, state, save)
+	if err != nil {
 		keep = c.goOn(ctx, a, s, state) || keep
 	}
 	if cerr := s.close(); err == nil {
 		err = cerr
 	}
-	if ended && keep {
-		fmt.Fprintf(a.progress, "the state is kept in %s\n", state)
+	if r == nil {
+		return nil, err
 	}
-	return err
+	return &lived{r, state, keep, resumed, time.Since(started)}, err
 }
 
 // plan reads the file and checks it.
@@ -164,7 +209,11 @@ func digest(spec *pb.ExperimentSpec, salt string) string {
 	if err != nil {
 		panic(fmt.Sprintf("cli: marshal a spec: %v", err)) // it was parsed a moment ago
 	}
-	sum := sha256.Sum256(append(b, salt...))
+	return sha256Hex(string(b) + salt)
+}
+
+func sha256Hex(s string) string {
+	sum := sha256.Sum256([]byte(s))
 	return hex.EncodeToString(sum[:])
 }
 
@@ -172,8 +221,8 @@ func digest(spec *pb.ExperimentSpec, salt string) string {
 const maxRestarts = 1000
 
 // submit hands the experiment in under a name made of its content, so that the
-// one which is in the state already is found again.
-func (c *runCmd) submit(ctx context.Context, a *app, s *stack, spec *pb.ExperimentSpec, state string) (*pb.Experiment, error) {
+// one which is in the state already is found again; resumed says that it was.
+func (c *runCmd) submit(ctx context.Context, a *app, s *stack, spec *pb.ExperimentSpec, state string) (e *pb.Experiment, resumed bool, err error) {
 	salt := ""
 	if len(c.Etcd) > 0 {
 		salt = state // others may use that etcd with checkpoints elsewhere
@@ -186,13 +235,13 @@ func (c *runCmd) submit(ctx context.Context, a *app, s *stack, spec *pb.Experime
 		}
 		resp, err := s.api.SubmitExperiment(ctx, &pb.SubmitExperimentRequest{RequestId: id, Spec: spec})
 		if err != nil {
-			return nil, &fileError{c.File, err}
+			return nil, false, &fileError{c.File, err}
 		}
 		e := resp.GetExperiment()
 		p := e.GetProgress()
 		switch {
 		case !resp.GetExisted():
-			return e, nil
+			return e, false, nil
 		case e.GetState() == pb.ExperimentState_EXPERIMENT_STATE_FAILED, e.GetState() == pb.ExperimentState_EXPERIMENT_STATE_CANCELLED:
 			fmt.Fprintf(a.progress, "%s has ended as %s before; starting anew\n", e.GetId(), results.StateName(e.GetState()))
 			continue
@@ -201,49 +250,29 @@ func (c *runCmd) submit(ctx context.Context, a *app, s *stack, spec *pb.Experime
 		default:
 			fmt.Fprintf(a.progress, "going on with %s: %d of %d tasks are committed in %s\n", e.GetId(), p.GetTasksDone(), p.GetTasks(), state)
 		}
-		return e, nil
+		return e, true, nil
 	}
-	return nil, fmt.Errorf("%s holds %d failed attempts at this experiment; give another --state-dir", state, maxRestarts)
+	return nil, false, fmt.Errorf("%s holds %d failed attempts at this experiment; give another --state-dir", state, maxRestarts)
 }
 
-// experiment runs the experiment on the stack and writes its results. ended
-// says that nothing of it is left to be done.
-func (c *runCmd) experiment(ctx context.Context, a *app, s *stack, spec *pb.ExperimentSpec, state string) (ended bool, err error) {
-	sctx, cancel := s.with(ctx)
+// experiment runs the experiment on the stack and saves its results.
+func (c *runCmd) experiment(ctx context.Context, a *app, s *stack, spec *pb.ExperimentSpec, state string, save func(context.Context, *stack, *results.Result) error) (r *results.Result, resumed bool, err error) {
+	ctx, cancel := s.with(ctx)
 	defer cancel()
-	e, err := c.submit(sctx, a, s, spec, state)
-	if err != nil {
-		return false, causeOf(sctx, err)
+	e, resumed, err := c.submit(ctx, a, s, spec, state)
+	if err == nil {
+		_, err = a.follow(ctx, s.api, e.GetId(), followOptions{live: s.counters.StepsMade})
 	}
-	last, err := a.follow(sctx, s.api, e.GetId(), followOptions{live: s.counters.StepsMade})
-	if err != nil {
-		return false, causeOf(sctx, err)
+	if err == nil {
+		r, err = results.Fetch(ctx, s.api, e.GetId())
 	}
-	r, err := results.Fetch(sctx, s.api, e.GetId())
-	if err != nil {
-		return false, causeOf(sctx, err)
-	}
-	metrics := s.metricsAPI
-	if !c.Steps {
-		metrics = nil
-	}
-	dir, err := r.WriteFolder(sctx, c.Out, metrics)
-	if err != nil {
-		return false, causeOf(sctx, err) // the state holds all of it
-	}
-	if c.json() {
-		err = r.WriteJSON(a.Out)
-	} else {
-		err = r.WriteText(a.Out)
+	if err == nil {
+		err = save(ctx, s, r)
 	}
 	if err != nil {
-		return true, err
+		return nil, resumed, causeOf(ctx, err)
 	}
-	fmt.Fprintf(a.progress, "results are in %s\n", dir)
-	if p := last.GetProgress(); p.GetRunsFailed() > 0 {
-		return true, fmt.Errorf("%d of %d runs failed", p.GetRunsFailed(), p.GetRuns())
-	}
-	return true, verdictOf(last)
+	return r, resumed, nil
 }
 
 // causeOf prefers what ended a context over what calls made of that.
