@@ -101,6 +101,7 @@ type initLayer struct {
 	fanIn   int     // inputs of a unit
 	fanOut  int     // outputs that an input has a part in
 	gain    float64 // of the activation behind the layer
+	hidden  bool    // no output layer
 }
 
 // start is what a parameter's elements are at the start: draws of the
@@ -279,6 +280,28 @@ func registerInits() *component.Registry[struct{}, initialiser] {
 					dst[(l.places/2*channels+c)*l.out+c] = 1
 				}
 			}
+			return w, b
+		})
+	addInit("spread-biases", "PyTorch's default, but the biases of a hidden layer's units evenly spread", "U(±1/√fan_in); hidden biases from −√3·std to √3·std in equal steps",
+		"Lan & Mahmood 2023, Elephant Neural Networks", []component.Number{number("std", "standard deviation of the hidden biases", 1, 0, 1e6)},
+		func(p component.Numbers, l initLayer) (w, b start) {
+			w.Uniform = float32(1 / math.Sqrt(float64(l.fanIn)))
+			b = start{Distribution: w.Distribution}
+			if l.hidden && l.out > 1 {
+				b.Uniform = float32(math.Sqrt(3) * p["std"])
+				b.fill = func(dst []float32, _ rng.Key, _ uint64) {
+					for i := range dst {
+						dst[i] = float32(math.Sqrt(3) * p["std"] * (float64(2*i)/float64(len(dst)-1) - 1))
+					}
+				}
+			}
+			return w, b
+		})
+	addInit("normal-biases", "keeps the variance of activations; biases of one deviation", "N(0, gain²/fan_in); biases N(0, std²)",
+		"Man, Damasio & Neven 2022, Need is All You Need (with gain √2 and std 1)", []component.Number{gain, number("std", "standard deviation of the biases", 1, 0, 1e6)},
+		func(p component.Numbers, l initLayer) (w, b start) {
+			w.Normal = float32(gainOf(p, l) / math.Sqrt(float64(l.fanIn)))
+			b.Normal = float32(p["std"])
 			return w, b
 		})
 	return r

@@ -119,7 +119,7 @@ func started(t *testing.T, init any, l initLayer) (w, b []float32, weight, bias 
 
 func TestEveryInitialiserIsTested(t *testing.T) {
 	tested := []string{
-		"truncated-normal", "uniform", "normal", "zeros", "ones", "constant", "sparse", "sparse-lecun", "orthogonal", "delta-orthogonal", "dirac",
+		"truncated-normal", "uniform", "normal", "zeros", "ones", "constant", "sparse", "sparse-lecun", "orthogonal", "delta-orthogonal", "dirac", "spread-biases", "normal-biases",
 	}
 	for name := range deviations {
 		tested = append(tested, name)
@@ -266,4 +266,28 @@ func requireOrthogonal(t *testing.T, w []float32, in, out int, norm float64) {
 			require.InDelta(t, want, dot, 1e-6, "%d and %d", i, j)
 		}
 	}
+}
+
+func TestInitialisersWithBiasesOfTheirOwn(t *testing.T) {
+	layer := initLayer{in: 300, out: 201, hidden: true}
+	w, b, _, _ := started(t, map[string]any{"kind": "spread-biases", "std": 2.0}, layer)
+	moments(t, w, 1/math.Sqrt(3*300), 1.8, "weights")
+	squares := 0.0
+	for i, v := range b {
+		require.InDelta(t, 2*math.Sqrt(3)*(float64(i)-100)/100, v, 1e-6)
+		squares += float64(v) * float64(v)
+	}
+	require.InEpsilon(t, 2, math.Sqrt(squares/201), 0.01, "their deviation is std")
+	layer.hidden = false
+	_, b, _, s := started(t, map[string]any{"kind": "spread-biases", "std": 2.0}, layer)
+	require.InEpsilon(t, 1/math.Sqrt(3*300), s.StdDev(), 1e-6)
+	for _, v := range b {
+		require.LessOrEqual(t, math.Abs(float64(v)), 1/math.Sqrt(300), "output biases are PyTorch's")
+	}
+	require.NotEqual(t, b[0], b[1])
+
+	w, b, _, s = started(t, map[string]any{"kind": "normal-biases", "gain": 1.5, "std": 3.0}, initLayer{in: 30, out: 2000})
+	moments(t, w, 1.5/math.Sqrt(30), 3, "weights")
+	moments(t, b, 3, 3, "biases")
+	require.InEpsilon(t, 3, s.StdDev(), 1e-6)
 }

@@ -128,7 +128,7 @@ func (m *maker) dense(s denseSpec) *dense {
 		places = s.window[0] * s.window[1]
 	}
 	in, fanOut := places*s.in, places*s.out
-	ws, bs := init.layer(initLayer{in: in, out: s.out, places: places, fanIn: in, fanOut: fanOut, gain: s.gain})
+	ws, bs := init.layer(initLayer{in: in, out: s.out, places: places, fanIn: in, fanOut: fanOut, gain: s.gain, hidden: s.layer != "output"})
 	d := &dense{standardize: s.standardize}
 	s.torch.window = s.window
 	d.w = m.param(s.layer, s.name+"/weight", Weight, in, fanOut, ws, s.torch, in, s.out)
