@@ -238,7 +238,10 @@ func (c *chain) Forward(b *graph.Builder, x graph.Node, mode Mode) Activations {
 		x = l.Activation.Apply(b, l.norm.apply(b, x, mode))
 		x = applyAdapters(b, x, mode, l.Adapters)
 		if len(a.Features) < len(c.units) && c.units[len(a.Features)].Layer == l.Name {
-			a.Features = append(a.Features, rows(b, x, c.units[len(a.Features)]))
+			// What follows reads the units' values as Features has them, so that
+			// a loss can be differentiated by them.
+			f := rows(b, x, c.units[len(a.Features)])
+			a.Features, x = append(a.Features, f), b.Reshape(f, x.Shape()...)
 		}
 		switch {
 		case l.Pool != nil && l.Mean:

@@ -6,6 +6,7 @@
 package nn
 
 import (
+	"cmp"
 	"fmt"
 
 	"neoteny/pkg/engine/component"
@@ -180,7 +181,13 @@ type Env struct {
 	Edit func(*Blueprint) error
 	// Artifacts are files of other runs, for networks that start from one.
 	component.Artifacts
+	// Scope is the prefix of the variables' names, for networks beside the
+	// learner's own; "" stands for "net".
+	Scope string
 }
+
+// name returns the name of a variable of the network.
+func (e Env) name(of string) string { return cmp.Or(e.Scope, "net") + "/" + of }
 
 var registry = component.NewRegistry[Env, Network]("network")
 
@@ -194,3 +201,28 @@ type Resolved = component.Resolved[Env, Network]
 
 // Resolve decodes the network object that stands at path in a spec.
 func Resolve(path string, raw map[string]any) (*Resolved, error) { return registry.Resolve(path, raw) }
+
+// Nested is a network as a parameter of another component: its name, or an
+// object with its kind and parameters.
+type Nested struct{ *Resolved }
+
+// NewNested returns the network of an object. It panics if there is none.
+func NewNested(raw map[string]any) Nested {
+	r, err := registry.Resolve("network", raw)
+	if err != nil {
+		panic(err)
+	}
+	return Nested{r}
+}
+
+// UnmarshalJSON implements [json.Unmarshaler].
+func (n *Nested) UnmarshalJSON(b []byte) (err error) {
+	n.Resolved, err = registry.ResolveJSON(b)
+	return err
+}
+
+// MarshalJSON implements [json.Marshaler].
+func (n Nested) MarshalJSON() ([]byte, error) { return n.CanonicalJSON() }
+
+// JSONSchema implements [component.Schemer].
+func (Nested) JSONSchema() map[string]any { return registry.NestedSchema() }

@@ -209,6 +209,31 @@ type Resolved = component.Resolved[Env, Optimizer]
 // Resolve decodes the optimiser object that stands at path in a spec.
 func Resolve(path string, raw map[string]any) (*Resolved, error) { return registry.Resolve(path, raw) }
 
+// Nested is an optimiser as a parameter of another component: its name, or an
+// object with its kind and parameters.
+type Nested struct{ *Resolved }
+
+// NewNested returns the optimiser of an object. It panics if there is none.
+func NewNested(raw map[string]any) Nested {
+	r, err := registry.Resolve("optimizer", raw)
+	if err != nil {
+		panic(err)
+	}
+	return Nested{r}
+}
+
+// UnmarshalJSON implements [json.Unmarshaler].
+func (n *Nested) UnmarshalJSON(b []byte) (err error) {
+	n.Resolved, err = registry.ResolveJSON(b)
+	return err
+}
+
+// MarshalJSON implements [json.Marshaler].
+func (n Nested) MarshalJSON() ([]byte, error) { return n.CanonicalJSON() }
+
+// JSONSchema implements [component.Schemer].
+func (Nested) JSONSchema() map[string]any { return registry.NestedSchema() }
+
 // checkLR is shared by the optimisers' Validate.
 func checkLR(lr float64) error {
 	if !(lr > 0 && lr <= 1e3) {
