@@ -23,7 +23,7 @@ func init() {
 			Lively: component.Object{"rate": 0.1},
 			Alone:  true, // others want layers without gates
 		},
-	}, gateONConfig{Contexts: 100, Gate: true, GateMean: 0, Obstruct: obstructUnits, Rate: 0.01, Epsilon: 0.1}, nil, newGateON)
+	}, gateONConfig{Contexts: 100, Gate: true, GateMean: 0, Obstruct: obstructUnits, Rate: 0.01, Relative: "largest", Epsilon: 0.01}, nil, newGateON)
 }
 
 // What has an availability.
@@ -39,7 +39,8 @@ type gateONConfig struct {
 	GateMean float64 `json:"gate_mean" doc:"gates' parameters P start from a normal distribution with this mean and deviation 1; a unit whose P is not above 0 is off in that task for good"`
 	Obstruct string  `json:"obstruct" doc:"what has an availability: units (n-GateON), or every weight and bias into units (p-GateON); nothing is the ablation that only gates" enum:"nothing|units|weights"`
 	Rate     float64 `json:"rate" doc:"how fast availability follows relevance"`
-	Epsilon  float64 `json:"epsilon" doc:"ε: what is less relevant than that, as a multiple of its layer's mean, becomes available again; 0 makes nothing available again"`
+	Relative string  `json:"relative" doc:"what relevances are divided by, so that those of different layers compare: the layer's largest, or its mean" enum:"largest|mean"`
+	Epsilon  float64 `json:"epsilon" doc:"ε: what is less relevant than that becomes available again; 0 makes nothing available again"`
 }
 
 func (c gateONConfig) Validate() error {
@@ -75,21 +76,24 @@ func (c gateONConfig) Build(bp *nn.Blueprint) error {
 //
 //	r_i = mean_b (h_bi · ∂L_b/∂h_bi)²      units, places of an image among the mean
 //	r_w = (w · ∂L/∂w)²                     weights
-//	A  ← clip(A − rate·A·(r/mean_l r − ε), 0, 1)
-//	w  ← w + A·(w' − w)                    for weights and biases into units
+//	A  ← clip(A − rate·A·(r/max_l r − ε), 0, 1)
+//	w  ← w + A·(w' − w)
 //
-// w' being what the optimiser makes of w. The paper scales gradients; of an
-// optimiser that divides by their size (Adam) that would be no obstruction, so
-// here the step is scaled, which for plain SGD is the same. Means over a layer
-// make relevance comparable between layers; for weights they are taken over each
-// array. Contexts are tasks, which the learner is told: the paper's inference of
-// contexts from jumps of the loss is not here. Gates of other tasks keep their
-// values. The output layer is neither gated nor obstructed.
+// w' being what the optimiser makes of w, and A that of the unit that w leads
+// into, or, in the output layer, out of; or the weight's own. The paper scales
+// gradients; of an optimiser that divides by their size (Adam) that would be no
+// obstruction, so here the step is scaled, which for plain SGD is the same. It
+// normalises relevance in every layer and does not say how: by the largest or,
+// if asked for, by the mean; over the array for weights. Contexts are tasks,
+// which the learner is told: the paper's inference of contexts from jumps of the
+// loss is not here. Gates of other tasks keep their values. Biases of the output
+// layer have no unit behind them, and are obstructed among weights only.
 type gateON struct {
 	cfg     gateONConfig
 	network nn.Network
-	into    map[*nn.Param]*graph.Var // availability of the units that a parameter leads into, [units]
-	units   []*graph.Var             // the same by layer
+	units   []*graph.Var             // availability by layer, [units]
+	into    map[*nn.Param]*graph.Var // that of the units that a parameter leads into
+	outOf   map[*nn.Param]*graph.Var // that of the units that the output layer reads
 	open    *graph.Var               // [contexts+1][1], 1 for the task's gates
 }
 
@@ -99,7 +103,7 @@ func newGateON(c gateONConfig, env method.Env) (method.Method, error) {
 	if env.Info.Tasks > c.Contexts && c.Gate {
 		return nil, component.Fieldf("contexts", "there are gates for %d tasks, the stream has %d", c.Contexts, env.Info.Tasks)
 	}
-	m := &gateON{cfg: c, network: env.Network, into: map[*nn.Param]*graph.Var{}}
+	m := &gateON{cfg: c, network: env.Network, into: map[*nn.Param]*graph.Var{}, outOf: map[*nn.Param]*graph.Var{}}
 	for _, u := range env.Network.Units() {
 		a := env.State("availability/"+u.Layer, graph.F32, u.N)
 		fill(a.F32, 1)
@@ -110,6 +114,11 @@ func newGateON(c gateONConfig, env method.Env) (method.Method, error) {
 					return nil, component.Fieldf("", "needs layers whose weights have one column per unit, such as those of an mlp or a cnn; layer %s is of another kind", u.Layer)
 				}
 				m.into[s.Param] = a
+			}
+		}
+		for _, s := range u.Out {
+			if s.Param.Layer == "output" {
+				m.outOf[s.Param] = a
 			}
 		}
 	}
@@ -135,7 +144,11 @@ func (m *gateON) Loss(t *method.Trace) graph.Node {
 // follow moves availabilities by relevances.
 func (m *gateON) follow(b *graph.Builder, availability *graph.Var, r graph.Node) {
 	a := b.Read(availability)
-	r = b.Div(r, b.Add(b.Mean(r), b.Const(1e-30)))
+	whole := b.Mean(r)
+	if m.cfg.Relative == "largest" {
+		whole = b.MaxAll(r)
+	}
+	r = b.Div(r, b.Add(whole, b.Const(1e-30)))
 	a = b.Sub(a, b.Scale(float32(m.cfg.Rate), b.Mul(a, b.Sub(r, b.Const(float32(m.cfg.Epsilon))))))
 	b.Assign(availability, b.Min(b.Max(a, b.Const(0)), b.Const(1)))
 }
@@ -146,15 +159,22 @@ func (m *gateON) UpdateWeight(u *optim.Update, w graph.Node) graph.Node {
 	if strings.HasSuffix(u.Param.Var.Name, gateName) {
 		return b.Select(b.Read(m.open), w, u.W)
 	}
-	units, hidden := m.into[u.Param]
-	if !hidden || m.cfg.Obstruct == obstructNothing {
+	var availability graph.Node
+	into, outOf := m.into[u.Param], m.outOf[u.Param]
+	switch {
+	case m.cfg.Obstruct == obstructNothing:
 		return w
-	}
-	availability := b.Read(units)
-	if m.cfg.Obstruct == obstructWeights {
+	case m.cfg.Obstruct == obstructWeights:
 		v := u.State("availability", 1)
 		availability = b.Read(v)
 		m.follow(b, v, b.Square(b.Mul(u.W, u.G)))
+	case into != nil:
+		availability = b.Read(into)
+	case outOf != nil: // places of an image before its channels
+		in := u.Param.Var.Shape[0]
+		availability = b.Reshape(b.BroadcastTo(b.Read(outOf), []int{in / outOf.Len(), outOf.Len()}), in, 1)
+	default:
+		return w
 	}
 	return b.Add(u.W, b.Mul(availability, b.Sub(w, u.W)))
 }

@@ -2,6 +2,7 @@ package methods_test
 
 import (
 	"math"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -16,7 +17,7 @@ type gated struct {
 	in, hidden, out int
 	w1, b1, w2, b2  []float64
 	p               []float64 // of the task, [hidden]
-	a               []float64 // [hidden], or of w1 and b1 behind each other
+	a               []float64 // [hidden], or of w1, b1, w2 and b2 behind each other
 }
 
 func wide(x []float32) []float64 {
@@ -78,12 +79,15 @@ func (g *gated) step(b *stream.Batch, lr, rate, epsilon float64, perWeight bool)
 		}
 	}
 	follow := func(a, r []float64) {
-		var mean float64
-		for _, v := range r {
-			mean += v / float64(len(r))
+		whole := slices.Max(r)
+		if perWeight { // which the test has divided by the mean
+			whole = 0
+			for _, v := range r {
+				whole += v / float64(len(r))
+			}
 		}
 		for i, v := range r {
-			a[i] = math.Min(math.Max(a[i]-rate*a[i]*(v/(mean+1e-30)-epsilon), 0), 1)
+			a[i] = math.Min(math.Max(a[i]-rate*a[i]*(v/(whole+1e-30)-epsilon), 0), 1)
 		}
 	}
 	squares := func(w, d []float64) (r []float64) {
@@ -92,7 +96,8 @@ func (g *gated) step(b *stream.Batch, lr, rate, epsilon float64, perWeight bool)
 		}
 		return r
 	}
-	was, rw, rb := append([]float64(nil), g.a...), squares(g.w1, dw1), squares(g.b1, db1)
+	was := append([]float64(nil), g.a...)
+	relevances := [][]float64{squares(g.w1, dw1), squares(g.b1, db1), squares(g.w2, dw2), squares(g.b2, db2)}
 	for i := range g.w1 {
 		a := was[i%g.hidden]
 		if perWeight {
@@ -109,14 +114,25 @@ func (g *gated) step(b *stream.Batch, lr, rate, epsilon float64, perWeight bool)
 		g.p[j] -= lr * dp[j]
 	}
 	for i := range g.w2 {
-		g.w2[i] -= lr * dw2[i]
+		a := was[i/g.out]
+		if perWeight {
+			a = was[len(g.w1)+g.hidden+i]
+		}
+		g.w2[i] -= lr * a * dw2[i]
 	}
 	for k := range g.b2 {
-		g.b2[k] -= lr * db2[k]
+		a := 1.0
+		if perWeight {
+			a = was[len(was)-g.out+k]
+		}
+		g.b2[k] -= lr * a * db2[k]
 	}
 	if perWeight {
-		follow(g.a[:len(g.w1)], rw)
-		follow(g.a[len(g.w1):], rb)
+		at := 0
+		for _, r := range relevances {
+			follow(g.a[at:at+len(r)], r)
+			at += len(r)
+		}
 	} else {
 		follow(g.a, r)
 	}
@@ -129,7 +145,7 @@ func TestGateON(t *testing.T) {
 		t.Run(obstruct, func(t *testing.T) {
 			const hidden, lr, rate, epsilon = 7, 0.2, 0.05, 0.3
 			l := newLearner(t, shared, object{"kind": "mlp", "hidden": []any{float64(hidden)}, "init": "pytorch"}, object{"kind": "sgd", "lr": lr},
-				object{"kind": "gateon", "contexts": 4.0, "rate": rate, "epsilon": epsilon, "obstruct": obstruct})
+				object{"kind": "gateon", "contexts": 4.0, "rate": rate, "epsilon": epsilon, "obstruct": obstruct, "relative": map[string]any{"units": "largest", "weights": "mean", "nothing": "mean"}[obstruct]})
 			read := func(name string) []float32 {
 				v := l.Store().Lookup(name)
 				require.NotNil(t, v, name)
@@ -142,7 +158,7 @@ func TestGateON(t *testing.T) {
 			}
 			g.a = make([]float64, hidden)
 			if obstruct == "weights" {
-				g.a = make([]float64, len(g.w1)+hidden)
+				g.a = make([]float64, len(g.w1)+hidden+len(g.w2)+2)
 			}
 			for i := range g.a {
 				g.a[i] = 1
