@@ -173,6 +173,12 @@ func (c collection) paired(arms []string, spec *pb.ExperimentSpec, selected map[
 	return runs, slices.Sorted(maps.Keys(every)), ""
 }
 
+// BoundText is a bound in writing, for example "> 0.03".
+func BoundText(b *pb.Bound) string {
+	_, text := boundOf(b)
+	return text
+}
+
 // boundOf returns the test that a bound puts on an interval, and the bound in
 // writing. Without an interval nothing is decided.
 func boundOf(b *pb.Bound) (func(Interval) Verdict, string) {

@@ -5,10 +5,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"strings"
 
 	"neoteny/cmd/neoteny/internal/cli/render"
-	"neoteny/pkg/experiment"
 	"neoteny/recipes"
 )
 
@@ -28,8 +26,9 @@ func (f recipesFlag) catalogue() (*recipes.Catalogue, error) {
 }
 
 type papersCmd struct {
-	PaperID string `arg:"" optional:"" name:"paper-id" help:"Show this paper, with its recipes and their committed results."`
-	Tier    int    `help:"Only papers of this tier." placeholder:"N"`
+	PaperID  string `arg:"" optional:"" name:"paper-id" help:"Show this paper, with its recipes and their committed results."`
+	Tier     int    `help:"Only papers of this tier." placeholder:"N"`
+	Markdown bool   `help:"Write docs/papers.md: every paper with a recipe, its claims, what was measured, and what it cost."`
 	recipesFlag
 	output
 }
@@ -40,6 +39,7 @@ func (papersCmd) Help() string {
   neoteny papers
   neoteny papers --tier 1
   neoteny papers continual-backprop
+  neoteny papers --markdown > docs/papers.md
   neoteny papers -o json | jq '.[] | select(.recipes != []) | .id'`
 }
 
@@ -54,8 +54,11 @@ func (c *papersCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	if c.PaperID != "" {
+	switch {
+	case c.PaperID != "":
 		return c.one(a, cat)
+	case c.Markdown:
+		return writePapers(a.Out, cat)
 	}
 	rows := []paperRow{}
 	for _, p := range cat.Papers() {
@@ -94,8 +97,8 @@ func (c *papersCmd) one(a *app, cat *recipes.Catalogue) error {
 	if c.json() {
 		return a.printJSON(struct {
 			paperRow
-			Results []recipes.Result `json:"results"`
-		}{paperRow{p, s.String()}, s.results.Results})
+			Results []*recipes.Result `json:"results"`
+		}{paperRow{p, s.String()}, s.current()})
 	}
 	fmt.Fprintf(a.Out, "%s: %s\n%s, %s, tier %d\n\n%s\n", p.ID, p.Title, p.Family, p.Kind, p.Tier, p.Claim)
 	if len(p.Recipes) == 0 {
@@ -108,75 +111,14 @@ func (c *papersCmd) one(a *app, cat *recipes.Catalogue) error {
 			fmt.Fprintf(a.Out, "  %s: %s\n", l.Label, l.Text)
 		}
 	}
-	for _, st := range s.standing {
+	for _, st := range s.counting() {
 		fmt.Fprintln(a.Out)
 		if err := writeVerdicts(a.Out, p, st.recipe, st.result); err != nil {
 			return err
 		}
 	}
-	if len(s.standing) == 0 {
+	if len(s.counting()) == 0 {
 		fmt.Fprintf(a.Out, "\nno committed results\n")
 	}
 	return nil
-}
-
-// paperStanding is how the claims of a paper's recipes stand by the committed
-// results.
-type paperStanding struct {
-	recipes  []*recipes.Recipe
-	results  *recipes.Results
-	standing []standing // of recipes that have a result
-}
-
-// standing is the result that a recipe is judged by.
-type standing struct {
-	recipe *recipes.Recipe
-	result *recipes.Result
-}
-
-// judging lists the forms in the order in which they count.
-var judging = []experiment.Form{experiment.Default, experiment.Full, experiment.Quick}
-
-// standingOf reads a paper's recipes and results. Of a recipe's forms the
-// default one counts, else the full one, else the quick one.
-func standingOf(cat *recipes.Catalogue, p recipes.Paper) (*paperStanding, error) {
-	s := &paperStanding{}
-	var err error
-	if s.results, err = cat.Results(p.ID); err != nil {
-		return nil, err
-	}
-	for _, file := range p.Recipes {
-		r, err := cat.Recipe(p.ID, file)
-		if err != nil {
-			return nil, err
-		}
-		s.recipes = append(s.recipes, r)
-		for _, form := range judging {
-			if res := s.results.Find(file, form); res != nil {
-				s.standing = append(s.standing, standing{r, res})
-				break
-			}
-		}
-	}
-	return s, nil
-}
-
-// String sums the verdicts up: "3 of 4 claims held, 1 undecided (quick)".
-func (s *paperStanding) String() string {
-	if len(s.standing) == 0 {
-		return ""
-	}
-	var t tally
-	var forms []string
-	for _, st := range s.standing {
-		t.add(st.result)
-		if f := string(st.result.Form); len(forms) == 0 || forms[len(forms)-1] != f {
-			forms = append(forms, f)
-		}
-	}
-	out := t.String() + " (" + strings.Join(forms, ", ") + ")"
-	if n := len(s.recipes) - len(s.standing); n > 0 {
-		out += fmt.Sprintf(", %d of %d recipes not run", n, len(s.recipes))
-	}
-	return out
 }

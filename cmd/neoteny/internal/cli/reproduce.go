@@ -58,7 +58,7 @@ type claimsError struct{ tally tally }
 func (e *claimsError) Error() string { return e.tally.String() }
 
 // tally counts verdicts.
-type tally struct{ held, not, undecided, untested int }
+type tally struct{ held, not, undecided, open, untested int }
 
 func (t *tally) add(r *recipes.Result) {
 	for _, c := range r.Claims {
@@ -67,8 +67,10 @@ func (t *tally) add(r *recipes.Result) {
 			t.held++
 		case report.DidNotHold:
 			t.not++
-		default:
+		case report.Undecided:
 			t.undecided++
+		default:
+			t.open++ // of a result that is older than the claim
 		}
 	}
 	t.untested += len(r.Untested)
@@ -76,15 +78,19 @@ func (t *tally) add(r *recipes.Result) {
 
 // String says for example "3 of 4 claims held, 1 is undecided, 2 are not tested".
 func (t tally) String() string {
-	if t.held+t.not+t.undecided+t.untested == 0 {
+	claims := t.held + t.not + t.undecided + t.open
+	if claims+t.untested == 0 {
 		return "no claims"
 	}
-	s := fmt.Sprintf("%d of %d claims held", t.held, t.held+t.not+t.undecided)
+	s := fmt.Sprintf("%d of %d claims held", t.held, claims)
 	if t.not > 0 {
 		s += fmt.Sprintf(", %d did not hold", t.not)
 	}
 	if t.undecided > 0 {
 		s += fmt.Sprintf(", %d undecided", t.undecided)
+	}
+	if t.open > 0 {
+		s += fmt.Sprintf(", %d not judged", t.open)
 	}
 	if t.untested > 0 {
 		s += fmt.Sprintf(", %d not tested", t.untested)
