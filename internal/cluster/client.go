@@ -13,12 +13,14 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"strconv"
 	"strings"
 	"time"
@@ -137,9 +139,35 @@ func Dial(ctx context.Context, endpoints []string, opts Options) (*Client, error
 	defer cancel()
 	if err := c.retry(dctx, "check schema", c.checkSchema); err != nil {
 		_ = ec.Close()
+		if ctx.Err() == nil && IsUnavailable(err) {
+			err = cmp.Or(refusal(ctx, endpoints), err)
+		}
 		return nil, fmt.Errorf("etcd at %s: %w", where, err)
 	}
 	return c, nil
+}
+
+// refusal says why none of the endpoints takes connections (no such host,
+// refused), which the etcd client keeps to itself; nil where one does.
+func refusal(ctx context.Context, endpoints []string) (first error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	for _, e := range endpoints {
+		network, address := "tcp", e
+		if scheme, rest, ok := strings.Cut(e, "://"); ok {
+			address = rest
+			if scheme == "unix" {
+				network = scheme
+			}
+		}
+		conn, err := new(net.Dialer).DialContext(ctx, network, address)
+		if err == nil {
+			_ = conn.Close()
+			return nil
+		}
+		first = cmp.Or(first, err)
+	}
+	return first
 }
 
 func (c *Client) checkSchema(ctx context.Context) error {

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"fmt"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -156,7 +157,11 @@ func TestNumericsVersionOfNewRuns(t *testing.T) {
 
 func TestDialTellsThatEtcdIsDown(t *testing.T) {
 	_, err := Dial(t.Context(), []string{"127.0.0.1:1"}, Options{DialTimeout: 200 * time.Millisecond})
-	require.ErrorContains(t, err, "etcd at 127.0.0.1:1")
+	require.ErrorContains(t, err, "etcd at 127.0.0.1:1: dial tcp 127.0.0.1:1: connect: connection refused")
+	lis, err := net.Listen("tcp", "127.0.0.1:0") // takes connections and says nothing
+	require.NoError(t, err)
+	defer lis.Close()
+	_, err = Dial(t.Context(), []string{"http://" + lis.Addr().String()}, Options{DialTimeout: 200 * time.Millisecond})
 	require.ErrorContains(t, err, "no answer within 200ms")
 	_, err = Dial(t.Context(), nil, Options{})
 	require.Error(t, err)

@@ -194,7 +194,7 @@ func dialCluster(ctx context.Context, endpoints []string, store cluster.Overflow
 		name: "etcd",
 		open: func(ctx context.Context) (err error) {
 			if c, err = cluster.Dial(ctx, endpoints, cluster.Options{Overflow: store, Logger: log, DialTimeout: etcdTimeout}); err != nil {
-				return fmt.Errorf("waiting for etcd at %s: %w", strings.Join(endpoints, ", "), err)
+				return fmt.Errorf("waiting for %w", err)
 			}
 			return nil
 		},
