@@ -102,7 +102,14 @@ func BlobPrefix(experiment string) string { return "experiments/" + experiment }
 // BlobFolders are all folders of the blob store that hold something of an
 // experiment; they are deleted with it.
 func BlobFolders(experiment string) []string {
-	return []string{BlobPrefix(experiment), "checkpoints/" + experiment}
+	return []string{BlobPrefix(experiment), "checkpoints/" + experiment, "artifacts/" + experiment}
+}
+
+// ArtifactKey is where an artifact of one of an experiment's runs is in the blob
+// store: under its content.
+func ArtifactKey(run, sha256 string) (string, error) {
+	experiment, _, _, err := SplitRun(run)
+	return "artifacts/" + experiment + "/" + sha256, err
 }
 
 // RunBlobPrefix is the folder of one run in BlobPrefix.

@@ -21,7 +21,8 @@ const (
 	maxFailureBytes = 4 << 10 // of one failure's message
 )
 
-// NewRun is a run with its first segment.
+// NewRun is a run with its first segment; without one, it has ended before it
+// began.
 type NewRun struct {
 	Run     *pb.Run
 	Segment *pb.Segment
@@ -34,15 +35,18 @@ func (c *Client) AddRuns(ctx context.Context, experiment string, mod int64, runs
 	type record struct{ runKey, run, segKey, seg string }
 	records := make([]record, len(runs))
 	for i, r := range runs {
-		if err := checkRef(r.Segment.GetRef()); err != nil {
-			return 0, err
-		}
-		rec := record{runKey: pfxRun + r.Run.Id, segKey: segmentKey(r.Segment.Ref)}
+		rec := record{runKey: pfxRun + r.Run.Id}
 		if rec.run, err = marshal(r.Run); err != nil {
 			return 0, err
 		}
-		if rec.seg, err = marshal(r.Segment); err != nil {
-			return 0, err
+		if r.Segment != nil {
+			if err := checkRef(r.Segment.Ref); err != nil {
+				return 0, err
+			}
+			rec.segKey = segmentKey(r.Segment.Ref)
+			if rec.seg, err = marshal(r.Segment); err != nil {
+				return 0, err
+			}
 		}
 		records[i] = rec
 	}
@@ -50,7 +54,10 @@ func (c *Client) AddRuns(ctx context.Context, experiment string, mod int64, runs
 		cmps, ops := []clientv3.Cmp{modIs(pfxExp+experiment, mod)}, []clientv3.Op(nil)
 		for _, r := range chunk {
 			cmps = append(cmps, absent(r.runKey))
-			ops = append(ops, clientv3.OpPut(r.runKey, r.run), clientv3.OpPut(r.segKey, r.seg))
+			ops = append(ops, clientv3.OpPut(r.runKey, r.run))
+			if r.segKey != "" {
+				ops = append(ops, clientv3.OpPut(r.segKey, r.seg))
+			}
 		}
 		if rev, err = c.write(ctx, "add runs to "+experiment, cmps, ops...); err != nil {
 			return rev, err
@@ -268,7 +275,9 @@ func (c *Client) compact(ctx context.Context, ref *pb.SegmentRef, r *pb.SegmentR
 	if at, err = c.spill(ctx, experiment, b); err != nil {
 		return nil, fmt.Errorf("store result: %w", err)
 	}
-	return &pb.SegmentResult{EndStep: r.EndStep, Checkpoint: r.Checkpoint, Metrics: r.Metrics, Seconds: r.Seconds, Overflow: at}, nil
+	return &pb.SegmentResult{
+		EndStep: r.EndStep, Checkpoint: r.Checkpoint, Metrics: r.Metrics, Artifacts: r.Artifacts, Seconds: r.Seconds, Overflow: at,
+	}, nil
 }
 
 // Result returns a committed result in full, fetched where it overflowed.

@@ -37,6 +37,7 @@ type arm struct {
 	raw       map[string]any // base with the patch
 	spec      *engine.Spec
 	canonical map[string]any // of spec
+	needs     map[string]*need
 	space     space
 	trials    []Trial
 }
@@ -97,6 +98,7 @@ func (e *expansion) run() (*Plan, error) {
 	}
 	if e.size(spaces) {
 		e.trials()
+		e.resolveNeeds()
 	}
 	e.selection()
 	e.claims()
@@ -116,9 +118,6 @@ func (e *expansion) run() (*Plan, error) {
 
 // refuse reports what the API carries but this version cannot do.
 func (e *expansion) refuse() {
-	if len(e.spec.GetNeeds()) > 0 {
-		e.fail("needs", "artifacts of other arms are not available in this version")
-	}
 	const noEnvironment = "environments are not available in this version: give a stream"
 	if e.spec.GetEnvironment() != nil {
 		e.fail("environment", noEnvironment)
@@ -189,7 +188,7 @@ func (e *expansion) seedList(s *pb.Seeds, at string, first uint32) []uint32 {
 
 // resolveArms patches and resolves every arm.
 func (e *expansion) resolveArms() {
-	base := map[string]any{}
+	base := map[string]any{"needs": e.baseNeeds()}
 	for name, s := range map[string]*structpb.Struct{"stream": e.spec.GetStream(), "learner": e.spec.GetLearner()} {
 		if s == nil {
 			continue
@@ -239,12 +238,13 @@ func (e *expansion) patchArm(a *arm, base map[string]any, patch *structpb.Struct
 	}
 	ok := true
 	for _, k := range slices.Sorted(maps.Keys(a.patch)) {
-		if !slices.Contains(specParts, k) {
-			e.fail(keyed(at, k), "an arm cannot change this%s (have: %s)", component.DidYouMean(k, specParts), strings.Join(specParts, ", "))
+		if !slices.Contains(armParts, k) {
+			e.fail(keyed(at, k), "an arm cannot change this%s (have: %s)", component.DidYouMean(k, armParts), strings.Join(armParts, ", "))
 			ok = false
 		}
 	}
 	a.raw = merge(base, a.patch).(map[string]any)
+	e.readNeeds(a)
 	return ok
 }
 

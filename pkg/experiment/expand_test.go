@@ -108,7 +108,9 @@ func TestLargestExperiment(t *testing.T) {
 // What a run is does not depend on how the file is written or what things are
 // called.
 func TestRunKeyInvariances(t *testing.T) {
-	key := func(replace map[string]string, trial int) string { return expand(t, replace).Trials[trial].RunKey(7) }
+	key := func(replace map[string]string, trial int) string {
+		return expand(t, replace).Trials[trial].RunKey(7, nil)
+	}
 	base := key(nil, 0)
 	require.Len(t, base, 64)
 	for name, same := range map[string]map[string]string{
@@ -131,10 +133,10 @@ func TestRunKeyInvariances(t *testing.T) {
 		require.NotEqual(t, base, key(other, 0), name)
 	}
 	trial := expand(t, nil).Trials[0]
-	require.NotEqual(t, trial.RunKey(7), trial.RunKey(8))
+	require.NotEqual(t, trial.RunKey(7, nil), trial.RunKey(8, nil))
 	other := trial
 	other.datasets = map[string]string{"mnist": "other"}
-	require.NotEqual(t, trial.RunKey(7), other.RunKey(7), "another version of the data is another run")
+	require.NotEqual(t, trial.RunKey(7, nil), other.RunKey(7, nil), "another version of the data is another run")
 }
 
 func TestSpecFromCanonical(t *testing.T) {
@@ -143,10 +145,10 @@ func TestSpecFromCanonical(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, trial.Spec.Canonical(), spec.Canonical())
 	again := Trial{Spec: spec, datasets: trial.datasets}
-	require.Equal(t, trial.RunKey(1), again.RunKey(1))
-	key, err := RunKeyOf(trial.SpecJSON(), 1)
+	require.Equal(t, trial.RunKey(1, nil), again.RunKey(1, nil))
+	key, err := RunKeyOf(trial.SpecJSON(), 1, nil)
 	require.NoError(t, err)
-	require.Equal(t, trial.RunKey(1), key)
+	require.Equal(t, trial.RunKey(1, nil), key)
 
 	for in, want := range map[string]string{
 		"":                       "read a trial's spec",

@@ -37,14 +37,18 @@ func SplitRunID(id string) (experiment, trial string, seed uint32, err error) {
 
 // RunKey says what a run is, whatever it is called: SHA-256, hex, over the
 // canonical JSON of the numerics version, the resolved spec, the seed and the
-// digests of datasets and artifacts. Equal keys mean bit-identical results.
-func (t Trial) RunKey(seed uint32) string {
+// digests of datasets and of the artifacts that it starts from, by name. Equal
+// keys mean bit-identical results.
+func (t Trial) RunKey(seed uint32, artifacts map[string]string) string {
+	if artifacts == nil {
+		artifacts = map[string]string{}
+	}
 	b, err := json.Marshal(map[string]any{
 		"numerics":  engine.NumericsVersion,
 		"spec":      t.Spec.Canonical(),
 		"seed":      seed,
 		"datasets":  t.datasets,
-		"artifacts": map[string]string{},
+		"artifacts": artifacts,
 	})
 	if err != nil {
 		panic(fmt.Sprintf("experiment: canonical spec of %s: %v", t.Name, err)) // resolved specs are plain data

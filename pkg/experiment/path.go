@@ -30,8 +30,11 @@ const maxPathLen = 512
 
 var pathPart = regexp.MustCompile(`^(?:([A-Za-z0-9_-]+)|\[([0-9]{1,9}|[a-z][a-z0-9-]*)\])`)
 
-// specParts are the fields of a spec that arms patch and sweeps vary.
+// specParts are the fields of a spec that sweeps vary.
 var specParts = []string{"stream", "environment", "learner", "probes"}
+
+// armParts are the fields of a spec that arms patch.
+var armParts = append(specParts[:len(specParts):len(specParts)], "needs")
 
 func parsePath(s string) (path, error) {
 	if len(s) > maxPathLen {

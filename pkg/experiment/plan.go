@@ -45,6 +45,12 @@ type Trial struct {
 	// Seeds of its runs; the tuning seeds where the experiment selects.
 	Seeds []uint32
 
+	// Needs are the artifacts that its runs start from, by name.
+	Needs []TrialNeed
+	// Publishes names the artifacts that its runs publish, since others need
+	// them.
+	Publishes []string
+
 	datasets map[string]string // digests by name
 }
 

@@ -5,7 +5,7 @@ import "fmt"
 // RunKeyOf is [Trial.RunKey] of a trial of which only its canonical spec is
 // left, as in a coordinator that was restarted. It is the key at this program's
 // numerics version.
-func RunKeyOf(canonicalJSON []byte, seed uint32) (string, error) {
+func RunKeyOf(canonicalJSON []byte, seed uint32, artifacts map[string]string) (string, error) {
 	spec, err := SpecFromCanonical(canonicalJSON)
 	if err != nil {
 		return "", err
@@ -18,5 +18,5 @@ func RunKeyOf(canonicalJSON []byte, seed uint32) (string, error) {
 		}
 		t.datasets[name] = digest
 	}
-	return t.RunKey(seed), nil
+	return t.RunKey(seed, artifacts), nil
 }

@@ -38,7 +38,6 @@ func TestValidateErrors(t *testing.T) {
 		"unknown dataset":           {map[string]string{"stream": "stream: {kind: test-stream, dataset: emnist-99}"}, []string{"stream.dataset", `dataset "emnist-99" is not in the catalogue`}},
 		"unknown dataset in an arm": {map[string]string{"arms": "arms: {a: {stream: {dataset: emnist-99}}}"}, []string{"arms.a.stream.dataset", "is not in the catalogue"}},
 		"environment":               {map[string]string{"more": "environment: {kind: ant}"}, []string{"environment", "not available in this version"}},
-		"needs":                     {map[string]string{"needs": "needs: [{arm: a, from: b, artifact: weights}]"}, []string{"needs", "artifacts of other arms are not available in this version"}},
 
 		"arm name":               {map[string]string{"arms": "arms: {L2!: {}}"}, []string{`arms["L2!"]`, `is not a name`}},
 		"arm patches something":  {map[string]string{"arms": "arms: {a: {lerner: {}}}"}, []string{"arms.a.lerner", `an arm cannot change this, did you mean "learner"?`}},
@@ -125,13 +124,13 @@ func TestValidateReportsAllMistakes(t *testing.T) {
 		"sweep":   "sweep: {grid: {nothing: []}}",
 		"seeds":   "seeds: {}",
 		"claims":  "claims: [{name: c, value: '1 +', holds: {gt: 1}}]",
-		"needs":   "needs: [{arm: a, from: b, artifact: c}]",
+		"needs":   "needs: {start: {artifact: weights}}",
 	}))
 	var got []string
 	for _, fe := range component.FieldErrors(err) {
 		got = append(got, fe.Field)
 	}
-	require.ElementsMatch(t, []string{"name", "learner.network.kind", "learner.optimizer.lr", "learner.methods[0].lambda", "sweep.grid.nothing", "seeds", "claims[0].value", "needs"}, got)
+	require.ElementsMatch(t, []string{"name", "learner.network.kind", "learner.optimizer.lr", "learner.methods[0].lambda", "sweep.grid.nothing", "seeds", "claims[0].value", "needs.start"}, got)
 }
 
 // What comes over the wire has not passed Parse.

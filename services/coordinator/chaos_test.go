@@ -162,6 +162,12 @@ func (c *chaos) actions() map[string]func(*rapid.T) {
 				Arms:    map[string]int{"a": 1, "b": rapid.IntRange(1, 2).Draw(c.rt, "trials")},
 				Seeds:   []uint32{0, 1}[:rapid.IntRange(1, 2).Draw(c.rt, "seeds")],
 			}
+			if rapid.Bool().Draw(c.rt, "needs") {
+				s.Arms["c"] = 1
+				s.Needs = map[string]map[string]string{
+					"one": {"a": "c"}, "two": {"a": "b", "b": "c"}, "both": {"a": "c", "b": "c"},
+				}[rapid.SampledFrom([]string{"one", "two", "both"}).Draw(c.rt, "which")]
+			}
 			if rapid.Bool().Draw(c.rt, "confirm") {
 				s.Confirm = []uint32{9}
 			}
@@ -251,9 +257,21 @@ func (c *chaos) check() {
 				require.Equal(t, wantDigest(r.Id, s.Tasks, perTask), r.Digest)
 				require.Len(t, full.Table.Rows, int(s.Tasks), "every task exactly once")
 				require.False(t, c.poisoned[r.Id] && c.failures[r.Id] == 0)
+				for _, n := range s.needs(r.Arm, int(r.Trial[2]-'0')) {
+					from := c.run(fmt.Sprintf("%s/%s/%d", id, n.Trial, r.Seed)).Run
+					require.Equal(t, runDone, from.State)
+					require.Len(t, r.Inputs, 1)
+					require.Equal(t, from.Id, r.Inputs[0].Run)
+					require.Equal(t, from.Artifacts["weights"].Sha256, r.Inputs[0].Blob.Sha256)
+				}
+				require.Len(t, r.Artifacts, len(s.publishes(r.Arm)))
 			case runFailed:
 				failed++
-				require.True(t, c.poisoned[r.Id] || c.failures[r.Id] >= 3, "%s failed for no reason: %s", r.Id, r.Message)
+				why := c.poisoned[r.Id] || c.failures[r.Id] >= 3
+				for _, n := range s.needs(r.Arm, int(r.Trial[2]-'0')) {
+					why = why || c.run(fmt.Sprintf("%s/%s/%d", id, n.Trial, r.Seed)).Run.State == runFailed
+				}
+				require.True(t, why, "%s failed for no reason: %s", r.Id, r.Message)
 			case runCancelled:
 				require.Equal(t, expCancelled, e.State)
 				require.True(t, c.cancel[id])

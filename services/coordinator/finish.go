@@ -44,6 +44,10 @@ func (s *Service) endRun(r *run, to pb.RunState, msg string) action {
 			table = &pb.TaskTable{}
 		}
 		fillProgress(rec, segs)
+		if i := slices.IndexFunc(rec.Publishes, func(name string) bool { return rec.Artifacts[name] == nil }); i >= 0 && rec.State == pb.RunState_RUN_STATE_DONE {
+			rec.State = pb.RunState_RUN_STATE_FAILED
+			rec.Message = fmt.Sprintf("it was to publish %s, and its worker has not", rec.Publishes[i])
+		}
 		if rec.State == pb.RunState_RUN_STATE_DONE {
 			rec.Digest = experiment.RunDigest(table.Boundaries)
 		}

@@ -70,6 +70,7 @@ type world struct {
 	model   *fakeModel
 	cfg     Config
 	tel     *telemetry.Telemetry
+	mute    atomic.Bool // workers publish nothing
 
 	svc  *Service
 	stop func()
@@ -153,6 +154,27 @@ type shape struct {
 	Arms         map[string]int // trials of each
 	Seeds        []uint32
 	Confirm      []uint32
+	// Needs says of an arm whose weights its trials start from: those of the
+	// trial of the same number, of that arm.
+	Needs map[string]string
+}
+
+// needs are those of one trial.
+func (s shape) needs(arm string, i int) (out []*pb.TrialNeed) {
+	if from := s.Needs[arm]; from != "" {
+		out = append(out, &pb.TrialNeed{Name: "start", Trial: fmt.Sprintf("%s-%d", from, min(i, s.Arms[from]-1)), Artifact: "weights"})
+	}
+	return out
+}
+
+// publishes is what the trials of an arm leave.
+func (s shape) publishes(arm string) (out []string) {
+	for _, from := range s.Needs {
+		if from == arm {
+			return []string{"weights"}
+		}
+	}
+	return nil
 }
 
 func (s shape) spec(name string) *pb.ExperimentSpec {
@@ -198,6 +220,7 @@ func (m *fakeModel) Plan(spec *pb.ExperimentSpec) (*Plan, error) {
 				Params:        map[string]string{"lr": fmt.Sprint(i)},
 				CanonicalSpec: fmt.Appendf(nil, `{"trial":"%s-%d"}`, arm, i),
 				Tasks:         s.Tasks, StepsPerTask: int64(s.Steps), Seeds: packSeeds(s.Seeds), Datasets: m.datasets, Pack: m.pack,
+				Needs: s.needs(arm, i), Publishes: s.publishes(arm),
 			})
 		}
 	}
@@ -208,8 +231,12 @@ func (m *fakeModel) Plan(spec *pb.ExperimentSpec) (*Plan, error) {
 	return p, nil
 }
 
-func (*fakeModel) RunKey(canonical []byte, seed uint32) (string, error) {
-	return fmt.Sprintf("%x", sha256.Sum256(fmt.Appendf(nil, "%s %d", canonical, seed))), nil
+func (*fakeModel) RunKey(canonical []byte, seed uint32, inputs []*pb.Input) (string, error) {
+	b := fmt.Appendf(nil, "%s %d", canonical, seed)
+	for _, in := range inputs {
+		b = fmt.Appendf(b, " %s %s", in.Name, in.Blob.Sha256)
+	}
+	return fmt.Sprintf("%x", sha256.Sum256(b)), nil
 }
 
 // Select takes each arm's trial with the largest value.
@@ -375,6 +402,28 @@ func (f *fakeWorker) result(g *pb.AssignedSegment, end int64) *pb.SegmentResult 
 	var err error
 	r.Checkpoint, err = f.w.blob.Put(f.w.ctx, fmt.Sprintf("checkpoints/%s/%d", g.Ref.Run, end), fmt.Appendf(nil, "%s at %d", g.Ref.Run, end))
 	require.NoError(f.w.t, err)
+	_, run, err := f.c.RunSpec(f.w.ctx, g.Ref.Run)
+	if err != nil || end < run.Steps {
+		return r // gone, or goes on
+	}
+	for _, name := range run.Publishes {
+		if f.w.mute.Load() {
+			break
+		}
+		if r.Artifacts == nil {
+			r.Artifacts = map[string]*pb.BlobRef{}
+		}
+		b := []byte(name + " of " + run.Id)
+		for _, in := range run.Inputs {
+			given, err := f.w.blob.Get(f.w.ctx, in.Blob, 1<<20)
+			require.NoError(f.w.t, err)
+			b = fmt.Appendf(b, " from %s: (%s)", in.Name, given)
+		}
+		key, err := cluster.ArtifactKey(run.Id, fmt.Sprintf("%x", sha256.Sum256(b)))
+		require.NoError(f.w.t, err)
+		r.Artifacts[name], err = f.w.blob.Put(f.w.ctx, key, b)
+		require.NoError(f.w.t, err)
+	}
 	return r
 }
 

@@ -14,8 +14,9 @@ type Model interface {
 	// Plan validates and expands a spec. Mistakes in it are
 	// *component.FieldError values, joined.
 	Plan(spec *pb.ExperimentSpec) (*Plan, error)
-	// RunKey says what the run of a canonical spec with a seed is.
-	RunKey(canonicalSpec []byte, seed uint32) (string, error)
+	// RunKey says what the run of a canonical spec with a seed is that starts
+	// from these artifacts.
+	RunKey(canonicalSpec []byte, seed uint32, inputs []*pb.Input) (string, error)
 	// Select picks a trial per arm by the task tables of finished runs; an arm
 	// without one is missing.
 	Select(spec *pb.ExperimentSpec, runs []report.RunTable) (map[string]string, error)
@@ -56,13 +57,26 @@ func (experiments) Plan(spec *pb.ExperimentSpec) (*Plan, error) {
 			Seeds:         packSeeds(t.Seeds),
 			Datasets:      t.Spec.Datasets(),
 			Pack:          int32(t.Spec.PackSize()),
+			Needs:         needs(t.Needs),
+			Publishes:     t.Publishes,
 		})
 	}
 	return out, nil
 }
 
-func (experiments) RunKey(canonicalSpec []byte, seed uint32) (string, error) {
-	return experiment.RunKeyOf(canonicalSpec, seed)
+func needs(list []experiment.TrialNeed) (out []*pb.TrialNeed) {
+	for _, n := range list {
+		out = append(out, &pb.TrialNeed{Name: n.Name, Trial: n.Trial, Artifact: n.Artifact, Seed: n.Seed})
+	}
+	return out
+}
+
+func (experiments) RunKey(canonicalSpec []byte, seed uint32, inputs []*pb.Input) (string, error) {
+	artifacts := map[string]string{}
+	for _, in := range inputs {
+		artifacts[in.Name] = in.Blob.GetSha256()
+	}
+	return experiment.RunKeyOf(canonicalSpec, seed, artifacts)
 }
 
 func (experiments) Select(spec *pb.ExperimentSpec, runs []report.RunTable) (map[string]string, error) {

@@ -41,9 +41,9 @@ func TestPlanOfARealExperiment(t *testing.T) {
 		require.EqualValues(t, i, rec.Index)
 		require.EqualValues(t, 7, rec.Tasks)
 		require.EqualValues(t, full.Trials[i].Spec.Steps(), int64(rec.Tasks)*rec.StepsPerTask)
-		key, err := experiments{}.RunKey(rec.CanonicalSpec, 2)
+		key, err := experiments{}.RunKey(rec.CanonicalSpec, 2, nil)
 		require.NoError(t, err)
-		require.Equal(t, full.Trials[i].RunKey(2), key, "the same after a restart")
+		require.Equal(t, full.Trials[i].RunKey(2, nil), key, "the same after a restart")
 		_, err = proto.Marshal(rec)
 		require.NoError(t, err)
 	}

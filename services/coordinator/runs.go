@@ -21,7 +21,7 @@ import (
 // place among its seeds on, until fn returns false.
 func (e *exp) wanted(trialIndex, seedIndex int, fn func(w want, trialIndex, seedIndex int) bool) {
 	confirmed := map[*trial]bool{}
-	for _, t := range e.confirmArms() {
+	for _, t := range e.confirmed() {
 		confirmed[t] = true
 	}
 	for ; trialIndex < len(e.byIndex); trialIndex, seedIndex = trialIndex+1, 0 {
@@ -76,6 +76,9 @@ func (s *Service) runView(e *exp, w want) *pb.Run {
 		return v
 	}
 	v.Message = s.pendingReason(e, v.NumericsVersion, t.Datasets, e.before(&run{rec: v}))
+	if _, first, _ := e.inputs(w); first != "" && e.control == 0 && e.rec.Expanded {
+		v.Message = "waiting for run " + first + ", from whose artifacts it starts"
+	}
 	return v
 }
 
@@ -198,7 +201,7 @@ func (s *Service) runAt(expID, trialName string, seed uint32) (*pb.GetRunRespons
 	}
 	w := want{trial: t, seed: seed}
 	if t.seeds().index(seed) < 0 {
-		w.confirmation = e.confirmSeeds().index(seed) >= 0 && slices.Contains(e.confirmArms(), t)
+		w.confirmation = e.confirmSeeds().index(seed) >= 0 && slices.Contains(e.confirmed(), t)
 		if !w.confirmation {
 			return nil, nil, status.Errorf(codes.NotFound, "trial %s of experiment %s has no run with seed %d", trialName, expID, seed)
 		}

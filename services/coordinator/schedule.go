@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"neoteny/internal/cluster"
+	"neoteny/pkg/experiment"
 	pb "neoteny/proto/neoteny/v1"
 )
 
@@ -164,7 +165,7 @@ func (s *Service) enqueue(e *exp, slots, lanes int) (action, bool) {
 		}
 	}
 	const least = 1e-9 // what sums of shares may be off by
-	var wants []want
+	var begins []begin
 	gap := false
 	seq := e.cursor
 	for room > least {
@@ -174,9 +175,15 @@ func (s *Service) enqueue(e *exp, slots, lanes int) (action, bool) {
 		}
 		if !skip {
 			if r := e.runs[w.id(e)]; r == nil || r.rec == nil {
-				wants = append(wants, w)
-				room -= share(w.trial)
 				gap = true
+				in, first, failed := e.inputs(w)
+				switch {
+				case failed != "":
+					begins = append(begins, begin{want: w, failed: failed})
+				case first == "":
+					begins = append(begins, begin{want: w, inputs: in})
+					room -= share(w.trial)
+				}
 			}
 		}
 		seq++
@@ -184,20 +191,51 @@ func (s *Service) enqueue(e *exp, slots, lanes int) (action, bool) {
 			e.cursor = seq
 		}
 	}
-	if len(wants) == 0 {
+	if len(begins) == 0 {
 		return action{}, false
 	}
 	id, mod, per := e.id, e.mod, e.rec.SegmentTasks
 	return action{"create runs", id, func(ctx context.Context) (int64, error) {
-		return s.createRuns(ctx, id, mod, wants, per)
+		return s.createRuns(ctx, id, mod, begins, per)
 	}}, true
 }
 
-func (s *Service) createRuns(ctx context.Context, id string, mod int64, wants []want, per int32) (int64, error) {
+// begin is a run that can be created, or whose end is known before it begins.
+type begin struct {
+	want
+	inputs []*pb.Input
+	failed string // why it cannot begin
+}
+
+// inputs are the artifacts that a run starts from. first is a run that has to
+// end before; failed says why the run can never begin.
+func (e *exp) inputs(w want) (in []*pb.Input, first, failed string) {
+	for _, n := range w.trial.rec.Needs {
+		seed := w.seed
+		if n.Seed != nil {
+			seed = n.GetSeed()
+		}
+		id := experiment.RunID(e.id, n.Trial, seed)
+		r := e.runs[id]
+		switch {
+		case r == nil || r.rec == nil || !final(r.rec.State):
+			first = cmp.Or(first, id)
+			continue
+		case r.rec.State != pb.RunState_RUN_STATE_DONE:
+			return nil, "", fmt.Sprintf("it starts from %s of run %s, which is %s: %s", n.Artifact, id, runStateName(r.rec.State), r.rec.Message)
+		case r.rec.Artifacts[n.Artifact] == nil:
+			return nil, "", fmt.Sprintf("it starts from %s of run %s, which has not published it", n.Artifact, id)
+		}
+		in = append(in, &pb.Input{Name: n.Name, Run: id, Artifact: n.Artifact, Blob: r.rec.Artifacts[n.Artifact]})
+	}
+	return in, first, ""
+}
+
+func (s *Service) createRuns(ctx context.Context, id string, mod int64, begins []begin, per int32) (int64, error) {
 	specs := map[string][]byte{}
 	now := timestamppb.New(s.cfg.Now())
 	var runs []cluster.NewRun
-	for _, w := range wants {
+	for _, w := range begins {
 		t := w.trial.rec
 		if specs[t.Name] == nil {
 			full, err := s.cluster.Trial(ctx, id, t.Name)
@@ -206,7 +244,7 @@ func (s *Service) createRuns(ctx context.Context, id string, mod int64, wants []
 			}
 			specs[t.Name] = full.CanonicalSpec
 		}
-		key, err := s.model.RunKey(specs[t.Name], w.seed)
+		key, err := s.model.RunKey(specs[t.Name], w.seed, w.inputs)
 		if err != nil {
 			return 0, fmt.Errorf("run key of trial %s: %w", t.Name, err)
 		}
@@ -224,6 +262,13 @@ func (s *Service) createRuns(ctx context.Context, id string, mod int64, wants []
 			Segments:        segmentCount(t.Tasks, per),
 			Params:          t.Params,
 			Confirmation:    w.confirmation,
+			Inputs:          w.inputs,
+			Publishes:       t.Publishes,
+		}
+		if w.failed != "" {
+			r.RunKey, r.State, r.Message = "", pb.RunState_RUN_STATE_FAILED, w.failed
+			runs = append(runs, cluster.NewRun{Run: r})
+			continue
 		}
 		runs = append(runs, cluster.NewRun{Run: r, Segment: &pb.Segment{
 			Ref:      &pb.SegmentRef{Run: r.Id, Track: cluster.MainTrack, EndStep: min(int64(per)*t.StepsPerTask, r.Steps)},
@@ -231,7 +276,17 @@ func (s *Service) createRuns(ctx context.Context, id string, mod int64, wants []
 			QueuedAt: now,
 		}})
 	}
-	return s.cluster.AddRuns(ctx, id, mod, runs)
+	rev, err := s.cluster.AddRuns(ctx, id, mod, runs)
+	if err != nil {
+		return rev, err
+	}
+	for _, r := range runs {
+		if r.Segment == nil {
+			s.metrics.RunEnded(runStateName(r.Run.State))
+			s.log.Info("run ended before it began", "run", r.Run.Id, "state", runStateName(r.Run.State), "message", r.Run.Message)
+		}
+	}
+	return rev, nil
 }
 
 // continueRun queues the segment after the last, up to the next place where the

@@ -387,17 +387,28 @@ func (e *exp) live() bool {
 	return e.rec != nil && (e.rec.State == 0 || e.control == pb.Desired_DESIRED_DELETE || len(e.active) > 0)
 }
 
-// confirmArms lists the arms that get confirmation runs, and their trials, once
-// they are selected.
-func (e *exp) confirmArms() []*trial {
+// confirmed lists the trials that get confirmation runs, once they are selected:
+// the selected ones, and those whose artifacts they start from.
+func (e *exp) confirmed() []*trial {
 	if !e.rec.SelectionDone || e.confirmSeeds().len() == 0 {
 		return nil
 	}
 	var out []*trial
-	for _, name := range e.rec.Selected {
-		if t := e.trials[name]; t != nil {
-			out = append(out, t)
+	var add func(name string)
+	add = func(name string) {
+		t := e.trials[name]
+		if t == nil || slices.Contains(out, t) {
+			return
 		}
+		out = append(out, t)
+		for _, n := range t.rec.Needs {
+			if n.Seed == nil {
+				add(n.Trial)
+			}
+		}
+	}
+	for _, name := range e.rec.Selected {
+		add(name)
 	}
 	slices.SortFunc(out, func(a, b *trial) int { return cmp.Compare(a.rec.Index, b.rec.Index) })
 	return out
@@ -430,7 +441,7 @@ func (e *exp) at(seq int64) (w want, skip, end bool) {
 		}
 		return want{t, t.seeds().at(k), false}, false, false
 	} else {
-		arms := e.confirmArms()
+		arms := e.confirmed()
 		seeds := e.confirmSeeds()
 		i := seq - tuning
 		if len(arms) == 0 || i >= int64(len(arms)*seeds.len()) {
@@ -485,7 +496,7 @@ func (e *exp) sum() tally {
 	switch n := e.confirmSeeds().len(); {
 	case n == 0:
 	case e.rec.SelectionDone:
-		for _, tr := range e.confirmArms() {
+		for _, tr := range e.confirmed() {
 			addN(costOf(tr.rec), n)
 			t.confirmations += n
 		}

@@ -50,18 +50,22 @@ type engineProgram struct {
 	data data.Source
 }
 
-func (p engineProgram) New(seed uint32) (life, error) {
-	l, err := engine.New(p.spec, engine.Env{Seed: seed, Data: p.data})
+func (p engineProgram) env(o origin) engine.Env {
+	return engine.Env{Seed: o.seed, Data: p.data, Artifacts: o.artifacts}
+}
+
+func (p engineProgram) New(o origin) (life, error) {
+	l, err := engine.New(p.spec, p.env(o))
 	if err != nil {
 		return nil, err
 	}
 	return l, nil
 }
 
-func (p engineProgram) Pack(seeds []uint32) (pack, error) {
-	specs, envs := make([]*engine.Spec, len(seeds)), make([]engine.Env, len(seeds))
-	for i, seed := range seeds {
-		specs[i], envs[i] = p.spec, engine.Env{Seed: seed, Data: p.data}
+func (p engineProgram) Pack(origins []origin) (pack, error) {
+	specs, envs := make([]*engine.Spec, len(origins)), make([]engine.Env, len(origins))
+	for i, o := range origins {
+		specs[i], envs[i] = p.spec, p.env(o)
 	}
 	made, err := engine.NewPack(specs, envs)
 	if err != nil {

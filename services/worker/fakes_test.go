@@ -26,6 +26,7 @@ import (
 	"neoteny/internal/cluster"
 	"neoteny/internal/metricsclient"
 	"neoteny/pkg/engine"
+	"neoteny/pkg/engine/component"
 	pb "neoteny/proto/neoteny/v1"
 )
 
@@ -64,6 +65,8 @@ type fakeCluster struct {
 	specErr  error
 	spec     func(run string) string // nil: the same of all
 	runState pb.RunState
+	inputs   []*pb.Input
+	publish  []string
 	numerics int32
 	away     bool // nothing answers
 
@@ -194,7 +197,7 @@ func (c *fakeCluster) RunSpec(ctx context.Context, id string) ([]byte, *pb.Run, 
 	if c.spec != nil {
 		spec = c.spec(id)
 	}
-	return []byte(spec), &pb.Run{Id: id, Arm: "arm", Seed: seedOf(id), Steps: runSteps, NumericsVersion: c.numerics, State: c.runState}, nil
+	return []byte(spec), &pb.Run{Id: id, Arm: "arm", Seed: seedOf(id), Steps: runSteps, NumericsVersion: c.numerics, State: c.runState, Inputs: c.inputs, Publishes: c.publish}, nil
 }
 
 // assign gives [first, end) to the worker under a new attempt, and returns the
@@ -465,22 +468,24 @@ type fakeEngine struct {
 	stepErr func(step int64) error // may panic
 	seedErr func(seed uint32, step int64) error
 	compile error
+	given   []component.Artifacts // to the lives that were made
 }
 
 func (e *fakeEngine) Compile([]byte) (program, error) { return e, e.compile }
 
-func (e *fakeEngine) New(seed uint32) (life, error) {
+func (e *fakeEngine) New(o origin) (life, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.made++
 	if e.newErr != nil {
 		return nil, e.newErr
 	}
-	return &fakeLife{e: e, seed: seed, state: uint64(seed)}, nil
+	e.given = append(e.given, o.artifacts)
+	return &fakeLife{e: e, seed: o.seed, state: uint64(o.seed)}, nil
 }
 
 // Pack makes lives that advance one after the other, step by step.
-func (e *fakeEngine) Pack(seeds []uint32) (pack, error) {
+func (e *fakeEngine) Pack(origins []origin) (pack, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.packErr != nil {
@@ -488,8 +493,9 @@ func (e *fakeEngine) Pack(seeds []uint32) (pack, error) {
 	}
 	e.packs++
 	p := &fakePack{}
-	for _, s := range seeds {
-		p.lives = append(p.lives, &fakeLife{e: e, seed: s, state: uint64(s)})
+	for _, o := range origins {
+		e.given = append(e.given, o.artifacts)
+		p.lives = append(p.lives, &fakeLife{e: e, seed: o.seed, state: uint64(o.seed)})
 	}
 	return p, nil
 }
@@ -604,6 +610,14 @@ func (l *fakeLife) one(s engine.Sink) error {
 		return &engine.SinkError{Err: err}
 	}
 	return nil
+}
+
+// Artifact says what the life is at this step.
+func (l *fakeLife) Artifact(name string) ([]byte, error) {
+	if name == "missing" {
+		return nil, errors.New("no such artifact")
+	}
+	return fmt.Appendf(nil, "%s of %d at step %d: %d", name, l.seed, l.step, l.state), nil
 }
 
 func (l *fakeLife) Save(w io.Writer) error {

@@ -96,7 +96,7 @@ func (w *Worker) lockstep(hard context.Context, jobs []*job) (alone []*job) {
 // segments.
 func (w *Worker) assemble(jobs []*job) ([]*lane, pack, error) {
 	first := jobs[0]
-	lanes, seeds := make([]*lane, len(jobs)), make([]uint32, len(jobs))
+	lanes := make([]*lane, len(jobs))
 	for i, j := range jobs {
 		if j.ref.GetFirstStep() != first.ref.GetFirstStep() || j.ref.GetEndStep() != first.ref.GetEndStep() ||
 			(j.start == nil) != (j.ref.GetFirstStep() == 0) || j.ref.GetFirstStep() >= j.ref.GetEndStep() {
@@ -109,12 +109,19 @@ func (w *Worker) assemble(jobs []*job) ([]*lane, pack, error) {
 		if i > 0 && run.spec != lanes[0].run.spec {
 			return nil, nil, fmt.Errorf("spec of %s: %w", j.key.run, engine.ErrNotAlike)
 		}
-		lanes[i], seeds[i] = &lane{job: j, run: run}, run.seed
+		lanes[i] = &lane{job: j, run: run}
 	}
 	if p := w.warmed(lanes); p != nil {
 		return lanes, p, nil
 	}
-	p, err := lanes[0].run.program.Pack(seeds)
+	origins := make([]origin, len(jobs))
+	for i, l := range lanes {
+		var err error
+		if origins[i], err = w.origin(l.job, l.run); err != nil {
+			return nil, nil, err
+		}
+	}
+	p, err := lanes[0].run.program.Pack(origins)
 	if err != nil {
 		return nil, nil, err
 	}

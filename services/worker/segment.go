@@ -16,6 +16,7 @@ import (
 	"neoteny/internal/metricsclient"
 	"neoteny/internal/telemetry"
 	"neoteny/pkg/engine"
+	"neoteny/pkg/engine/component"
 	"neoteny/pkg/engine/data"
 	pb "neoteny/proto/neoteny/v1"
 )
@@ -30,6 +31,9 @@ type runInfo struct {
 	seed    uint32
 	arm     string
 	steps   int64
+
+	inputs    []*pb.Input // artifacts of other runs that it starts from
+	publishes []string    // names of those of its own that it leaves
 }
 
 // warmLife is a life that stands where its checkpoint was made, or a pack of
@@ -203,6 +207,9 @@ func (w *Worker) wrapUp(j *job, run *runInfo, l life, s *sink, err error) (outco
 	flush, last := s.writer.Flush, j.key.track == "main" && l.Step() == run.steps
 	if last {
 		flush = s.writer.Finish
+		if r.Artifacts, err = w.publish(j, run, l); err != nil {
+			return outcome{}, err
+		}
 	}
 	if r.Metrics, err = flush(j.ctx); err != nil {
 		return outcome{}, fmt.Errorf("metrics: %w", err)
@@ -224,7 +231,11 @@ func (w *Worker) begin(j *job) (*runInfo, life, error) {
 	if j.start == nil && first > 0 {
 		return nil, nil, fmt.Errorf("no checkpoint to start from at step %d", first)
 	}
-	l, err := run.program.New(run.seed)
+	o, err := w.origin(j, run)
+	if err != nil {
+		return nil, nil, err
+	}
+	l, err := run.program.New(o)
 	if err != nil {
 		return nil, nil, &runError{err}
 	}
@@ -237,6 +248,45 @@ func (w *Worker) begin(j *job) (*runInfo, life, error) {
 	}
 	w.tel.Start("checkpoint")
 	return run, l, nil
+}
+
+// origin fetches what a run starts from.
+func (w *Worker) origin(j *job, run *runInfo) (origin, error) {
+	o := origin{seed: run.seed, artifacts: component.Artifacts{}}
+	for _, in := range run.inputs {
+		err := w.retry(j.steps, "blob", "read artifact", func() (err error) {
+			o.artifacts[in.GetName()], err = w.store.Get(j.steps, in.GetBlob(), w.cfg.MaxCheckpoint)
+			return err
+		})
+		if err != nil {
+			return origin{}, fmt.Errorf("artifact %s (%s of run %s): %w", in.GetName(), in.GetArtifact(), in.GetRun(), err)
+		}
+	}
+	return o, nil
+}
+
+// publish stores the artifacts that a run leaves.
+func (w *Worker) publish(j *job, run *runInfo, l life) (map[string]*pb.BlobRef, error) {
+	out := map[string]*pb.BlobRef{}
+	for _, name := range run.publishes {
+		b, err := l.Artifact(name)
+		if err != nil {
+			return nil, &runError{err}
+		}
+		sum := sha256.Sum256(b)
+		key, err := cluster.ArtifactKey(j.key.run, hex.EncodeToString(sum[:]))
+		if err != nil {
+			return nil, err
+		}
+		err = w.retry(j.ctx, "blob", "write artifact", func() (err error) {
+			out[name], err = w.store.Put(j.ctx, key, b)
+			return err
+		})
+		if err != nil {
+			return nil, fmt.Errorf("write artifact %s: %w", name, err)
+		}
+	}
+	return out, nil
 }
 
 // load brings a life that was just made to the first step of the segment.
@@ -284,7 +334,7 @@ func (w *Worker) run(ctx context.Context, id string) (*runInfo, error) {
 		// A worker of another build may know what this one does not.
 		return nil, fmt.Errorf("this worker cannot read the run's spec: %w", err)
 	}
-	r := &runInfo{spec: sha256.Sum256(canonical), program: p, seed: rec.GetSeed(), arm: rec.GetArm(), steps: rec.GetSteps()}
+	r := &runInfo{spec: sha256.Sum256(canonical), program: p, seed: rec.GetSeed(), arm: rec.GetArm(), steps: rec.GetSteps(), inputs: rec.GetInputs(), publishes: rec.GetPublishes()}
 	w.runs.put(id, r, 0)
 	return r, nil
 }

@@ -26,6 +26,7 @@ import (
 	"neoteny/internal/metricsclient"
 	"neoteny/internal/telemetry"
 	"neoteny/pkg/engine"
+	"neoteny/pkg/engine/component"
 	"neoteny/pkg/engine/data"
 	pb "neoteny/proto/neoteny/v1"
 )
@@ -147,10 +148,16 @@ type maker interface {
 }
 
 type program interface {
-	New(seed uint32) (life, error)
+	New(o origin) (life, error)
 	// Pack makes lives of several seeds that advance together. Its error says
 	// that they must live one by one.
-	Pack(seeds []uint32) (pack, error)
+	Pack(origins []origin) (pack, error)
+}
+
+// origin is what a run starts from beyond its spec.
+type origin struct {
+	seed      uint32
+	artifacts component.Artifacts // of other runs
 }
 
 // life is an engine.Life.
@@ -160,6 +167,7 @@ type life interface {
 	Advance(ctx context.Context, until int64, sink engine.Sink) error
 	Save(w io.Writer) error
 	Load(b []byte) error
+	Artifact(name string) ([]byte, error)
 }
 
 // pack is an engine.Pack: lives that are saved and loaded one by one, and

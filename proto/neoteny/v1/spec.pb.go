@@ -55,8 +55,16 @@ type ExperimentSpec struct {
 	Segments *Segments `protobuf:"bytes,12,opt,name=segments,proto3" json:"segments,omitempty"`
 	// Statements about the results that the experiment checks.
 	Claims []*Claim `protobuf:"bytes,13,rep,name=claims,proto3" json:"claims,omitempty"`
-	// Artifacts of other arms that arms of this experiment start from.
-	Needs         []*Need `protobuf:"bytes,14,rep,name=needs,proto3" json:"needs,omitempty"`
+	// Artifacts of other arms' runs, by the name under which components of the
+	// spec ask for them ("artifact: NAME"). An arm may add to them, or change them,
+	// in its own needs.
+	Needs map[string]*Need `protobuf:"bytes,14,rep,name=needs,proto3" json:"needs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Pure functions over artifacts and task tables of finished runs, by name:
+	// {kind, per: seed or experiment, needs, parameters of the kind}.
+	Analyses map[string]*structpb.Struct `protobuf:"bytes,15,rep,name=analyses,proto3" json:"analyses,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Control arms to add: names ("fresh-network", "linear", "normalized-sgd"), or
+	// objects {NAME: {of: ARM}} for controls of one arm in the place of the base.
+	Controls      *structpb.ListValue `protobuf:"bytes,16,opt,name=controls,proto3" json:"controls,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -182,9 +190,23 @@ func (x *ExperimentSpec) GetClaims() []*Claim {
 	return nil
 }
 
-func (x *ExperimentSpec) GetNeeds() []*Need {
+func (x *ExperimentSpec) GetNeeds() map[string]*Need {
 	if x != nil {
 		return x.Needs
+	}
+	return nil
+}
+
+func (x *ExperimentSpec) GetAnalyses() map[string]*structpb.Struct {
+	if x != nil {
+		return x.Analyses
+	}
+	return nil
+}
+
+func (x *ExperimentSpec) GetControls() *structpb.ListValue {
+	if x != nil {
+		return x.Controls
 	}
 	return nil
 }
@@ -772,16 +794,18 @@ func (x *Bound) GetLe() float64 {
 	return 0
 }
 
-// Need declares that an arm starts from an artifact of another arm, made with
-// the same seed.
+// Need names an artifact of another run of the experiment: an arm's or an
+// analysis'.
 type Need struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The arm that needs it.
-	Arm string `protobuf:"bytes,1,opt,name=arm,proto3" json:"arm,omitempty"`
 	// The arm that makes it.
-	From string `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"`
-	// The artifact's name, for example "weights".
-	Artifact      string `protobuf:"bytes,3,opt,name=artifact,proto3" json:"artifact,omitempty"`
+	Arm string `protobuf:"bytes,1,opt,name=arm,proto3" json:"arm,omitempty"`
+	// Or the analysis.
+	Analysis string `protobuf:"bytes,2,opt,name=analysis,proto3" json:"analysis,omitempty"`
+	// The artifact: "weights", or what a component of that arm publishes.
+	Artifact string `protobuf:"bytes,3,opt,name=artifact,proto3" json:"artifact,omitempty"`
+	// Of the run with this seed; not set: with the seed of the run that needs it.
+	Seed          *uint32 `protobuf:"varint,4,opt,name=seed,proto3,oneof" json:"seed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -823,9 +847,9 @@ func (x *Need) GetArm() string {
 	return ""
 }
 
-func (x *Need) GetFrom() string {
+func (x *Need) GetAnalysis() string {
 	if x != nil {
-		return x.From
+		return x.Analysis
 	}
 	return ""
 }
@@ -837,12 +861,19 @@ func (x *Need) GetArtifact() string {
 	return ""
 }
 
+func (x *Need) GetSeed() uint32 {
+	if x != nil && x.Seed != nil {
+		return *x.Seed
+	}
+	return 0
+}
+
 var File_neoteny_v1_spec_proto protoreflect.FileDescriptor
 
 const file_neoteny_v1_spec_proto_rawDesc = "" +
 	"\n" +
 	"\x15neoteny/v1/spec.proto\x12\n" +
-	"neoteny.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\"\xd0\x06\n" +
+	"neoteny.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\"\xe0\t\n" +
 	"\x0eExperimentSpec\x12?\n" +
 	"\x04name\x18\x01 \x01(\tB+\xbaH(r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x04name\x12\x1e\n" +
 	"\x05paper\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x05paper\x12+\n" +
@@ -857,9 +888,18 @@ const file_neoteny_v1_spec_proto_rawDesc = "" +
 	" \x01(\v2\x12.neoteny.v1.SelectR\x06select\x12'\n" +
 	"\x05seeds\x18\v \x01(\v2\x11.neoteny.v1.SeedsR\x05seeds\x120\n" +
 	"\bsegments\x18\f \x01(\v2\x14.neoteny.v1.SegmentsR\bsegments\x123\n" +
-	"\x06claims\x18\r \x03(\v2\x11.neoteny.v1.ClaimB\b\xbaH\x05\x92\x01\x02\x10@R\x06claims\x120\n" +
-	"\x05needs\x18\x0e \x03(\v2\x10.neoteny.v1.NeedB\b\xbaH\x05\x92\x01\x02\x10@R\x05needs\x1aP\n" +
+	"\x06claims\x18\r \x03(\v2\x11.neoteny.v1.ClaimB\b\xbaH\x05\x92\x01\x02\x10@R\x06claims\x12l\n" +
+	"\x05needs\x18\x0e \x03(\v2%.neoteny.v1.ExperimentSpec.NeedsEntryB/\xbaH,\x9a\x01)\x10@\"%r#2!^[a-z]([a-z0-9_]{0,61}[a-z0-9])?$R\x05needs\x12x\n" +
+	"\banalyses\x18\x0f \x03(\v2(.neoteny.v1.ExperimentSpec.AnalysesEntryB2\xbaH/\x9a\x01,\x10@\"(r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\banalyses\x126\n" +
+	"\bcontrols\x18\x10 \x01(\v2\x1a.google.protobuf.ListValueR\bcontrols\x1aP\n" +
 	"\tArmsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12-\n" +
+	"\x05value\x18\x02 \x01(\v2\x17.google.protobuf.StructR\x05value:\x028\x01\x1aJ\n" +
+	"\n" +
+	"NeedsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12&\n" +
+	"\x05value\x18\x02 \x01(\v2\x10.neoteny.v1.NeedR\x05value:\x028\x01\x1aT\n" +
+	"\rAnalysesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12-\n" +
 	"\x05value\x18\x02 \x01(\v2\x17.google.protobuf.StructR\x05value:\x028\x01\"\xd3\x01\n" +
 	"\n" +
@@ -927,11 +967,15 @@ const file_neoteny_v1_spec_proto_rawDesc = "" +
 	"\x03_gtB\x05\n" +
 	"\x03_geB\x05\n" +
 	"\x03_ltB\x05\n" +
-	"\x03_le\"c\n" +
-	"\x04Need\x12\x19\n" +
-	"\x03arm\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x03arm\x12\x1b\n" +
-	"\x04from\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x04from\x12#\n" +
-	"\bartifact\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\bartifactB$Z\"neoteny/proto/neoteny/v1;neotenyv1b\x06proto3"
+	"\x03_le\"\x93\x01\n" +
+	"\x04Need\x12\x10\n" +
+	"\x03arm\x18\x01 \x01(\tR\x03arm\x12\x1a\n" +
+	"\banalysis\x18\x02 \x01(\tR\banalysis\x12#\n" +
+	"\bartifact\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\bartifact\x12\x17\n" +
+	"\x04seed\x18\x04 \x01(\rH\x00R\x04seed\x88\x01\x01:\x16\xbaH\x13\"\x11\n" +
+	"\x03arm\n" +
+	"\banalysis\x10\x01B\a\n" +
+	"\x05_seedB$Z\"neoteny/proto/neoteny/v1;neotenyv1b\x06proto3"
 
 var (
 	file_neoteny_v1_spec_proto_rawDescOnce sync.Once
@@ -945,7 +989,7 @@ func file_neoteny_v1_spec_proto_rawDescGZIP() []byte {
 	return file_neoteny_v1_spec_proto_rawDescData
 }
 
-var file_neoteny_v1_spec_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_neoteny_v1_spec_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_neoteny_v1_spec_proto_goTypes = []any{
 	(*ExperimentSpec)(nil),     // 0: neoteny.v1.ExperimentSpec
 	(*SweepSpace)(nil),         // 1: neoteny.v1.SweepSpace
@@ -959,45 +1003,51 @@ var file_neoteny_v1_spec_proto_goTypes = []any{
 	(*Bound)(nil),              // 9: neoteny.v1.Bound
 	(*Need)(nil),               // 10: neoteny.v1.Need
 	nil,                        // 11: neoteny.v1.ExperimentSpec.ArmsEntry
-	nil,                        // 12: neoteny.v1.SweepSpace.GridEntry
-	nil,                        // 13: neoteny.v1.Sweep.GridEntry
-	nil,                        // 14: neoteny.v1.Sweep.ArmsEntry
-	nil,                        // 15: neoteny.v1.RandomSearch.ParamsEntry
-	(*structpb.Struct)(nil),    // 16: google.protobuf.Struct
-	(*structpb.ListValue)(nil), // 17: google.protobuf.ListValue
+	nil,                        // 12: neoteny.v1.ExperimentSpec.NeedsEntry
+	nil,                        // 13: neoteny.v1.ExperimentSpec.AnalysesEntry
+	nil,                        // 14: neoteny.v1.SweepSpace.GridEntry
+	nil,                        // 15: neoteny.v1.Sweep.GridEntry
+	nil,                        // 16: neoteny.v1.Sweep.ArmsEntry
+	nil,                        // 17: neoteny.v1.RandomSearch.ParamsEntry
+	(*structpb.Struct)(nil),    // 18: google.protobuf.Struct
+	(*structpb.ListValue)(nil), // 19: google.protobuf.ListValue
 }
 var file_neoteny_v1_spec_proto_depIdxs = []int32{
-	16, // 0: neoteny.v1.ExperimentSpec.stream:type_name -> google.protobuf.Struct
-	16, // 1: neoteny.v1.ExperimentSpec.environment:type_name -> google.protobuf.Struct
-	16, // 2: neoteny.v1.ExperimentSpec.learner:type_name -> google.protobuf.Struct
-	16, // 3: neoteny.v1.ExperimentSpec.probes:type_name -> google.protobuf.Struct
+	18, // 0: neoteny.v1.ExperimentSpec.stream:type_name -> google.protobuf.Struct
+	18, // 1: neoteny.v1.ExperimentSpec.environment:type_name -> google.protobuf.Struct
+	18, // 2: neoteny.v1.ExperimentSpec.learner:type_name -> google.protobuf.Struct
+	18, // 3: neoteny.v1.ExperimentSpec.probes:type_name -> google.protobuf.Struct
 	11, // 4: neoteny.v1.ExperimentSpec.arms:type_name -> neoteny.v1.ExperimentSpec.ArmsEntry
 	2,  // 5: neoteny.v1.ExperimentSpec.sweep:type_name -> neoteny.v1.Sweep
 	5,  // 6: neoteny.v1.ExperimentSpec.select:type_name -> neoteny.v1.Select
 	6,  // 7: neoteny.v1.ExperimentSpec.seeds:type_name -> neoteny.v1.Seeds
 	7,  // 8: neoteny.v1.ExperimentSpec.segments:type_name -> neoteny.v1.Segments
 	8,  // 9: neoteny.v1.ExperimentSpec.claims:type_name -> neoteny.v1.Claim
-	10, // 10: neoteny.v1.ExperimentSpec.needs:type_name -> neoteny.v1.Need
-	12, // 11: neoteny.v1.SweepSpace.grid:type_name -> neoteny.v1.SweepSpace.GridEntry
-	3,  // 12: neoteny.v1.SweepSpace.random:type_name -> neoteny.v1.RandomSearch
-	13, // 13: neoteny.v1.Sweep.grid:type_name -> neoteny.v1.Sweep.GridEntry
-	3,  // 14: neoteny.v1.Sweep.random:type_name -> neoteny.v1.RandomSearch
-	14, // 15: neoteny.v1.Sweep.arms:type_name -> neoteny.v1.Sweep.ArmsEntry
-	15, // 16: neoteny.v1.RandomSearch.params:type_name -> neoteny.v1.RandomSearch.ParamsEntry
-	17, // 17: neoteny.v1.Distribution.choice:type_name -> google.protobuf.ListValue
-	6,  // 18: neoteny.v1.Select.seeds:type_name -> neoteny.v1.Seeds
-	6,  // 19: neoteny.v1.Select.confirm_seeds:type_name -> neoteny.v1.Seeds
-	9,  // 20: neoteny.v1.Claim.holds:type_name -> neoteny.v1.Bound
-	16, // 21: neoteny.v1.ExperimentSpec.ArmsEntry.value:type_name -> google.protobuf.Struct
-	17, // 22: neoteny.v1.SweepSpace.GridEntry.value:type_name -> google.protobuf.ListValue
-	17, // 23: neoteny.v1.Sweep.GridEntry.value:type_name -> google.protobuf.ListValue
-	1,  // 24: neoteny.v1.Sweep.ArmsEntry.value:type_name -> neoteny.v1.SweepSpace
-	4,  // 25: neoteny.v1.RandomSearch.ParamsEntry.value:type_name -> neoteny.v1.Distribution
-	26, // [26:26] is the sub-list for method output_type
-	26, // [26:26] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	12, // 10: neoteny.v1.ExperimentSpec.needs:type_name -> neoteny.v1.ExperimentSpec.NeedsEntry
+	13, // 11: neoteny.v1.ExperimentSpec.analyses:type_name -> neoteny.v1.ExperimentSpec.AnalysesEntry
+	19, // 12: neoteny.v1.ExperimentSpec.controls:type_name -> google.protobuf.ListValue
+	14, // 13: neoteny.v1.SweepSpace.grid:type_name -> neoteny.v1.SweepSpace.GridEntry
+	3,  // 14: neoteny.v1.SweepSpace.random:type_name -> neoteny.v1.RandomSearch
+	15, // 15: neoteny.v1.Sweep.grid:type_name -> neoteny.v1.Sweep.GridEntry
+	3,  // 16: neoteny.v1.Sweep.random:type_name -> neoteny.v1.RandomSearch
+	16, // 17: neoteny.v1.Sweep.arms:type_name -> neoteny.v1.Sweep.ArmsEntry
+	17, // 18: neoteny.v1.RandomSearch.params:type_name -> neoteny.v1.RandomSearch.ParamsEntry
+	19, // 19: neoteny.v1.Distribution.choice:type_name -> google.protobuf.ListValue
+	6,  // 20: neoteny.v1.Select.seeds:type_name -> neoteny.v1.Seeds
+	6,  // 21: neoteny.v1.Select.confirm_seeds:type_name -> neoteny.v1.Seeds
+	9,  // 22: neoteny.v1.Claim.holds:type_name -> neoteny.v1.Bound
+	18, // 23: neoteny.v1.ExperimentSpec.ArmsEntry.value:type_name -> google.protobuf.Struct
+	10, // 24: neoteny.v1.ExperimentSpec.NeedsEntry.value:type_name -> neoteny.v1.Need
+	18, // 25: neoteny.v1.ExperimentSpec.AnalysesEntry.value:type_name -> google.protobuf.Struct
+	19, // 26: neoteny.v1.SweepSpace.GridEntry.value:type_name -> google.protobuf.ListValue
+	19, // 27: neoteny.v1.Sweep.GridEntry.value:type_name -> google.protobuf.ListValue
+	1,  // 28: neoteny.v1.Sweep.ArmsEntry.value:type_name -> neoteny.v1.SweepSpace
+	4,  // 29: neoteny.v1.RandomSearch.ParamsEntry.value:type_name -> neoteny.v1.Distribution
+	30, // [30:30] is the sub-list for method output_type
+	30, // [30:30] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_neoteny_v1_spec_proto_init() }
@@ -1006,13 +1056,14 @@ func file_neoteny_v1_spec_proto_init() {
 		return
 	}
 	file_neoteny_v1_spec_proto_msgTypes[9].OneofWrappers = []any{}
+	file_neoteny_v1_spec_proto_msgTypes[10].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_neoteny_v1_spec_proto_rawDesc), len(file_neoteny_v1_spec_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   16,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

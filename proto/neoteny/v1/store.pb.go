@@ -274,7 +274,17 @@ type TrialRecord struct {
 	// Datasets that its runs read.
 	Datasets []string `protobuf:"bytes,10,rep,name=datasets,proto3" json:"datasets,omitempty"`
 	// How many of its runs one slot does best in lockstep; 0 and 1: no packs.
-	Pack          int32 `protobuf:"varint,11,opt,name=pack,proto3" json:"pack,omitempty"`
+	Pack int32 `protobuf:"varint,11,opt,name=pack,proto3" json:"pack,omitempty"`
+	// Artifacts of other trials' runs that its runs start from, in order of their
+	// names.
+	Needs []*TrialNeed `protobuf:"bytes,12,rep,name=needs,proto3" json:"needs,omitempty"`
+	// Names of the artifacts that its runs publish, because others need them.
+	Publishes []string `protobuf:"bytes,13,rep,name=publishes,proto3" json:"publishes,omitempty"`
+	// It is an analysis: arm is its name, and its runs have one task of one step.
+	Analysis bool `protobuf:"varint,14,opt,name=analysis,proto3" json:"analysis,omitempty"`
+	// It has one run for all tuning seeds and one for all confirmation seeds, under
+	// the first of them.
+	Once          bool `protobuf:"varint,15,opt,name=once,proto3" json:"once,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -386,6 +396,117 @@ func (x *TrialRecord) GetPack() int32 {
 	return 0
 }
 
+func (x *TrialRecord) GetNeeds() []*TrialNeed {
+	if x != nil {
+		return x.Needs
+	}
+	return nil
+}
+
+func (x *TrialRecord) GetPublishes() []string {
+	if x != nil {
+		return x.Publishes
+	}
+	return nil
+}
+
+func (x *TrialRecord) GetAnalysis() bool {
+	if x != nil {
+		return x.Analysis
+	}
+	return false
+}
+
+func (x *TrialRecord) GetOnce() bool {
+	if x != nil {
+		return x.Once
+	}
+	return false
+}
+
+// TrialNeed is an artifact that runs of a trial start from.
+type TrialNeed struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What the spec calls it.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Trial whose run publishes it.
+	Trial string `protobuf:"bytes,2,opt,name=trial,proto3" json:"trial,omitempty"`
+	// Name that it is published under.
+	Artifact string `protobuf:"bytes,3,opt,name=artifact,proto3" json:"artifact,omitempty"`
+	// Seed of that run; not set: that of the run that needs it.
+	Seed *uint32 `protobuf:"varint,4,opt,name=seed,proto3,oneof" json:"seed,omitempty"`
+	// Of the runs with every seed; of a confirmation run with every confirmation
+	// seed.
+	AllSeeds      bool `protobuf:"varint,5,opt,name=all_seeds,json=allSeeds,proto3" json:"all_seeds,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TrialNeed) Reset() {
+	*x = TrialNeed{}
+	mi := &file_neoteny_v1_store_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TrialNeed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TrialNeed) ProtoMessage() {}
+
+func (x *TrialNeed) ProtoReflect() protoreflect.Message {
+	mi := &file_neoteny_v1_store_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TrialNeed.ProtoReflect.Descriptor instead.
+func (*TrialNeed) Descriptor() ([]byte, []int) {
+	return file_neoteny_v1_store_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *TrialNeed) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *TrialNeed) GetTrial() string {
+	if x != nil {
+		return x.Trial
+	}
+	return ""
+}
+
+func (x *TrialNeed) GetArtifact() string {
+	if x != nil {
+		return x.Artifact
+	}
+	return ""
+}
+
+func (x *TrialNeed) GetSeed() uint32 {
+	if x != nil && x.Seed != nil {
+		return *x.Seed
+	}
+	return 0
+}
+
+func (x *TrialNeed) GetAllSeeds() bool {
+	if x != nil {
+		return x.AllSeeds
+	}
+	return false
+}
+
 // ControlRecord is the state that coordinator and workers converge to.
 type ControlRecord struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -399,7 +520,7 @@ type ControlRecord struct {
 
 func (x *ControlRecord) Reset() {
 	*x = ControlRecord{}
-	mi := &file_neoteny_v1_store_proto_msgTypes[2]
+	mi := &file_neoteny_v1_store_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -411,7 +532,7 @@ func (x *ControlRecord) String() string {
 func (*ControlRecord) ProtoMessage() {}
 
 func (x *ControlRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_store_proto_msgTypes[2]
+	mi := &file_neoteny_v1_store_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -424,7 +545,7 @@ func (x *ControlRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ControlRecord.ProtoReflect.Descriptor instead.
 func (*ControlRecord) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_store_proto_rawDescGZIP(), []int{2}
+	return file_neoteny_v1_store_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *ControlRecord) GetDesired() Desired {
@@ -468,7 +589,7 @@ const file_neoteny_v1_store_proto_rawDesc = "" +
 	"\amessage\x18\x0f \x01(\tR\amessage\x1a;\n" +
 	"\rSelectedEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb7\x03\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb2\x04\n" +
 	"\vTrialRecord\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x05R\x05index\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x10\n" +
@@ -481,10 +602,21 @@ const file_neoteny_v1_store_proto_rawDesc = "" +
 	"\x05seeds\x18\t \x01(\v2\x11.neoteny.v1.SeedsR\x05seeds\x12\x1a\n" +
 	"\bdatasets\x18\n" +
 	" \x03(\tR\bdatasets\x12\x12\n" +
-	"\x04pack\x18\v \x01(\x05R\x04pack\x1a9\n" +
+	"\x04pack\x18\v \x01(\x05R\x04pack\x12+\n" +
+	"\x05needs\x18\f \x03(\v2\x15.neoteny.v1.TrialNeedR\x05needs\x12\x1c\n" +
+	"\tpublishes\x18\r \x03(\tR\tpublishes\x12\x1a\n" +
+	"\banalysis\x18\x0e \x01(\bR\banalysis\x12\x12\n" +
+	"\x04once\x18\x0f \x01(\bR\x04once\x1a9\n" +
 	"\vParamsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"}\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x90\x01\n" +
+	"\tTrialNeed\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05trial\x18\x02 \x01(\tR\x05trial\x12\x1a\n" +
+	"\bartifact\x18\x03 \x01(\tR\bartifact\x12\x17\n" +
+	"\x04seed\x18\x04 \x01(\rH\x00R\x04seed\x88\x01\x01\x12\x1b\n" +
+	"\tall_seeds\x18\x05 \x01(\bR\ballSeedsB\a\n" +
+	"\x05_seed\"}\n" +
 	"\rControlRecord\x12-\n" +
 	"\adesired\x18\x01 \x01(\x0e2\x13.neoteny.v1.DesiredR\adesired\x12=\n" +
 	"\frequested_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\vrequestedAt*J\n" +
@@ -506,38 +638,40 @@ func file_neoteny_v1_store_proto_rawDescGZIP() []byte {
 }
 
 var file_neoteny_v1_store_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_neoteny_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_neoteny_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_neoteny_v1_store_proto_goTypes = []any{
 	(Desired)(0),                  // 0: neoteny.v1.Desired
 	(*ExperimentRecord)(nil),      // 1: neoteny.v1.ExperimentRecord
 	(*TrialRecord)(nil),           // 2: neoteny.v1.TrialRecord
-	(*ControlRecord)(nil),         // 3: neoteny.v1.ControlRecord
-	nil,                           // 4: neoteny.v1.ExperimentRecord.SelectedEntry
-	nil,                           // 5: neoteny.v1.TrialRecord.ParamsEntry
-	(*ExperimentSpec)(nil),        // 6: neoteny.v1.ExperimentSpec
-	(*BlobRef)(nil),               // 7: neoteny.v1.BlobRef
-	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
-	(*Seeds)(nil),                 // 9: neoteny.v1.Seeds
-	(ExperimentState)(0),          // 10: neoteny.v1.ExperimentState
+	(*TrialNeed)(nil),             // 3: neoteny.v1.TrialNeed
+	(*ControlRecord)(nil),         // 4: neoteny.v1.ControlRecord
+	nil,                           // 5: neoteny.v1.ExperimentRecord.SelectedEntry
+	nil,                           // 6: neoteny.v1.TrialRecord.ParamsEntry
+	(*ExperimentSpec)(nil),        // 7: neoteny.v1.ExperimentSpec
+	(*BlobRef)(nil),               // 8: neoteny.v1.BlobRef
+	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
+	(*Seeds)(nil),                 // 10: neoteny.v1.Seeds
+	(ExperimentState)(0),          // 11: neoteny.v1.ExperimentState
 }
 var file_neoteny_v1_store_proto_depIdxs = []int32{
-	6,  // 0: neoteny.v1.ExperimentRecord.spec:type_name -> neoteny.v1.ExperimentSpec
-	7,  // 1: neoteny.v1.ExperimentRecord.spec_overflow:type_name -> neoteny.v1.BlobRef
-	8,  // 2: neoteny.v1.ExperimentRecord.created_at:type_name -> google.protobuf.Timestamp
-	9,  // 3: neoteny.v1.ExperimentRecord.confirm_seeds:type_name -> neoteny.v1.Seeds
-	4,  // 4: neoteny.v1.ExperimentRecord.selected:type_name -> neoteny.v1.ExperimentRecord.SelectedEntry
-	10, // 5: neoteny.v1.ExperimentRecord.state:type_name -> neoteny.v1.ExperimentState
-	8,  // 6: neoteny.v1.ExperimentRecord.ended_at:type_name -> google.protobuf.Timestamp
-	5,  // 7: neoteny.v1.TrialRecord.params:type_name -> neoteny.v1.TrialRecord.ParamsEntry
-	7,  // 8: neoteny.v1.TrialRecord.spec_overflow:type_name -> neoteny.v1.BlobRef
-	9,  // 9: neoteny.v1.TrialRecord.seeds:type_name -> neoteny.v1.Seeds
-	0,  // 10: neoteny.v1.ControlRecord.desired:type_name -> neoteny.v1.Desired
-	8,  // 11: neoteny.v1.ControlRecord.requested_at:type_name -> google.protobuf.Timestamp
-	12, // [12:12] is the sub-list for method output_type
-	12, // [12:12] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	7,  // 0: neoteny.v1.ExperimentRecord.spec:type_name -> neoteny.v1.ExperimentSpec
+	8,  // 1: neoteny.v1.ExperimentRecord.spec_overflow:type_name -> neoteny.v1.BlobRef
+	9,  // 2: neoteny.v1.ExperimentRecord.created_at:type_name -> google.protobuf.Timestamp
+	10, // 3: neoteny.v1.ExperimentRecord.confirm_seeds:type_name -> neoteny.v1.Seeds
+	5,  // 4: neoteny.v1.ExperimentRecord.selected:type_name -> neoteny.v1.ExperimentRecord.SelectedEntry
+	11, // 5: neoteny.v1.ExperimentRecord.state:type_name -> neoteny.v1.ExperimentState
+	9,  // 6: neoteny.v1.ExperimentRecord.ended_at:type_name -> google.protobuf.Timestamp
+	6,  // 7: neoteny.v1.TrialRecord.params:type_name -> neoteny.v1.TrialRecord.ParamsEntry
+	8,  // 8: neoteny.v1.TrialRecord.spec_overflow:type_name -> neoteny.v1.BlobRef
+	10, // 9: neoteny.v1.TrialRecord.seeds:type_name -> neoteny.v1.Seeds
+	3,  // 10: neoteny.v1.TrialRecord.needs:type_name -> neoteny.v1.TrialNeed
+	0,  // 11: neoteny.v1.ControlRecord.desired:type_name -> neoteny.v1.Desired
+	9,  // 12: neoteny.v1.ControlRecord.requested_at:type_name -> google.protobuf.Timestamp
+	13, // [13:13] is the sub-list for method output_type
+	13, // [13:13] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_neoteny_v1_store_proto_init() }
@@ -548,13 +682,14 @@ func file_neoteny_v1_store_proto_init() {
 	file_neoteny_v1_experiment_proto_init()
 	file_neoteny_v1_spec_proto_init()
 	file_neoteny_v1_work_proto_init()
+	file_neoteny_v1_store_proto_msgTypes[2].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_neoteny_v1_store_proto_rawDesc), len(file_neoteny_v1_store_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   5,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1184,7 +1184,13 @@ type Run struct {
 	// Artifacts published.
 	Artifacts map[string]*BlobRef `protobuf:"bytes,19,rep,name=artifacts,proto3" json:"artifacts,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Run on a confirmation seed.
-	Confirmation  bool `protobuf:"varint,20,opt,name=confirmation,proto3" json:"confirmation,omitempty"`
+	Confirmation bool `protobuf:"varint,20,opt,name=confirmation,proto3" json:"confirmation,omitempty"`
+	// Artifacts of other runs that it starts from, in order of their names.
+	Inputs []*Input `protobuf:"bytes,21,rep,name=inputs,proto3" json:"inputs,omitempty"`
+	// Names of the artifacts that it is to publish at its end.
+	Publishes []string `protobuf:"bytes,22,rep,name=publishes,proto3" json:"publishes,omitempty"`
+	// Run of an analysis, whose name arm is: one step, which measures.
+	Analysis      bool `protobuf:"varint,23,opt,name=analysis,proto3" json:"analysis,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1359,6 +1365,100 @@ func (x *Run) GetConfirmation() bool {
 	return false
 }
 
+func (x *Run) GetInputs() []*Input {
+	if x != nil {
+		return x.Inputs
+	}
+	return nil
+}
+
+func (x *Run) GetPublishes() []string {
+	if x != nil {
+		return x.Publishes
+	}
+	return nil
+}
+
+func (x *Run) GetAnalysis() bool {
+	if x != nil {
+		return x.Analysis
+	}
+	return false
+}
+
+// Input is an artifact of another run, as a run is given it.
+type Input struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What the run's spec calls it.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Run that published it.
+	Run string `protobuf:"bytes,2,opt,name=run,proto3" json:"run,omitempty"`
+	// Name that it was published under.
+	Artifact string `protobuf:"bytes,3,opt,name=artifact,proto3" json:"artifact,omitempty"`
+	// Where it is.
+	Blob          *BlobRef `protobuf:"bytes,4,opt,name=blob,proto3" json:"blob,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Input) Reset() {
+	*x = Input{}
+	mi := &file_neoteny_v1_work_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Input) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Input) ProtoMessage() {}
+
+func (x *Input) ProtoReflect() protoreflect.Message {
+	mi := &file_neoteny_v1_work_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Input.ProtoReflect.Descriptor instead.
+func (*Input) Descriptor() ([]byte, []int) {
+	return file_neoteny_v1_work_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Input) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Input) GetRun() string {
+	if x != nil {
+		return x.Run
+	}
+	return ""
+}
+
+func (x *Input) GetArtifact() string {
+	if x != nil {
+		return x.Artifact
+	}
+	return ""
+}
+
+func (x *Input) GetBlob() *BlobRef {
+	if x != nil {
+		return x.Blob
+	}
+	return nil
+}
+
 // TaskTable holds the aggregates of every metric for every task of a run.
 type TaskTable struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1374,7 +1474,7 @@ type TaskTable struct {
 
 func (x *TaskTable) Reset() {
 	*x = TaskTable{}
-	mi := &file_neoteny_v1_work_proto_msgTypes[13]
+	mi := &file_neoteny_v1_work_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1386,7 +1486,7 @@ func (x *TaskTable) String() string {
 func (*TaskTable) ProtoMessage() {}
 
 func (x *TaskTable) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_work_proto_msgTypes[13]
+	mi := &file_neoteny_v1_work_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1399,7 +1499,7 @@ func (x *TaskTable) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskTable.ProtoReflect.Descriptor instead.
 func (*TaskTable) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_work_proto_rawDescGZIP(), []int{13}
+	return file_neoteny_v1_work_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *TaskTable) GetColumns() []*ColumnName {
@@ -1517,7 +1617,7 @@ const file_neoteny_v1_work_proto_rawDesc = "" +
 	" \x03(\tR\x0fmissingDatasets\x12\x1f\n" +
 	"\vdata_folder\x18\v \x01(\tR\n" +
 	"dataFolder\x12\x14\n" +
-	"\x05lanes\x18\f \x01(\x05R\x05lanes\"\x83\x06\n" +
+	"\x05lanes\x18\f \x01(\x05R\x05lanes\"\xe8\x06\n" +
 	"\x03Run\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1e\n" +
 	"\n" +
@@ -1543,13 +1643,21 @@ const file_neoteny_v1_work_proto_rawDesc = "" +
 	"\aseconds\x18\x11 \x01(\x01R\aseconds\x12)\n" +
 	"\x05table\x18\x12 \x01(\v2\x13.neoteny.v1.BlobRefR\x05table\x12<\n" +
 	"\tartifacts\x18\x13 \x03(\v2\x1e.neoteny.v1.Run.ArtifactsEntryR\tartifacts\x12\"\n" +
-	"\fconfirmation\x18\x14 \x01(\bR\fconfirmation\x1a9\n" +
+	"\fconfirmation\x18\x14 \x01(\bR\fconfirmation\x12)\n" +
+	"\x06inputs\x18\x15 \x03(\v2\x11.neoteny.v1.InputR\x06inputs\x12\x1c\n" +
+	"\tpublishes\x18\x16 \x03(\tR\tpublishes\x12\x1a\n" +
+	"\banalysis\x18\x17 \x01(\bR\banalysis\x1a9\n" +
 	"\vParamsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1aQ\n" +
 	"\x0eArtifactsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12)\n" +
-	"\x05value\x18\x02 \x01(\v2\x13.neoteny.v1.BlobRefR\x05value:\x028\x01\"\x9c\x01\n" +
+	"\x05value\x18\x02 \x01(\v2\x13.neoteny.v1.BlobRefR\x05value:\x028\x01\"r\n" +
+	"\x05Input\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
+	"\x03run\x18\x02 \x01(\tR\x03run\x12\x1a\n" +
+	"\bartifact\x18\x03 \x01(\tR\bartifact\x12'\n" +
+	"\x04blob\x18\x04 \x01(\v2\x13.neoteny.v1.BlobRefR\x04blob\"\x9c\x01\n" +
 	"\tTaskTable\x120\n" +
 	"\acolumns\x18\x01 \x03(\v2\x16.neoteny.v1.ColumnNameR\acolumns\x12'\n" +
 	"\x04rows\x18\x02 \x03(\v2\x13.neoteny.v1.TaskRowR\x04rows\x124\n" +
@@ -1584,7 +1692,7 @@ func file_neoteny_v1_work_proto_rawDescGZIP() []byte {
 }
 
 var file_neoteny_v1_work_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_neoteny_v1_work_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_neoteny_v1_work_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_neoteny_v1_work_proto_goTypes = []any{
 	(SegmentState)(0),             // 0: neoteny.v1.SegmentState
 	(RunState)(0),                 // 1: neoteny.v1.RunState
@@ -1601,11 +1709,12 @@ var file_neoteny_v1_work_proto_goTypes = []any{
 	(*Assignment)(nil),            // 12: neoteny.v1.Assignment
 	(*Worker)(nil),                // 13: neoteny.v1.Worker
 	(*Run)(nil),                   // 14: neoteny.v1.Run
-	(*TaskTable)(nil),             // 15: neoteny.v1.TaskTable
-	nil,                           // 16: neoteny.v1.SegmentResult.ArtifactsEntry
-	nil,                           // 17: neoteny.v1.Run.ParamsEntry
-	nil,                           // 18: neoteny.v1.Run.ArtifactsEntry
-	(*timestamppb.Timestamp)(nil), // 19: google.protobuf.Timestamp
+	(*Input)(nil),                 // 15: neoteny.v1.Input
+	(*TaskTable)(nil),             // 16: neoteny.v1.TaskTable
+	nil,                           // 17: neoteny.v1.SegmentResult.ArtifactsEntry
+	nil,                           // 18: neoteny.v1.Run.ParamsEntry
+	nil,                           // 19: neoteny.v1.Run.ArtifactsEntry
+	(*timestamppb.Timestamp)(nil), // 20: google.protobuf.Timestamp
 }
 var file_neoteny_v1_work_proto_depIdxs = []int32{
 	3,  // 0: neoteny.v1.Segment.ref:type_name -> neoteny.v1.SegmentRef
@@ -1613,34 +1722,36 @@ var file_neoteny_v1_work_proto_depIdxs = []int32{
 	2,  // 2: neoteny.v1.Segment.start:type_name -> neoteny.v1.BlobRef
 	9,  // 3: neoteny.v1.Segment.result:type_name -> neoteny.v1.SegmentResult
 	5,  // 4: neoteny.v1.Segment.failures:type_name -> neoteny.v1.SegmentFailure
-	19, // 5: neoteny.v1.Segment.queued_at:type_name -> google.protobuf.Timestamp
-	19, // 6: neoteny.v1.Segment.assigned_at:type_name -> google.protobuf.Timestamp
-	19, // 7: neoteny.v1.Segment.done_at:type_name -> google.protobuf.Timestamp
+	20, // 5: neoteny.v1.Segment.queued_at:type_name -> google.protobuf.Timestamp
+	20, // 6: neoteny.v1.Segment.assigned_at:type_name -> google.protobuf.Timestamp
+	20, // 7: neoteny.v1.Segment.done_at:type_name -> google.protobuf.Timestamp
 	2,  // 8: neoteny.v1.SegmentResult.checkpoint:type_name -> neoteny.v1.BlobRef
 	6,  // 9: neoteny.v1.SegmentResult.boundaries:type_name -> neoteny.v1.Boundary
 	8,  // 10: neoteny.v1.SegmentResult.columns:type_name -> neoteny.v1.ColumnName
 	7,  // 11: neoteny.v1.SegmentResult.rows:type_name -> neoteny.v1.TaskRow
 	10, // 12: neoteny.v1.SegmentResult.metrics:type_name -> neoteny.v1.MetricManifest
-	16, // 13: neoteny.v1.SegmentResult.artifacts:type_name -> neoteny.v1.SegmentResult.ArtifactsEntry
+	17, // 13: neoteny.v1.SegmentResult.artifacts:type_name -> neoteny.v1.SegmentResult.ArtifactsEntry
 	2,  // 14: neoteny.v1.SegmentResult.overflow:type_name -> neoteny.v1.BlobRef
 	3,  // 15: neoteny.v1.AssignedSegment.ref:type_name -> neoteny.v1.SegmentRef
 	2,  // 16: neoteny.v1.AssignedSegment.start:type_name -> neoteny.v1.BlobRef
 	11, // 17: neoteny.v1.Assignment.segments:type_name -> neoteny.v1.AssignedSegment
-	19, // 18: neoteny.v1.Worker.started_at:type_name -> google.protobuf.Timestamp
+	20, // 18: neoteny.v1.Worker.started_at:type_name -> google.protobuf.Timestamp
 	1,  // 19: neoteny.v1.Run.state:type_name -> neoteny.v1.RunState
-	17, // 20: neoteny.v1.Run.params:type_name -> neoteny.v1.Run.ParamsEntry
+	18, // 20: neoteny.v1.Run.params:type_name -> neoteny.v1.Run.ParamsEntry
 	2,  // 21: neoteny.v1.Run.table:type_name -> neoteny.v1.BlobRef
-	18, // 22: neoteny.v1.Run.artifacts:type_name -> neoteny.v1.Run.ArtifactsEntry
-	8,  // 23: neoteny.v1.TaskTable.columns:type_name -> neoteny.v1.ColumnName
-	7,  // 24: neoteny.v1.TaskTable.rows:type_name -> neoteny.v1.TaskRow
-	6,  // 25: neoteny.v1.TaskTable.boundaries:type_name -> neoteny.v1.Boundary
-	2,  // 26: neoteny.v1.SegmentResult.ArtifactsEntry.value:type_name -> neoteny.v1.BlobRef
-	2,  // 27: neoteny.v1.Run.ArtifactsEntry.value:type_name -> neoteny.v1.BlobRef
-	28, // [28:28] is the sub-list for method output_type
-	28, // [28:28] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	19, // 22: neoteny.v1.Run.artifacts:type_name -> neoteny.v1.Run.ArtifactsEntry
+	15, // 23: neoteny.v1.Run.inputs:type_name -> neoteny.v1.Input
+	2,  // 24: neoteny.v1.Input.blob:type_name -> neoteny.v1.BlobRef
+	8,  // 25: neoteny.v1.TaskTable.columns:type_name -> neoteny.v1.ColumnName
+	7,  // 26: neoteny.v1.TaskTable.rows:type_name -> neoteny.v1.TaskRow
+	6,  // 27: neoteny.v1.TaskTable.boundaries:type_name -> neoteny.v1.Boundary
+	2,  // 28: neoteny.v1.SegmentResult.ArtifactsEntry.value:type_name -> neoteny.v1.BlobRef
+	2,  // 29: neoteny.v1.Run.ArtifactsEntry.value:type_name -> neoteny.v1.BlobRef
+	30, // [30:30] is the sub-list for method output_type
+	30, // [30:30] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_neoteny_v1_work_proto_init() }
@@ -1654,7 +1765,7 @@ func file_neoteny_v1_work_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_neoteny_v1_work_proto_rawDesc), len(file_neoteny_v1_work_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   17,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
