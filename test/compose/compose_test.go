@@ -26,19 +26,32 @@ const prometheusImage = "prom/prometheus:v3.8.0"
 // project keeps the test's containers and volumes apart from a user's own.
 const project = "neoteny-test"
 
-const (
-	coordinator = "127.0.0.1:7070"
-	metrics     = "127.0.0.1:7080"
-	prometheus  = "127.0.0.1:9090"
-)
-
 type world struct {
 	t      *testing.T
 	docker string
+	// ports is a file over docker-compose.yml that puts what it offers on ports
+	// that are free: its own may be a user's.
+	ports                            string
+	coordinator, metrics, prometheus string // addresses
 }
 
 func (w *world) args(args ...string) []string {
-	return append([]string{w.docker, "compose", "-p", project}, args...)
+	return append([]string{w.docker, "compose", "-p", project, "-f", "docker-compose.yml", "-f", w.ports}, args...)
+}
+
+// choosePorts makes the file ports.
+func (w *world) choosePorts() {
+	w.t.Helper()
+	file := "services:\n"
+	for _, s := range []struct {
+		service, port string
+		address       *string
+	}{{"coordinator", "7070", &w.coordinator}, {"metrics", "7080", &w.metrics}, {"prometheus", "9090", &w.prometheus}} {
+		*s.address = "127.0.0.1:" + deploytest.FreePort(w.t)
+		file += fmt.Sprintf("  %s: {ports: !override [%q]}\n", s.service, *s.address+":"+s.port)
+	}
+	w.ports = filepath.Join(w.t.TempDir(), "ports.yml")
+	require.NoError(w.t, os.WriteFile(w.ports, []byte(file), 0o644))
 }
 
 // compose runs a Compose command; a warning is a failure.
@@ -64,6 +77,7 @@ func setup(t *testing.T) *world {
 	t.Helper()
 	w := &world{t: t, docker: deploytest.Docker(t)}
 	deploytest.Images(t)
+	w.choosePorts()
 	down := func() {
 		_, _ = deploytest.Try(t, nil, w.args("--profile", "observability", "down", "-v", "--timeout", "20")...)
 	}
@@ -93,9 +107,9 @@ func TestSameBitsInCompose(t *testing.T) {
 	require.NoError(t, err, "%s", out)
 	w.compose("up", "-d", "--no-build")
 	w.slow()
-	api := deploytest.API{T: t, Address: func() string { return coordinator }}
+	api := deploytest.API{T: t, Address: func() string { return w.coordinator }}
 	id := api.Submit(deploytest.Quickstart)
-	w.prometheus(id)
+	w.observe(id)
 
 	api.WaitSegments(id, 3)
 	w.compose("stop", "worker") // SIGTERM, as a deleted pod
@@ -127,7 +141,7 @@ func TestSameBitsInCompose(t *testing.T) {
 	api.WaitDone(id)
 
 	w.account(logs, killed, before)
-	folder := deploytest.Results(t, id, coordinator, metrics)
+	folder := deploytest.Results(t, id, w.coordinator, w.metrics)
 	require.Equal(t, want, deploytest.Digests(t, folder))
 	deploytest.CheckSteps(t, folder)
 
@@ -205,10 +219,10 @@ func (w *world) account(logs map[string]string, killed string, before float64) {
 	require.LessOrEqual(w.t, again, float64(segment), "no more than the segment that it had")
 }
 
-// prometheus starts the profile's Prometheus, with Debian's program in an image
+// observe starts the profile's Prometheus, with Debian's program in an image
 // of the name that the file uses where it cannot be pulled. Grafana has no such
 // package; its files are tested by deploy/grafana and test/prometheus.
-func (w *world) prometheus(id string) {
+func (w *world) observe(id string) {
 	w.t.Helper()
 	if _, err := deploytest.Try(w.t, nil, w.docker, "image", "inspect", prometheusImage); err != nil {
 		program := deploytest.Tool(w.t, "prometheus", "PROMETHEUS")
@@ -217,12 +231,12 @@ func (w *world) prometheus(id string) {
 	w.compose("--profile", "observability", "up", "-d", "--no-build", "--no-recreate", "--no-deps", "prometheus")
 	for _, job := range []string{"coordinator", "metrics", "worker"} {
 		deploytest.Until(w.t, "Prometheus scrapes the "+job, func() bool {
-			_, body, err := deploytest.Get("http://" + prometheus + "/api/v1/query?query=up%7Bjob%3D%22" + job + "%22%7D%3D%3D1")
+			_, body, err := deploytest.Get("http://" + w.prometheus + "/api/v1/query?query=up%7Bjob%3D%22" + job + "%22%7D%3D%3D1")
 			return err == nil && strings.Contains(body, `"job":"`+job+`"`)
 		})
 	}
 	deploytest.Until(w.t, "the experiment is in Prometheus", func() bool {
-		_, body, err := deploytest.Get("http://" + prometheus + "/api/v1/query?query=neoteny_arm_metric")
+		_, body, err := deploytest.Get("http://" + w.prometheus + "/api/v1/query?query=neoteny_arm_metric")
 		return err == nil && strings.Contains(body, id)
 	})
 }
@@ -268,7 +282,7 @@ func (w *world) badDeployments(t *testing.T) {
 
 	// Workers that cannot work are why an experiment waits.
 	w.compose("stop", "worker")
-	api := deploytest.API{T: t, Address: func() string { return coordinator }}
+	api := deploytest.API{T: t, Address: func() string { return w.coordinator }}
 	id := api.Submit(deploytest.Quickstart)
 	waits := func(want string) {
 		t.Helper()
@@ -293,7 +307,7 @@ func (w *world) badDeployments(t *testing.T) {
 		container := worker(c.image, "-v", project+"_blob:"+c.mount, "-e", c.env)
 		says(container, "7091", c.want)
 		waits(c.reason)
-		t.Log(deploytest.Run(t, deploytest.Built(t, "neoteny"), "get", id, "--coordinator", coordinator))
+		t.Log(deploytest.Run(t, deploytest.Built(t, "neoteny"), "get", id, "--coordinator", w.coordinator))
 		w.run("stop", "-t", "20", container)
 		deploytest.Until(t, "it is gone", func() bool {
 			_, message, _ := api.Experiment(id)
