@@ -124,6 +124,9 @@ func everything(network object) engine.RawSpec {
 				list = append(list, with(doc, doc.Trial.Lively))
 			}
 		case "probe":
+			if slices.Contains(doc.Needs, component.Environment) {
+				continue
+			}
 			limitSamples(doc, c)
 			raw.Probes = append(raw.Probes, c)
 		}
@@ -148,7 +151,21 @@ func specOf(doc component.Doc, c object) engine.RawSpec {
 		raw.Stream = object{"kind": "permuted", "tasks": 3.0, "examples_per_task": 24.0, "batch": 2.0}
 	}
 	surround(&raw, doc.Trial)
+	if slices.Contains(doc.Needs, component.Environment) {
+		world(&raw)
+	}
 	switch doc.Kind {
+	case "environment":
+		world(&raw)
+		raw.Environment = c
+		shrink(doc, c, 8)
+	case "learner":
+		maps.Copy(raw.Learner, c)
+		maps.Copy(raw.Learner, doc.Trial.Learner)
+		if !slices.Contains(doc.Needs, component.Core) {
+			delete(raw.Learner, "network")
+			delete(raw.Learner, "optimizer")
+		}
 	case "stream":
 		raw.Stream = c
 		shrink(doc, c, 8)
@@ -172,6 +189,30 @@ func specOf(doc component.Doc, c object) engine.RawSpec {
 	return raw
 }
 
+// world makes an agent in an environment of a spec.
+func world(raw *engine.RawSpec) {
+	raw.Stream = nil
+	raw.Environment = object{"kind": "gridworld", "tasks": 3.0, "steps_per_task": 24.0, "size": 3.0, "limit": 5.0}
+	for _, doc := range component.All() {
+		if doc.Kind == "learner" && doc.Name == "dqn" {
+			raw.Learner["kind"] = doc.Name
+			maps.Copy(raw.Learner, doc.Trial.Learner)
+		}
+	}
+}
+
+// lengthen changes how long a spec's tasks are, and how many.
+func lengthen(raw engine.RawSpec, parameters object) engine.RawSpec {
+	if raw.Environment != nil {
+		raw.Environment = maps.Clone(raw.Environment)
+		maps.Copy(raw.Environment, parameters)
+		return raw
+	}
+	raw.Stream = maps.Clone(raw.Stream)
+	maps.Copy(raw.Stream, parameters)
+	return raw
+}
+
 // surround puts in what a component is to be tried with.
 func surround(raw *engine.RawSpec, t component.Trial) {
 	if t.Stream != nil {
@@ -182,6 +223,9 @@ func surround(raw *engine.RawSpec, t component.Trial) {
 	}
 	if t.Optimizer != nil {
 		raw.Learner["optimizer"] = maps.Clone(t.Optimizer)
+	}
+	if t.Environment != nil {
+		raw.Stream, raw.Environment = nil, maps.Clone(t.Environment)
 	}
 }
 
@@ -252,7 +296,7 @@ func shrink(doc component.Doc, c object, steps float64) {
 	batch, _ := p["batch"].(float64)
 	for name, value := range map[string]float64{
 		"tasks": 3, "examples_per_task": batch * steps, "examples": batch * 2, "examples_per_class": batch, "subset": 100,
-		"epochs": math.Ceil(steps / 2),
+		"epochs": math.Ceil(steps / 2), "steps_per_task": 3 * steps,
 	} {
 		if have, ok := p[name]; ok && have != 0.0 {
 			c[name] = value
@@ -380,11 +424,11 @@ func canonical(t testing.TB, spec *engine.Spec) []byte {
 func reread(t testing.TB, canonicalJSON []byte) *engine.Spec {
 	t.Helper()
 	var doc struct {
-		Stream, Learner map[string]any
-		Probes          []map[string]any
+		Stream, Environment, Learner map[string]any
+		Probes                       []map[string]any
 	}
 	require.NoError(t, json.Unmarshal(canonicalJSON, &doc))
-	return resolve(t, engine.RawSpec{Stream: doc.Stream, Learner: doc.Learner, Probes: doc.Probes})
+	return resolve(t, engine.RawSpec(doc))
 }
 
 func TestConformance(t *testing.T) {
@@ -433,8 +477,7 @@ func TestConformance(t *testing.T) {
 				requireSame(t, full, r, fmt.Sprintf("saved and restored at step %d", k))
 			}
 
-			longer := engine.RawSpec{Stream: maps.Clone(s.raw.Stream), Learner: s.raw.Learner, Probes: s.raw.Probes}
-			longer.Stream["tasks"] = float64(spec.Tasks() + 2)
+			longer := lengthen(s.raw, object{"tasks": float64(spec.Tasks() + 2)})
 			requireSame(t, full, live(t, resolve(t, longer), 1).upTo(spec.Tasks(), spec.Steps()), "a longer run")
 		})
 	}
@@ -444,8 +487,10 @@ func TestStepsDoNotAllocate(t *testing.T) {
 	const warmUp, runs, stride = 40, 12, 10
 	for _, s := range subjects() {
 		t.Run(s.name, func(t *testing.T) {
-			raw := s.raw
-			raw.Stream = maps.Clone(s.raw.Stream)
+			raw := lengthen(s.raw, nil)
+			if raw.Environment != nil {
+				raw.Environment["steps_per_task"] = float64(warmUp + (runs+2)*stride)
+			}
 			for _, doc := range component.All() {
 				if doc.Kind == "stream" && doc.Name == raw.Stream["kind"] {
 					delete(raw.Stream, "batch")
@@ -568,7 +613,7 @@ func TestEverythingIsDocumented(t *testing.T) {
 // methods registers the component x-y and nothing else. The package's own file
 // holds what components share.
 func TestOneFilePerComponent(t *testing.T) {
-	for folder, kind := range map[string]string{"streams": "stream", "probes": "probe", "methods": "method"} {
+	for folder, kind := range map[string]string{"streams": "stream", "environments": "environment", "learners": "learner", "probes": "probe", "methods": "method"} {
 		files, err := filepath.Glob(filepath.Join(folder, "*.go"))
 		require.NoError(t, err)
 		var found []string

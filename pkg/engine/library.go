@@ -35,7 +35,7 @@ func NewLearner(raw map[string]any, info stream.Info, seed uint32) (learner.Lear
 	if err != nil {
 		return nil, err
 	}
-	l, _, err := newSupervised(s, Env{Seed: seed}, graph.NewStore())
+	l, _, err := newLearner(s, Env{Seed: seed}, graph.NewStore(), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -57,12 +57,15 @@ func NewLanes(raw map[string]any, info stream.Info, seeds []uint32) (*Lanes, err
 	if err != nil {
 		return nil, err
 	}
+	if s.kind != nil {
+		return nil, fmt.Errorf("%w: a learner of the kind %s steps in a way of its own", ErrNotAlike, s.kind.Name)
+	}
 	if len(seeds) == 0 {
 		return nil, errors.New("lanes: no seeds")
 	}
 	l := &Lanes{}
 	for i, store := range graph.NewLanes(len(seeds)) {
-		one, _, err := newSupervised(s, Env{Seed: seeds[i]}, store)
+		one, _, err := newSupervised(s, Env{Seed: seeds[i]}, store, nil)
 		if err != nil {
 			return nil, err
 		}

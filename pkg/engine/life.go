@@ -5,12 +5,14 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash"
 	"math"
 
 	"neoteny/pkg/engine/component"
 	"neoteny/pkg/engine/data"
+	"neoteny/pkg/engine/environment"
 	"neoteny/pkg/engine/graph"
 	"neoteny/pkg/engine/kernel"
 	"neoteny/pkg/engine/learner"
@@ -92,14 +94,25 @@ func newLife(spec *Spec, env Env, store *graph.Store) (*Life, error) {
 	}
 	l := &Life{spec: spec, env: env, entered: -1, samples: map[int]*sample{}}
 	var err error
-	if l.stream, err = l.newStream(); err != nil {
-		return nil, err
+	var world environment.Environment
+	if spec.world != nil {
+		world, err = spec.world.Build(environment.Env{
+			Store: store, Key: func(purpose string) rng.Key { return rng.New(uint64(env.Seed), "environment/"+purpose) },
+		})
+	} else {
+		l.stream, err = l.newStream()
 	}
-	sup, probes, err := newSupervised(spec, env, store)
 	if err != nil {
 		return nil, err
 	}
-	l.learner = sup
+	var probes []probe.Probe
+	if l.learner, probes, err = newLearner(spec, env, store, world); err != nil {
+		return nil, err
+	}
+	if world != nil {
+		sampler, _ := l.learner.(learner.Sampler)
+		l.stream = &noStream{world, sampler}
+	}
 	if l.rec, err = newRecorder(spec, probes, store); err != nil {
 		return nil, err
 	}
@@ -287,6 +300,9 @@ func (t *tasks) Learned() int { return t.learned }
 
 // Evaluate implements [probe.Tasks].
 func (t *tasks) Evaluate(task, n int) (*learner.Evaluation, error) {
+	if t.life.spec.stream == nil {
+		return nil, errors.New("an environment has no examples of tasks")
+	}
 	if t.stream == nil {
 		var err error
 		if t.stream, err = t.life.newStream(); err != nil {

@@ -27,6 +27,9 @@ type stateful interface{ StateArrays() int }
 // than [tensor.MaxElems] elements. It names the field that is to blame: the
 // network where a batch of one would be too much already.
 func (s *Spec) checkMemory() error {
+	if s.network == nil {
+		return nil
+	}
 	network, ok := s.network.Config.(nn.Sizer)
 	if !ok {
 		return nil
@@ -55,7 +58,10 @@ func (s *Spec) checkMemory() error {
 	}
 	batch := float64(s.info.Batch)
 	field := "stream.batch"
-	if s.stream.Path == "" { // of a caller of NewLearner
+	switch {
+	case s.world != nil:
+		field = "environment"
+	case s.stream.Path == "": // of a caller of NewLearner
 		field = "info.Batch"
 	}
 	used := fixed + float64(batch*each)

@@ -37,6 +37,9 @@ const (
 // where a step is long enough by itself. It is a function of the spec alone, by
 // the number of parameters and activations that one step goes over.
 func (s *Spec) PackSize() int {
+	if s.kind != nil {
+		return 1
+	}
 	network, ok := s.network.Config.(nn.Sizer)
 	if !ok {
 		return 1

@@ -8,6 +8,8 @@ import (
 	"slices"
 
 	"neoteny/pkg/engine/component"
+	"neoteny/pkg/engine/environment"
+	"neoteny/pkg/engine/learner"
 	"neoteny/pkg/engine/method"
 	"neoteny/pkg/engine/nn"
 	"neoteny/pkg/engine/optim"
@@ -27,8 +29,10 @@ type RawSpec struct {
 // Spec is a run's specification, decoded and checked, with every default
 // filled in. It is immutable and may be shared.
 type Spec struct {
-	stream    *stream.Resolved
-	info      stream.Info
+	stream    *stream.Resolved // nil with an environment
+	world     *environment.Resolved
+	info      stream.Info       // of an environment: see learner.Env
+	kind      *learner.Resolved // nil for supervised learners
 	loss      string
 	network   *nn.Resolved
 	rule      *rule.Resolved
@@ -54,12 +58,14 @@ func Resolve(raw RawSpec) (*Spec, error) {
 		}
 		return err == nil
 	}
-	if len(raw.Environment) > 0 {
-		note(component.Fieldf("environment", "this version has no environments; use a stream"))
-	}
-	if len(raw.Stream) == 0 {
+	switch {
+	case len(raw.Environment) > 0 && len(raw.Stream) > 0:
+		note(component.Fieldf("environment", "there is a stream too: give one of them"))
+	case len(raw.Environment) > 0:
+		s.resolveEnvironment(raw.Environment, note)
+	case len(raw.Stream) == 0:
 		note(component.Fieldf("stream", "missing: say where tasks come from, for example {kind: permuted, dataset: mnist}"))
-	} else {
+	default:
 		var err error
 		if s.stream, err = stream.Resolve("stream", raw.Stream); note(err) {
 			s.info, err = s.stream.Config.(stream.Config).Info()
@@ -79,19 +85,59 @@ func Resolve(raw RawSpec) (*Spec, error) {
 	return s, nil
 }
 
+func (s *Spec) resolveEnvironment(raw map[string]any, note func(error) bool) {
+	var err error
+	if s.world, err = environment.Resolve("environment", raw); !note(err) {
+		return
+	}
+	info, err := s.world.Config.(environment.Config).Info()
+	if !note(component.At("environment", err)) {
+		return
+	}
+	s.info = stream.Info{
+		Input: info.Observation, Outputs: info.Actions,
+		Tasks: info.Tasks, StepsPerTask: info.StepsPerTask, Batch: 1,
+	}
+}
+
 func (s *Spec) resolveLearner(raw map[string]any, note func(error) bool) {
 	if len(raw) == 0 {
 		note(component.Fieldf("learner", "missing: say what learns, for example {network: {kind: mlp}, optimizer: {kind: sgd}}"))
 		return
 	}
 	known := []string{"network", "rule", "optimizer", "methods", "loss"}
+	own := map[string]any{} // parameters of the kind
 	for _, k := range slices.Sorted(maps.Keys(raw)) {
-		switch {
-		case k == "kind":
-			note(component.Fieldf("learner.kind", "this version has no learners of a kind of their own; give network, rule, optimizer and methods"))
-		case !slices.Contains(known, k):
-			note(component.Fieldf("learner."+k, "unknown field%s (have: network, rule, optimizer, methods, loss)", component.DidYouMean(k, known)))
+		if slices.Contains(known, k) {
+			continue
 		}
+		own[k] = raw[k]
+		if raw["kind"] == nil {
+			note(component.Fieldf("learner."+k, "unknown field%s (have: network, rule, optimizer, methods, loss; or a kind)", component.DidYouMean(k, known)))
+		}
+	}
+	core := true
+	if raw["kind"] != nil {
+		var err error
+		if s.kind, err = learner.Resolve("learner", own); !note(err) {
+			return
+		}
+		if raw["loss"] != nil {
+			note(component.Fieldf("learner.loss", "a learner of the kind %s has a loss of its own", s.kind.Name))
+		}
+		core = slices.Contains(s.kind.Needs, component.Core)
+	} else if s.world != nil {
+		note(component.Fieldf("learner.kind", "missing: say what acts in the environment, for example {kind: dqn, network: {kind: mlp}, optimizer: {kind: adam}}"))
+		return
+	}
+	s.loss = "auto"
+	if !core {
+		for _, k := range known {
+			if raw[k] != nil {
+				note(component.Fieldf("learner."+k, "a learner of the kind %s has none", s.kind.Name))
+			}
+		}
+		return
 	}
 	object := func(name string, def map[string]any) map[string]any {
 		v, ok := raw[name]
@@ -138,7 +184,6 @@ func (s *Spec) resolveLearner(raw map[string]any, note func(error) bool) {
 			}
 		}
 	}
-	s.loss = "auto"
 	if v, ok := raw["loss"]; ok {
 		name, isString := v.(string)
 		if !isString || !slices.Contains([]string{"auto", "cross-entropy", "mse"}, name) {
@@ -175,11 +220,20 @@ func (s *Spec) resolveProbes(raw []map[string]any, note func(error) bool) {
 // checkNeeds holds what each component needs against what the others provide,
 // and all of them against [MaxBytes].
 func (s *Spec) checkNeeds() error {
-	have := map[component.Capability]bool{}
-	if s.info.Classes > 0 {
+	have := map[component.Capability]bool{component.Core: s.network != nil}
+	source := ""
+	switch {
+	case s.world != nil:
+		have[component.Environment] = true
+		source = fmt.Sprintf("environment %q", s.world.Name)
+	case s.info.Classes > 0:
 		have[component.Classification] = true
-	} else {
+	default:
 		have[component.Regression] = true
+	}
+	if s.stream != nil {
+		have[component.Stream] = true
+		source = fmt.Sprintf("stream %q", s.stream.Name)
 	}
 	if n := len(s.info.Input); n == 2 || n == 3 {
 		have[component.Images] = true
@@ -194,26 +248,41 @@ func (s *Spec) checkNeeds() error {
 			}
 		}
 	}
-	provide(s.stream.Info, s.stream.Config)
-	provide(s.network.Info, s.network.Config)
-	provide(s.rule.Info, s.rule.Config)
+	if s.stream != nil {
+		provide(s.stream.Info, s.stream.Config)
+	}
+	if s.kind != nil {
+		provide(s.kind.Info, s.kind.Config)
+	}
+	if s.network != nil {
+		provide(s.network.Info, s.network.Config)
+		provide(s.rule.Info, s.rule.Config)
+	}
 	why := map[component.Capability]string{
-		component.Classification: "a stream with class labels; the stream %q has real targets",
-		component.Regression:     "a stream with real targets; the stream %q has class labels",
-		component.Images:         "a stream of images; the examples of the stream %q are none",
-		component.Units:          "a network with hidden units; learner.network has none (stream %q)",
-		component.Gradients:      "a rule that computes gradients (stream %q)",
+		component.Classification: "a stream with class labels; the %s has none",
+		component.Regression:     "a stream with real targets; the %s has none",
+		component.Images:         "a stream of images; the examples of the %s are none",
+		component.Units:          "a network with hidden units; learner.network has none (%s)",
+		component.Gradients:      "a rule that computes gradients (%s)",
+		component.Core:           "a learner with a network (%s)",
+		component.Stream:         "a stream; there is the %s",
+		component.Environment:    "an environment; there is the %s",
 	}
 	var errs []error
 	need := func(path string, info component.Info) {
 		for _, c := range info.Needs {
 			if !have[c] {
-				errs = append(errs, component.Fieldf(path, "%s needs "+why[c], info.Name, s.stream.Name))
+				errs = append(errs, component.Fieldf(path, "%s needs "+why[c], info.Name, source))
 			}
 		}
 	}
-	need("learner.network", s.network.Info)
-	need("learner.optimizer", s.optimizer.Info)
+	if s.kind != nil {
+		need("learner", s.kind.Info)
+	}
+	if s.network != nil {
+		need("learner.network", s.network.Info)
+		need("learner.optimizer", s.optimizer.Info)
+	}
 	for _, m := range s.methods {
 		need(m.Path, m.Info)
 	}
@@ -221,7 +290,7 @@ func (s *Spec) checkNeeds() error {
 		need(p.Path, p.Info)
 	}
 	if s.loss == "cross-entropy" && s.info.Classes == 0 {
-		errs = append(errs, component.Fieldf("learner.loss", "cross-entropy needs a stream with class labels; the stream %q has real targets", s.stream.Name))
+		errs = append(errs, component.Fieldf("learner.loss", "cross-entropy needs a stream with class labels; the %s has none", source))
 	}
 	errs = append(errs, s.checkMemory())
 	return errors.Join(errs...)
@@ -256,17 +325,25 @@ func (s *Spec) Canonical() map[string]any {
 		maps.Copy(m, p.schedule.canonical())
 		probes[i] = m
 	}
-	return map[string]any{
-		"stream": s.stream.Canonical(),
-		"learner": map[string]any{
-			"network":   s.network.Canonical(),
-			"rule":      s.rule.Canonical(),
-			"optimizer": s.optimizer.Canonical(),
-			"methods":   methods,
-			"loss":      s.loss,
-		},
-		"probes": probes,
+	one := map[string]any{}
+	if s.kind != nil {
+		one = s.kind.Canonical()
+	} else {
+		one["loss"] = s.loss
 	}
+	if s.network != nil {
+		one["network"] = s.network.Canonical()
+		one["rule"] = s.rule.Canonical()
+		one["optimizer"] = s.optimizer.Canonical()
+		one["methods"] = methods
+	}
+	all := map[string]any{"learner": one, "probes": probes}
+	if s.stream != nil {
+		all["stream"] = s.stream.Canonical()
+	} else {
+		all["environment"] = s.world.Canonical()
+	}
+	return all
 }
 
 // canonicalJSON returns the canonical JSON of the spec.

@@ -34,10 +34,15 @@ func TestMistakesInSpecsNameTheField(t *testing.T) {
 	probes := func(more string) string { return `{` + plain + `, "probes": [` + more + `]}` }
 	for text, want := range map[string][]string{
 		`{}`: {"stream: missing", "learner: missing"},
-		`{"environment": {"kind": "ant"}, ` + plain + `}`:                                             {"environment: this version has no environments"},
-		`{"stream": {"kind": "permuted", "dataset": "minst"}, "learner": {` + net + `, ` + sgd + `}}`: {`stream.dataset: unknown dataset "minst", did you mean "mnist"?`},
+		`{"environment": {"kind": "gridworld", "size": 1}, "learner": {` + net + `, ` + sgd + `}}`:                                                  {"environment.size: must be between 2 and 64"},
+		`{"environment": {"kind": "gridworld"}, "learner": {` + net + `, ` + sgd + `}}`:                                                             {"learner.kind: missing: say what acts"},
+		`{"environment": {"kind": "gridworld"}, "learner": {"kind": "dqn", ` + net + `}}`:                                                           {"learner.optimizer: missing"},
+		`{"environment": {"kind": "gridworld"}, "learner": {"kind": "dqn", ` + net + `, ` + sgd + `, "loss": "mse", "methods": [{"kind": "ewc"}]}}`: {"learner.loss: a learner of the kind dqn has a loss of its own"},
+		learner(`"kind": "dqn", ` + net + `, ` + sgd):                                                                                               {"learner: dqn needs an environment; there is the stream"},
+		`{"environment": {"kind": "ant"}, ` + plain + `}`:                                                                                           {"environment: there is a stream too"},
+		`{"stream": {"kind": "permuted", "dataset": "minst"}, "learner": {` + net + `, ` + sgd + `}}`:                                               {`stream.dataset: unknown dataset "minst", did you mean "mnist"?`},
 
-		learner(`"kind": "population"`):                       {"learner.kind: this version has no learners of a kind", "learner.network: missing", "learner.optimizer: missing"},
+		learner(`"kind": "population"`):                       {`learner.kind: unknown learner "population"`},
 		learner(net + `, "optimiser": {"kind": "sgd"}`):       {`learner.optimiser: unknown field, did you mean "optimizer"?`, "learner.optimizer: missing"},
 		learner(`"network": "mlp", "optimizer": 3`):           {"learner.network: must be an object with a kind, is a string", "learner.optimizer: must be an object with a kind, is a number"},
 		learner(`"network": null, "optimizer": true`):         {"learner.network: must be an object with a kind, is empty", "learner.optimizer: must be an object with a kind, is true or false"},
@@ -51,7 +56,7 @@ func TestMistakesInSpecsNameTheField(t *testing.T) {
 		learner(net + `, ` + sgd + `, "loss": 1`):       {"learner.loss: must be auto, cross-entropy or mse, is 1"},
 
 		`{` + bits + `, "learner": {` + net + `, ` + sgd + `, "loss": "cross-entropy"}, "probes": [{"kind": "online-accuracy"}]}`: {
-			`probes[0]: online-accuracy needs a stream with class labels; the stream "bit-flip-regression" has real targets`, "learner.loss: cross-entropy needs a stream with class labels",
+			`probes[0]: online-accuracy needs a stream with class labels; the stream "bit-flip-regression" has none`, "learner.loss: cross-entropy needs a stream with class labels",
 		},
 		learner(`"network": {"kind": "mlp", "hidden": []}, ` + sgd + `, "methods": [{"kind": "redo"}]`): {"learner.methods[0]: redo needs a network with hidden units"},
 

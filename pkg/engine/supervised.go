@@ -20,11 +20,12 @@ import (
 // methods. It traces one training program (or two, where somebody wants whole
 // gradients in between), and an evaluation program per batch size.
 type supervised struct {
-	info    stream.Info
-	mse     bool
-	store   *graph.Store
-	network nn.Network
-	tracer  *optim.Tracer
+	info stream.Info // Batch is that of the training program
+	objective *learner.Objective // of a core; nil for the stream's targets
+	mse       bool
+	store     *graph.Store
+	network   nn.Network
+	tracer    *optim.Tracer
 
 	train  *graph.Program // forward, gradients and, with update nil, the update
 	update *graph.Program // the update from the stored gradients
@@ -93,12 +94,16 @@ func (in *inputs) fill(b *stream.Batch) {
 
 // newSupervised builds the learner and its probes' part in the training
 // program. Mistakes in how components fit together come back as errors.
-func newSupervised(spec *Spec, env Env, store *graph.Store) (l *supervised, probes []probe.Probe, err error) {
+// With an objective it is the core of a learner of a kind of its own.
+func newSupervised(spec *Spec, env Env, store *graph.Store, o *learner.Objective) (l *supervised, probes []probe.Probe, err error) {
 	defer graph.Catch(&err)
 	l = &supervised{
 		spec: spec, env: env, info: spec.info, store: store,
 		mse:    spec.loss == "mse" || spec.info.Classes == 0,
 		second: map[int]*secondGradient{}, evals: map[int]*evaluation{}, publishers: map[string]component.Publisher{},
+	}
+	if o != nil {
+		l.info.Batch, l.objective = o.Batch, o
 	}
 	key := func(purpose string) rng.Key { return rng.New(uint64(env.Seed)|uint64(env.life)<<32, purpose) }
 
@@ -132,12 +137,9 @@ func newSupervised(spec *Spec, env Env, store *graph.Store) (l *supervised, prob
 	if err != nil {
 		return nil, nil, err
 	}
-	for i, p := range spec.probes {
-		scope := fmt.Sprintf("probe/%d", i)
-		pr, err := p.Build(probe.Env{
-			Network: l.network, Info: spec.info, Classes: spec.info.Classes, Batch: spec.info.Batch,
-			Scope: scope, Store: store,
-			Key: func(purpose string) rng.Key { return key("probe/" + p.Name + "/" + purpose) },
+	for i := range spec.probes {
+		pr, err := buildProbe(spec, i, env, probe.Env{
+			Network: l.network, Info: l.info, Classes: spec.info.Classes, Batch: l.info.Batch, Store: store,
 			Forward: func(b *graph.Builder, n int) (nn.Activations, graph.Node) {
 				_, net, losses := l.forward(b, n, nn.Evaluation, l.output)
 				return net, losses
@@ -152,7 +154,7 @@ func newSupervised(spec *Spec, env Env, store *graph.Store) (l *supervised, prob
 			return nil, nil, err
 		}
 		probes = append(probes, pr)
-		l.publish(p.Resolved.Info, p.Config, pr)
+		l.publish(spec.probes[i].Resolved.Info, spec.probes[i].Config, pr)
 	}
 	l.traceTraining(rule, optimizer, methods, probes)
 	l.wrap(methods)
@@ -171,7 +173,7 @@ func (l *supervised) buildMethods(spec *Spec, env Env, key func(string) rng.Key)
 		built, err := m.Build(method.Env{
 			Store: l.store, Network: l.network, Info: spec.info,
 			Inputs: spec.info.Input.Elems(), Outputs: spec.info.Outputs, Classes: spec.info.Classes,
-			Batch: spec.info.Batch, StepsPerTask: spec.info.StepsPerTask,
+			Batch: l.info.Batch, StepsPerTask: spec.info.StepsPerTask,
 			States: l.tracer.States, Scope: scope,
 			Key:       func(purpose string) rng.Key { return key(scope + "/" + purpose) },
 			Artifacts: env.Artifacts,
@@ -206,6 +208,8 @@ func (l *supervised) forward(b *graph.Builder, n int, mode nn.Mode, output func(
 	}
 	out := net.Output
 	switch {
+	case l.objective != nil:
+		losses = l.objective.Losses(b, out, n)
 	case l.info.Classes == 0:
 		losses = b.SumRows(b.Square(b.Sub(out, b.Input("targets", n, l.info.Outputs))))
 		losses = b.Scale(1/float32(l.info.Outputs), losses)
@@ -523,7 +527,7 @@ func (l *supervised) EndTask(s *learner.Step) error {
 func (l *supervised) reborn(task int) error {
 	env := l.env
 	env.life = uint32(task + 1)
-	fresh, _, err := newSupervised(l.spec, env, graph.NewStore())
+	fresh, _, err := newSupervised(l.spec, env, graph.NewStore(), l.objective)
 	if err != nil {
 		return err
 	}

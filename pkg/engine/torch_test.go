@@ -32,7 +32,7 @@ func newTestLearner(t *testing.T, info stream.Info, raw map[string]any) *supervi
 		return err == nil
 	})
 	require.NoError(t, errors.Join(errs...))
-	l, _, err := newSupervised(spec, Env{Seed: 1}, graph.NewStore())
+	l, _, err := newSupervised(spec, Env{Seed: 1}, graph.NewStore(), nil)
 	require.NoError(t, err)
 	return l
 }

@@ -88,7 +88,6 @@ func (e *expansion) run() (*Plan, error) {
 			return nil, e.err()
 		}
 	}
-	e.refuse()
 	e.seeds()
 	e.resolveArms()
 	spaces, err := readSweep(e.spec.GetSweep(), e.names)
@@ -114,19 +113,6 @@ func (e *expansion) run() (*Plan, error) {
 		return nil, component.Fieldf("stream", "more steps in all than a 64-bit number can count")
 	}
 	return p, nil
-}
-
-// refuse reports what the API carries but this version cannot do.
-func (e *expansion) refuse() {
-	const noEnvironment = "environments are not available in this version: give a stream"
-	if e.spec.GetEnvironment() != nil {
-		e.fail("environment", noEnvironment)
-	}
-	for _, name := range slices.Sorted(maps.Keys(e.spec.GetArms())) {
-		if _, ok := e.spec.GetArms()[name].GetFields()["environment"]; ok {
-			e.fail(keyed(keyed("arms", name), "environment"), noEnvironment)
-		}
-	}
 }
 
 func (e *expansion) seeds() {
@@ -189,7 +175,7 @@ func (e *expansion) seedList(s *pb.Seeds, at string, first uint32) []uint32 {
 // resolveArms patches and resolves every arm.
 func (e *expansion) resolveArms() {
 	base := map[string]any{"needs": e.baseNeeds()}
-	for name, s := range map[string]*structpb.Struct{"stream": e.spec.GetStream(), "learner": e.spec.GetLearner()} {
+	for name, s := range map[string]*structpb.Struct{"stream": e.spec.GetStream(), "environment": e.spec.GetEnvironment(), "learner": e.spec.GetLearner()} {
 		if s == nil {
 			continue
 		}
@@ -217,7 +203,7 @@ func (e *expansion) resolveArms() {
 	wrong := map[string]error{}
 	for _, name := range e.names {
 		a := &arm{name: name}
-		if !e.patchArm(a, base, patches[name]) || (broken && base["stream"] == nil) {
+		if !e.patchArm(a, base, patches[name]) || (broken && base["stream"] == nil && base["environment"] == nil) {
 			continue
 		}
 		if err := e.resolveArm(a); err != nil {

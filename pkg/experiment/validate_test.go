@@ -37,11 +37,11 @@ func TestValidateErrors(t *testing.T) {
 		"out of range":              {map[string]string{"stream": "stream: {kind: test-stream, tasks: 0}"}, []string{"stream.tasks", "must be between 1 and"}},
 		"unknown dataset":           {map[string]string{"stream": "stream: {kind: test-stream, dataset: emnist-99}"}, []string{"stream.dataset", `dataset "emnist-99" is not in the catalogue`}},
 		"unknown dataset in an arm": {map[string]string{"arms": "arms: {a: {stream: {dataset: emnist-99}}}"}, []string{"arms.a.stream.dataset", "is not in the catalogue"}},
-		"environment":               {map[string]string{"more": "environment: {kind: ant}"}, []string{"environment", "not available in this version"}},
+		"environment":               {map[string]string{"more": "environment: {kind: ant}"}, []string{"environment", "there is a stream too"}},
 
 		"arm name":               {map[string]string{"arms": "arms: {L2!: {}}"}, []string{`arms["L2!"]`, `is not a name`}},
 		"arm patches something":  {map[string]string{"arms": "arms: {a: {lerner: {}}}"}, []string{"arms.a.lerner", `an arm cannot change this, did you mean "learner"?`}},
-		"arm environment":        {map[string]string{"arms": "arms: {a: {environment: {kind: ant}}}"}, []string{"arms.a.environment", "not available"}},
+		"arm environment":        {map[string]string{"arms": "arms: {a: {environment: {kind: ant}}}"}, []string{"arms.a.environment", "there is a stream too"}},
 		"parameter in an arm":    {map[string]string{"arms": "arms: {ok: {}, l2: {learner: {methods: [{kind: test-decay, lamda: 1}]}}}"}, []string{"arms.l2.learner.methods[0].lamda", `did you mean "lambda"?`}},
 		"value in an arm":        {map[string]string{"arms": "arms: {ok: {}, l2: {stream: {tasks: -1}}}"}, []string{"arms.l2.stream.tasks", "must be between"}},
 		"base wrong in all arms": {map[string]string{"stream": "stream: {kind: test-stream, task: 3}", "arms": "arms: {a: {}, b: {learner: {methods: []}}}"}, []string{"stream.task", `did you mean "tasks"?`}},

@@ -3,6 +3,8 @@
 package all
 
 import (
+	_ "neoteny/pkg/engine/environments"
+	_ "neoteny/pkg/engine/learners"
 	_ "neoteny/pkg/engine/methods"
 	_ "neoteny/pkg/engine/probes"
 	_ "neoteny/pkg/engine/streams"

@@ -43,6 +43,13 @@ const (
 	Units Capability = "units"
 	// Gradients: the learning rule computes gradients of a loss.
 	Gradients Capability = "gradients"
+	// Core: the learner has a network, a rule and an optimiser. Kinds of
+	// learners that need it train them in a way of their own.
+	Core Capability = "core"
+	// Stream: there are tasks with examples.
+	Stream Capability = "stream"
+	// Environment: the learner acts in an environment.
+	Environment Capability = "environment"
 )
 
 // Info describes a component to people and to the validator.
@@ -68,8 +75,10 @@ type Trial struct {
 	Lively Object   // parameters at which a method acts within a few steps
 	Idle   []string // optimisers with which nothing of it is to be seen
 	// Optimizer, Network and Stream are what the component is tried with where
-	// the suite's own do not go with it.
+	// the suite's own do not go with it; Environment and Learner, those for the
+	// learner's kind.
 	Optimizer, Network, Stream Object
+	Environment, Learner       Object
 	Alone                      bool // it does not go with every other method
 }
 

@@ -168,6 +168,19 @@ func (b *Builder) Read(v *Var) Node {
 	return n
 }
 
+// Instead makes this program read another variable, of the same shape, wherever
+// it would read v: the same network with other parameters. It comes before the
+// first Read of v.
+func (b *Builder) Instead(v, other *Var) {
+	if _, read := b.reads[v]; read {
+		panic(errorf("%q is read already", v.Name))
+	}
+	if !slices.Equal(v.Shape, other.Shape) {
+		panic(errorf("%q %s instead of %q %s", other.Name, other.Shape, v.Name, v.Shape))
+	}
+	b.reads[v] = b.Read(other).id
+}
+
 // Assign stores a value in a variable when the run ends. A program assigns to
 // a variable at most once; every Read in it sees the old value.
 func (b *Builder) Assign(v *Var, x Node) {

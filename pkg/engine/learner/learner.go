@@ -32,6 +32,10 @@ type Step struct {
 	LastStep bool  // of its task
 	Batch    *stream.Batch
 
+	// In an environment: the reward, and whether an episode ended with this step.
+	Reward     float32
+	EpisodeEnd bool
+
 	Loss     float32     // mean over the batch, without penalties
 	Correct  []float32   // [n] 1 where the largest logit is at the label; classification
 	Output   []float32   // [n][outputs]
