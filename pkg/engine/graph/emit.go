@@ -176,8 +176,8 @@ func (c *compiler) emitStretched(it *item, e *runBuilder, r *run) instruction {
 	}
 	if it.n > length {
 		s.size = max(1, length/s.width) * s.width
-		if it.width > 0 && s.size/s.width >= 14 {
-			s.size = s.size / s.width / 14 * 14 * s.width // the row blocks of matrix products
+		if it.width > 0 && s.size/s.width >= 8 {
+			s.size = s.size / s.width / 8 * 8 * s.width // the row blocks of matrix products
 		}
 	}
 	for _, id := range it.made {

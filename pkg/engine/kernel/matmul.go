@@ -50,12 +50,24 @@ const (
 	swapRows     = 168 // rows of a block of a product that is computed transposed
 )
 
-// tiling is the register tile of an instruction set.
-type tiling struct{ lanes, rows, vectors int }
+// tiling is the register tile of an instruction set: at most so many rows, and
+// vectors in each; few rows have as many chains as keep the processor busy.
+type tiling struct{ lanes, rows, few, vectors int }
 
-var tilings = [...]tiling{NEON: {4, 8, 3}, AVX2: {8, 6, 2}, AVX512: {16, 14, 2}}
+var tilings = [...]tiling{NEON: {4, 8, 8, 3}, AVX2: {8, 6, 6, 2}, AVX512: {16, 14, 8, 2}}
 
 func (t *tiling) columns() int { return t.lanes * t.vectors }
+
+// height returns the rows of tiles for a panel of depth k and rows of A that are
+// ars elements apart. The more, the less often the panel is read; the fewer, the
+// sooner a tile has started and ended, and the fewer ways of a cache rows need
+// that are pages apart.
+func (t *tiling) height(k, ars int) int {
+	if k*t.columns() <= 8<<10 || ars%1024 == 0 {
+		return t.few
+	}
+	return t.rows
+}
 
 // MatMulScratch returns how many elements of scratch a product needs.
 func MatMulScratch(form Form, m, n, k int) int {
@@ -74,9 +86,10 @@ func swapped(form Form, m, n, k int) bool {
 	return m*(n+k) < n*k
 }
 
-// packed says whether the columns of B are worth copying into a panel.
+// packed says whether the columns of B are worth copying into a panel: if that is
+// read often, or if B comes from memory.
 func packed(m, n, k, ldb int) bool {
-	return m >= 64 && k >= 64 && ldb >= 256 && k*ldb >= 1<<16
+	return k >= 64 && ldb >= 256 && (m >= 64 && k*ldb >= 1<<16 || m >= 24 && k*ldb >= 1<<21)
 }
 
 // MatMul computes a product in the given form: see [MatMulNN].
@@ -171,8 +184,9 @@ func gemmSwapped(m, n, k int, a []float32, ars, acs int, b []float32, ldb int, c
 // gemmPanel computes the columns of C that belong to one panel.
 func gemmPanel(t *tiling, m, n, k int, a []float32, ars, acs int, b []float32, ldb int, c []float32, ldc int, more int) {
 	if n > (t.vectors-1)*t.lanes {
+		height := t.height(k, ars)
 		for i := 0; i < m; {
-			tiles, rows := t.next(m-i, k)
+			tiles, rows := t.next(m-i, k, height)
 			gemmWideASM(tiles, rows, k, &a[i*ars], 4*ars, 4*acs, ptr(b), 4*ldb, &c[i*ldc], 4*ldc, n-(t.vectors-1)*t.lanes, more)
 			i += tiles * rows
 		}
@@ -180,7 +194,7 @@ func gemmPanel(t *tiling, m, n, k int, a []float32, ars, acs int, b []float32, l
 	}
 	for j := 0; j < n; j += t.lanes {
 		for i := 0; i < m; {
-			tiles, rows := t.next(m-i, k)
+			tiles, rows := t.next(m-i, k, t.rows)
 			gemmNarrowASM(tiles, rows, k, &a[i*ars], 4*ars, 4*acs, &b[j], 4*ldb, &c[i*ldc+j], 4*ldc, min(t.lanes, n-j), more)
 			i += tiles * rows
 		}
@@ -188,20 +202,28 @@ func gemmPanel(t *tiling, m, n, k int, a []float32, ars, acs int, b []float32, l
 }
 
 // next returns how many tiles of how many rows to compute when m rows are left:
-// as much as a call may take; a few odd rows at the end share with a whole tile,
-// so that there are always enough independent chains.
-func (t *tiling) next(m, k int) (tiles, rows int) {
-	tiles = min(m/t.rows, max(1, stretch*2/(t.rows*t.vectors*k)))
-	if left := m % t.rows; left > 0 && left < 4 && tiles == m/t.rows {
-		tiles--
-		if tiles <= 0 && m > t.rows {
+// as much as a call may take. Odd rows at the end join a tile if that can have
+// them; else a few share with a whole tile, so that there are always enough
+// independent chains.
+func (t *tiling) next(m, k, height int) (tiles, rows int) {
+	tiles = min(m/height, max(1, stretch*2/(height*t.vectors*k)))
+	if left := m % height; left > 0 && tiles == m/height && tiles > 0 {
+		joins := height+left <= t.rows
+		if joins || left < 4 {
+			tiles--
+		}
+		switch {
+		case tiles > 0:
+		case joins:
+			return 1, m
+		default:
 			return 1, (m + 1) / 2
 		}
 	}
 	if tiles <= 0 {
 		return 1, min(m, t.rows)
 	}
-	return tiles, t.rows
+	return tiles, height
 }
 
 // packPanel copies rows of B side by side.

@@ -18,7 +18,7 @@ func matMulShapes() [][3]int {
 	for k := range 40 {
 		s = append(s, [3]int{4, 9, k}, [3]int{17, 33, k})
 	}
-	return append(s, [3]int{32, 50, 300}, [3]int{70, 40, 530}, [3]int{3, 200, 1030}, [3]int{200, 3, 20}, [3]int{64, 260, 256}, [3]int{5, 180, 600})
+	return append(s, [3]int{32, 50, 300}, [3]int{70, 40, 530}, [3]int{3, 200, 1030}, [3]int{200, 3, 20}, [3]int{64, 260, 256}, [3]int{5, 180, 600}, [3]int{33, 40, 1024}, [3]int{24, 1050, 2000})
 }
 
 func TestMatMulOnEveryISA(t *testing.T) {
