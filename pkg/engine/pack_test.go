@@ -42,6 +42,44 @@ func TestAPackIsItsRunsOneByOne(t *testing.T) {
 	require.Greater(t, packed, 30)
 }
 
+// Points of a grid, whose specs differ in numbers, in one pack: each is the run
+// that it is alone.
+func TestAPackOfTrialsThatDifferInNumbers(t *testing.T) {
+	for name, learner := range map[string]func(x float64) object{
+		"sgd": func(x float64) object { return object{"optimizer": object{"kind": "sgd", "lr": x}} },
+		"adam": func(x float64) object {
+			return object{"optimizer": object{"kind": "adam", "lr": x, "beta1": 0.9 - x}}
+		},
+		"methods": func(x float64) object {
+			return object{"optimizer": object{"kind": "sgd", "lr": 0.01}, "methods": []any{object{"kind": "l2", "lambda": x}, object{"kind": "shrink-and-perturb", "sigma": x}}}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var specs []*engine.Spec
+			var envs []engine.Env
+			var sinks []engine.Sink
+			for i, x := range []float64{0.01, 0.02, 0.01} {
+				l := learner(x)
+				l["network"] = object{"kind": "mlp", "hidden": []any{5.0}}
+				specs = append(specs, resolve(t, engine.RawSpec{
+					Stream: object{"kind": "bit-flip-regression", "tasks": 2.0, "examples_per_task": 40.0}, Learner: l,
+					Probes: []map[string]any{{"kind": "loss"}},
+				}))
+				envs, sinks = append(envs, engine.Env{Seed: uint32(i / 2), Data: source}), append(sinks, newRecord())
+			}
+			p, err := engine.NewPack(specs, envs)
+			require.NoError(t, err)
+			for _, err := range p.Advance(context.Background(), specs[0].Steps(), sinks) {
+				require.NoError(t, err)
+			}
+			for i, spec := range specs {
+				requireSame(t, live(t, spec, envs[i].Seed), sinks[i].(*record), "in a pack")
+			}
+			require.NotEqual(t, sinks[0].(*record).boundaries, sinks[1].(*record).boundaries)
+		})
+	}
+}
+
 func TestPackSizeIsForSmallNetworksOnly(t *testing.T) {
 	size := func(batch int, hidden ...any) int {
 		return resolve(t, engine.RawSpec{

@@ -193,6 +193,8 @@ type fakeModel struct {
 	datasets []string
 	// pack of every trial; set before the first submission.
 	pack int32
+	// specs of the trials of an arm, by their numbers; nil: each names its trial.
+	specs func(i int) string
 }
 
 func (m *fakeModel) Plan(spec *pb.ExperimentSpec) (*Plan, error) {
@@ -215,10 +217,14 @@ func (m *fakeModel) Plan(spec *pb.ExperimentSpec) (*Plan, error) {
 		}
 		p.Arms = append(p.Arms, arm)
 		for i := range n {
+			canonical := fmt.Sprintf(`{"trial":"%s-%d"}`, arm, i)
+			if m.specs != nil {
+				canonical = m.specs(i)
+			}
 			p.Trials = append(p.Trials, &pb.TrialRecord{
 				Index: int32(len(p.Trials)), Name: fmt.Sprintf("%s-%d", arm, i), Arm: arm,
 				Params:        map[string]string{"lr": fmt.Sprint(i)},
-				CanonicalSpec: fmt.Appendf(nil, `{"trial":"%s-%d"}`, arm, i),
+				CanonicalSpec: []byte(canonical),
 				Tasks:         s.Tasks, StepsPerTask: int64(s.Steps), Seeds: packSeeds(s.Seeds), Datasets: m.datasets, Pack: m.pack,
 				Needs: s.needs(arm, i), Publishes: s.publishes(arm),
 			})

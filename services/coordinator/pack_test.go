@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -69,6 +70,38 @@ func TestPacksAreNoLargerThanWorkersAndTrialsAllow(t *testing.T) {
 			w.submit("e", eight(2))
 			f.waitHolding(c.want)
 			require.Equal(t, []int{c.want}, f.sizes())
+		})
+	}
+}
+
+// Points of a grid share a slot if only numbers tell them apart that are not
+// sizes.
+func TestTrialsOfASweepShareASlot(t *testing.T) {
+	for name, c := range map[string]struct {
+		spec string
+		want []int
+	}{
+		"fractions": {`{"hidden":[8],"lr":0.0%d1}`, []int{8, 8}},
+		"sizes":     {`{"hidden":[8%d],"lr":0.01}`, []int{4, 4, 4, 4}},
+		"words":     {`{"hidden":[8],"kind":"%d"}`, []int{4, 4, 4, 4}},
+		"switches":  {`{"hidden":[8],"lr":0.01,"nesterov":%[2]t}`, []int{4, 4, 4, 4}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := setupPacks(t, 60)
+			w.model.specs = func(i int) string {
+				if strings.Contains(c.spec, "%[2]") {
+					return fmt.Sprintf(c.spec, i, i == 0)
+				}
+				return fmt.Sprintf(c.spec, i)
+			}
+			f := w.join("w1", 1, lanes(60))
+			s := eight(4)
+			s.Arms, s.Seeds = map[string]int{"a": 2}, s.Seeds[:4]
+			id := w.submit("e", s)
+			f.waitHolding(c.want[0])
+			f.work()
+			w.waitState(id, expDone)
+			require.Equal(t, c.want, f.sizes())
 		})
 	}
 }

@@ -3,6 +3,7 @@ package coordinator
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"maps"
 	"slices"
@@ -412,14 +413,14 @@ type queue struct {
 	e       *exp
 	running int // slots that work on it
 	pending []*segment
-	// coming are runs that can be packed and are between two segments: trial and
+	// coming are runs that can be packed and are between two segments: form and
 	// step of the segments that are about to be queued.
 	coming map[lockstep]bool
 }
 
 // lockstep is what segments have in common that can be done as a pack.
 type lockstep struct {
-	trial      *trial
+	form       [sha256.Size]byte // of the trial
 	numerics   int32
 	first, end int64 // of those that are coming only first
 }
@@ -500,7 +501,7 @@ func (s *Service) queue(e *exp) (q *queue, open int) {
 			open++
 			q.pending = append(q.pending, g)
 		case g.rec.State == pb.SegmentState_SEGMENT_STATE_DONE && g.rec.Result.GetEndStep() < r.rec.Steps && r.trial().pack() > 1:
-			q.coming[lockstep{r.trial(), r.rec.NumericsVersion, g.rec.Result.GetEndStep(), 0}] = true
+			q.coming[lockstep{r.trial().form, r.rec.NumericsVersion, g.rec.Result.GetEndStep(), 0}] = true
 		}
 	}
 	q.running = len(places)
@@ -514,7 +515,10 @@ func (s *Service) queue(e *exp) (q *queue, open int) {
 // alone, so that what fails is found and takes no other along.
 func (g *segment) lockstep() (k lockstep, ok bool) {
 	t := g.run.trial()
-	k = lockstep{t, g.run.rec.NumericsVersion, g.rec.Ref.FirstStep, g.rec.Ref.EndStep}
+	if t == nil {
+		return lockstep{}, false
+	}
+	k = lockstep{t.form, g.run.rec.NumericsVersion, g.rec.Ref.FirstStep, g.rec.Ref.EndStep}
 	return k, t.pack() > 1 && len(g.rec.Failures) == 0
 }
 
@@ -532,7 +536,7 @@ func (q *queue) waits(g *segment) bool {
 func (q *queue) pack(g *segment, n int) []*segment {
 	out := []*segment{g}
 	k, ok := g.lockstep()
-	if n = min(n, k.trial.pack()); !ok || n < 2 {
+	if n = min(n, g.run.trial().pack()); !ok || n < 2 {
 		return out
 	}
 	q.pending = slices.DeleteFunc(q.pending, func(x *segment) bool {

@@ -1,7 +1,11 @@
 package coordinator
 
 import (
+	"bytes"
 	"cmp"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
 	"slices"
 	"time"
 
@@ -98,6 +102,30 @@ func segmentsDone(r *pb.Run) int64 {
 
 type trial struct {
 	rec *pb.TrialRecord // without its canonical spec
+	// form is what trials have in common whose runs can be a pack: see [formOf].
+	form [sha256.Size]byte
+}
+
+// formOf is equal for trials whose specs differ only in numbers that are no
+// integers: those change what a program computes with, while integers give
+// sizes. The engine has the last word on what is alike.
+func formOf(canonicalSpec []byte) [sha256.Size]byte {
+	d := json.NewDecoder(bytes.NewReader(canonicalSpec))
+	d.UseNumber()
+	h := sha256.New()
+	for {
+		token, err := d.Token()
+		if err != nil {
+			break
+		}
+		if n, ok := token.(json.Number); ok {
+			if _, err := n.Int64(); err != nil {
+				token = "a fraction"
+			}
+		}
+		fmt.Fprintf(h, "%T %v\n", token, token)
+	}
+	return [sha256.Size]byte(h.Sum(nil))
 }
 
 func (t *trial) seeds() seedSet { return seedSet{t.rec.Seeds} }
@@ -271,8 +299,9 @@ func (e *exp) setTrial(c cluster.Change) {
 		return
 	}
 	rec := c.Msg.(*pb.TrialRecord)
+	form := formOf(rec.CanonicalSpec)
 	rec.CanonicalSpec = nil // read when needed
-	t := &trial{rec: rec}
+	t := &trial{rec: rec, form: form}
 	e.trials[c.Trial] = t
 	for int(rec.Index) >= len(e.byIndex) {
 		e.byIndex = append(e.byIndex, nil)

@@ -62,9 +62,10 @@ func (p engineProgram) New(o origin) (life, error) {
 	return l, nil
 }
 
-func (p engineProgram) Pack(origins []origin) (pack, error) {
+func (a engineAdapter) Pack(programs []program, origins []origin) (pack, error) {
 	specs, envs := make([]*engine.Spec, len(origins)), make([]engine.Env, len(origins))
 	for i, o := range origins {
+		p := programs[i].(engineProgram)
 		specs[i], envs[i] = p.spec, p.env(o)
 	}
 	made, err := engine.NewPack(specs, envs)

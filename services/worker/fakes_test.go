@@ -459,19 +459,25 @@ func (w *fakeWriter) Close() { w.m.set(func() { delete(w.m.open, w.run) }) }
 
 // fakeEngine makes lives that count.
 type fakeEngine struct {
-	mu      sync.Mutex
-	made    int
-	packs   int
-	packErr error
-	loaded  int
-	newErr  error
-	stepErr func(step int64) error // may panic
-	seedErr func(seed uint32, step int64) error
-	compile error
-	given   []component.Artifacts // to the lives that were made
+	mu       sync.Mutex
+	made     int
+	packs    int
+	packErr  error
+	loaded   int
+	newErr   error
+	stepErr  func(step int64) error // may panic
+	seedErr  func(seed uint32, step int64) error
+	compile  error
+	compiled []string              // specs
+	given    []component.Artifacts // to the lives that were made
 }
 
-func (e *fakeEngine) Compile([]byte) (program, error) { return e, e.compile }
+func (e *fakeEngine) Compile(spec []byte) (program, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.compiled = append(e.compiled, string(spec))
+	return e, e.compile
+}
 
 func (e *fakeEngine) New(o origin) (life, error) {
 	e.mu.Lock()
@@ -485,7 +491,7 @@ func (e *fakeEngine) New(o origin) (life, error) {
 }
 
 // Pack makes lives that advance one after the other, step by step.
-func (e *fakeEngine) Pack(origins []origin) (pack, error) {
+func (e *fakeEngine) Pack(_ []program, origins []origin) (pack, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.packErr != nil {

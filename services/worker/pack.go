@@ -96,7 +96,7 @@ func (w *Worker) lockstep(hard context.Context, jobs []*job) (alone []*job) {
 // segments.
 func (w *Worker) assemble(jobs []*job) ([]*lane, pack, error) {
 	first := jobs[0]
-	lanes := make([]*lane, len(jobs))
+	lanes, programs, origins := make([]*lane, len(jobs)), make([]program, len(jobs)), make([]origin, len(jobs))
 	for i, j := range jobs {
 		if j.ref.GetFirstStep() != first.ref.GetFirstStep() || j.ref.GetEndStep() != first.ref.GetEndStep() ||
 			(j.start == nil) != (j.ref.GetFirstStep() == 0) || j.ref.GetFirstStep() >= j.ref.GetEndStep() {
@@ -106,22 +106,18 @@ func (w *Worker) assemble(jobs []*job) ([]*lane, pack, error) {
 		if err != nil {
 			return nil, nil, err
 		}
-		if i > 0 && run.spec != lanes[0].run.spec {
-			return nil, nil, fmt.Errorf("spec of %s: %w", j.key.run, engine.ErrNotAlike)
-		}
-		lanes[i] = &lane{job: j, run: run}
+		lanes[i], programs[i] = &lane{job: j, run: run}, run.program
 	}
 	if p := w.warmed(lanes); p != nil {
 		return lanes, p, nil
 	}
-	origins := make([]origin, len(jobs))
 	for i, l := range lanes {
 		var err error
 		if origins[i], err = w.origin(l.job, l.run); err != nil {
 			return nil, nil, err
 		}
 	}
-	p, err := lanes[0].run.program.Pack(origins)
+	p, err := w.engine.Pack(programs, origins)
 	if err != nil {
 		return nil, nil, err
 	}

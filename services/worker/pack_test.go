@@ -150,24 +150,30 @@ func TestOneOfAPackPanics(t *testing.T) {
 }
 
 func TestWhatIsNotAlikeIsDoneOneByOne(t *testing.T) {
-	for name, configure := range map[string]func(*fixture){
-		"the engine says so": func(x *fixture) { x.e.packErr = engine.ErrNotAlike },
-		"other specs":        func(x *fixture) { x.c.spec = func(run string) string { return run } },
-	} {
-		t.Run(name, func(t *testing.T) {
-			inBubble(t, func(x *fixture) { oneSlot(x); configure(x) }, func(t *testing.T, x *fixture) {
-				x.c.assignPack(0, 500, nil, nil, nil)
-				wait(600 * stepTime)
-				require.Equal(t, pb.SegmentState_SEGMENT_STATE_DONE, x.c.segment(0).State)
-				require.Equal(t, pb.SegmentState_SEGMENT_STATE_ASSIGNED, x.c.segment(10_000).State)
-				wait(time.Second)
-				for _, seed := range []uint32{7, 8, 9} {
-					x.committedOf(t, seed, 0, 500)
-				}
-				require.Zero(t, x.e.packs)
-			})
-		})
-	}
+	inBubble(t, func(x *fixture) { oneSlot(x); x.e.packErr = engine.ErrNotAlike }, func(t *testing.T, x *fixture) {
+		x.c.assignPack(0, 500, nil, nil, nil)
+		wait(600 * stepTime)
+		require.Equal(t, pb.SegmentState_SEGMENT_STATE_DONE, x.c.segment(0).State)
+		require.Equal(t, pb.SegmentState_SEGMENT_STATE_ASSIGNED, x.c.segment(10_000).State)
+		wait(time.Second)
+		for _, seed := range []uint32{7, 8, 9} {
+			x.committedOf(t, seed, 0, 500)
+		}
+		require.Zero(t, x.e.packs)
+	})
+}
+
+// Runs of trials with specs of their own are a pack if the engine takes them.
+func TestTrialsOfASweepInOnePack(t *testing.T) {
+	inBubble(t, func(x *fixture) { oneSlot(x); x.c.spec = func(run string) string { return run } }, func(t *testing.T, x *fixture) {
+		x.c.assignPack(0, 500, nil, nil, nil)
+		wait(time.Second)
+		for _, seed := range []uint32{7, 8, 9} {
+			x.committedOf(t, seed, 0, 500)
+		}
+		require.Equal(t, 1, x.e.packs)
+		require.Len(t, x.e.compiled, 3, "each by its own spec")
+	})
 }
 
 // A lost lease does not stop a pack; a new attempt takes its work over.

@@ -26,7 +26,6 @@ const maxRuns = 256
 
 // runInfo is what does not change about a run.
 type runInfo struct {
-	spec    [sha256.Size]byte // of the canonical spec
 	program program
 	seed    uint32
 	arm     string
@@ -334,7 +333,7 @@ func (w *Worker) run(ctx context.Context, id string) (*runInfo, error) {
 		// A worker of another build may know what this one does not.
 		return nil, fmt.Errorf("this worker cannot read the run's spec: %w", err)
 	}
-	r := &runInfo{spec: sha256.Sum256(canonical), program: p, seed: rec.GetSeed(), arm: rec.GetArm(), steps: rec.GetSteps(), inputs: rec.GetInputs(), publishes: rec.GetPublishes()}
+	r := &runInfo{program: p, seed: rec.GetSeed(), arm: rec.GetArm(), steps: rec.GetSteps(), inputs: rec.GetInputs(), publishes: rec.GetPublishes()}
 	w.runs.put(id, r, 0)
 	return r, nil
 }

@@ -145,13 +145,13 @@ type metricWriter interface {
 // maker makes lives of runs from their resolved specs.
 type maker interface {
 	Compile(canonicalJSON []byte) (program, error)
+	// Pack makes lives that advance together, one of each program and origin. Its
+	// error says that they must live one by one.
+	Pack(programs []program, origins []origin) (pack, error)
 }
 
 type program interface {
 	New(o origin) (life, error)
-	// Pack makes lives of several seeds that advance together. Its error says
-	// that they must live one by one.
-	Pack(origins []origin) (pack, error)
 }
 
 // origin is what a run starts from beyond its spec.
