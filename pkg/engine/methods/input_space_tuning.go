@@ -6,8 +6,10 @@ import (
 
 	"neoteny/pkg/engine/component"
 	"neoteny/pkg/engine/graph"
+	"neoteny/pkg/engine/learner"
 	"neoteny/pkg/engine/method"
 	"neoteny/pkg/engine/nn"
+	"neoteny/pkg/engine/optim"
 )
 
 func init() {
@@ -36,7 +38,7 @@ type inputTuningConfig struct {
 	Tune     string `json:"tune" doc:"image: a number is added to every input; frame: only to those near the border of the image (networks of convolutions); network: two small layers add a function of the input, convolutions of 3×3 before convolutions, else dense ones; nothing: inputs are shown as they are" enum:"nothing|image|frame|network"`
 	Frame    int    `json:"frame" doc:"pixels between the border and what is left alone, for frame"`
 	Width    int    `json:"width" doc:"units of the inner layer, for network; channels if it is a convolution"`
-	Backbone string `json:"backbone" doc:"the layers before the output: frozen; biases: biases, scales and shifts learn; trained" enum:"frozen|biases|trained"`
+	Backbone string `json:"backbone" doc:"the layers before the output: frozen from the start (give the network weights to start from); first-task: they learn the first task, inputs being shown as they are, and are frozen then; biases: only biases, scales and shifts learn; trained" enum:"frozen|first-task|biases|trained"`
 }
 
 func (c inputTuningConfig) Validate() error {
@@ -75,13 +77,47 @@ func (c inputTuningConfig) Build(bp *nn.Blueprint) error {
 // shows a smaller image within its frame; here the size stays and the frame lies
 // over the image's border. Batch normalisation in f goes on collecting statistics.
 func newInputTuning(c inputTuningConfig, env method.Env) (method.Method, error) {
-	for _, p := range env.Network.Params() {
-		if p.Layer == "output" || p.Role == nn.Adapted || c.Backbone == "trained" {
-			continue
-		}
-		p.Frozen = c.Backbone == "frozen" || p.Role == nn.Weight || p.Role == nn.Embedding
+	m := &inputTuning{states: env.States}
+	if c.Backbone == backboneFirstTask {
+		m.first = env.State("first", graph.F32)
+		m.first.F32[0] = 1
+		return m, nil
 	}
-	return struct{}{}, nil
+	for _, p := range env.Network.Params() {
+		if ofBackbone(p) {
+			p.Frozen = c.Backbone == "frozen" || c.Backbone == "biases" && (p.Role == nn.Weight || p.Role == nn.Embedding)
+		}
+	}
+	return m, nil
+}
+
+const backboneFirstTask = "first-task"
+
+type inputTuning struct {
+	states *optim.States
+	first  *graph.Var // 1 in the first task; nil where it is no exception
+}
+
+func ofBackbone(p *nn.Param) bool { return p.Layer != "output" && p.Role != nn.Adapted }
+
+// UpdateWeight implements [method.WeightUpdater].
+func (m *inputTuning) UpdateWeight(u *optim.Update, w graph.Node) graph.Node {
+	switch {
+	case m.first == nil || u.Param.Layer == "output":
+		return w
+	case ofBackbone(u.Param):
+		return u.B.Select(u.B.Read(m.first), w, u.W)
+	}
+	return u.B.Select(u.B.Read(m.first), u.W, w)
+}
+
+// TaskBoundary implements [method.TaskBoundary].
+func (m *inputTuning) TaskBoundary(*learner.Step) error {
+	if m.first != nil && m.first.F32[0] == 1 {
+		m.first.F32[0] = 0
+		m.states.Restart(true)
+	}
+	return nil
 }
 
 // inputTransformation is T_δ.
@@ -150,6 +186,8 @@ func (t *inputTransformation) Apply(b *graph.Builder, x graph.Node, _ nn.Mode) g
 }
 
 var (
-	_ method.Builder = inputTuningConfig{}
-	_ nn.Adapter     = (*inputTransformation)(nil)
+	_ method.Builder       = inputTuningConfig{}
+	_ method.WeightUpdater = (*inputTuning)(nil)
+	_ method.TaskBoundary  = (*inputTuning)(nil)
+	_ nn.Adapter           = (*inputTransformation)(nil)
 )

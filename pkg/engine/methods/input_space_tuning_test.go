@@ -1,6 +1,7 @@
 package methods_test
 
 import (
+	"fmt"
 	"math"
 	"strings"
 	"testing"
@@ -132,5 +133,29 @@ func TestInputSpaceTuning(t *testing.T) {
 			}
 			require.Greater(t, away, 0.01, "the transformation has an effect")
 		})
+	}
+}
+
+func TestInputSpaceTuningAfterTheFirstTask(t *testing.T) {
+	l := newLearner(t, heads, smallCNN, object{"kind": "adamw", "lr": 0.01}, object{"kind": "input-space-tuning", "tune": "image", "backbone": "first-task"})
+	snapshot := func() map[string][]float32 {
+		m := map[string][]float32{}
+		for _, v := range l.Store().Vars() {
+			if strings.HasPrefix(v.Name, "net/") {
+				m[v.Name] = append([]float32(nil), v.F32...)
+			}
+		}
+		return m
+	}
+	before := snapshot()
+	for task := range 3 {
+		learn(t, l, heads, task)
+		now := snapshot()
+		for name := range now {
+			image := name == "net/input/adapter0/delta"
+			head := strings.HasPrefix(name, "net/output/")
+			require.Equal(t, head || image == (task > 0), fmt.Sprint(before[name]) != fmt.Sprint(now[name]), "%s has learned task %d", name, task)
+		}
+		before = now
 	}
 }
