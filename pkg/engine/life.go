@@ -300,41 +300,56 @@ func (t *tasks) Learned() int { return t.learned }
 
 // Evaluate implements [probe.Tasks].
 func (t *tasks) Evaluate(task, n int) (*learner.Evaluation, error) {
+	if err := t.enter(task); err != nil {
+		return nil, err
+	}
+	tester, _ := t.stream.(stream.Tester)
+	if tester == nil || tester.TestSize() == 0 {
+		return t.EvaluateTraining(task, n)
+	}
+	b := t.batch(task, min(n, tester.TestSize()))
+	tester.Test(0, b)
+	return t.life.learner.Evaluate(b)
+}
+
+// EvaluateTraining implements [probe.Tasks].
+func (t *tasks) EvaluateTraining(task, n int) (*learner.Evaluation, error) {
+	if err := t.enter(task); err != nil {
+		return nil, err
+	}
+	b := t.batch(task, n)
+	t.stream.Sample(b)
+	return t.life.learner.Evaluate(b)
+}
+
+func (t *tasks) enter(task int) error {
 	if t.life.spec.stream == nil {
-		return nil, errors.New("an environment has no examples of tasks")
+		return errors.New("an environment has no examples of tasks")
 	}
 	if t.stream == nil {
 		var err error
 		if t.stream, err = t.life.newStream(); err != nil {
-			return nil, err
+			return err
 		}
 		t.entered = -1
 	}
 	if t.entered != task {
 		if err := t.stream.Enter(task); err != nil {
-			return nil, fmt.Errorf("look at task %d: %w", task, err)
+			return fmt.Errorf("look at task %d: %w", task, err)
 		}
 		t.entered = task
 	}
-	tester, _ := t.stream.(stream.Tester)
-	if tester != nil && tester.TestSize() == 0 {
-		tester = nil
-	}
-	if tester != nil {
-		n = min(n, tester.TestSize())
-	}
+	return nil
+}
+
+func (t *tasks) batch(task, n int) *stream.Batch {
 	b := t.batches[n]
 	if b == nil {
 		b = stream.NewBatch(t.life.spec.info, n)
 		t.batches[n] = b
 	}
 	b.Task = task
-	if tester != nil {
-		tester.Test(0, b)
-	} else {
-		t.stream.Sample(b)
-	}
-	return t.life.learner.Evaluate(b)
+	return b
 }
 
 // evaluate returns the evaluation of n examples of the current task, nil for

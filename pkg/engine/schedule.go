@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"math"
 	"regexp"
 
@@ -37,7 +38,7 @@ func splitSchedule(raw map[string]any) (own, common map[string]any) {
 var metricName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,63}$`)
 
 func parseSchedule(raw map[string]any, info probe.Info) (schedule, error) {
-	s := schedule{reduce: "mean", at: info.At}
+	s := schedule{reduce: cmp.Or(info.Reduce, "mean"), at: info.At}
 	if s.at == "" {
 		s.at = "end"
 	}

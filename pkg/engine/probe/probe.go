@@ -74,6 +74,9 @@ type Tasks interface {
 	// most as many as it has; where the stream holds none back, on n examples of
 	// its training. The result is valid until the next call.
 	Evaluate(task, n int) (*learner.Evaluation, error)
+	// EvaluateTraining does so on n examples of a task's training, those that a
+	// Measurer is given for the present one.
+	EvaluateTraining(task, n int) (*learner.Evaluation, error)
 }
 
 // Tracer adds outputs to the training program, for a Stepper to read.
@@ -92,6 +95,7 @@ type Info struct {
 	Metrics []string
 	Every   string // default schedule: "step" or "task"
 	At      string // default point for "task": "start" or "end"
+	Reduce  string // default aggregate: "mean", which "" stands for, "last" or "max"
 }
 
 // Env is what a probe is built in.
@@ -129,8 +133,8 @@ var (
 
 // Register adds a probe; see [component.Add].
 func Register[C component.Config](info Info, def C, presets map[string]C, build func(C, Env) (Probe, error)) {
-	if len(info.Metrics) == 0 || (info.Every != "step" && info.Every != "task") || (info.Every == "task" && info.At != "start" && info.At != "end") {
-		panic(fmt.Sprintf("probe: %s: metrics %v, every %q, at %q", info.Name, info.Metrics, info.Every, info.At))
+	if len(info.Metrics) == 0 || (info.Every != "step" && info.Every != "task") || (info.Every == "task" && info.At != "start" && info.At != "end") || (info.Reduce != "" && info.Reduce != "mean" && info.Reduce != "last" && info.Reduce != "max") {
+		panic(fmt.Sprintf("probe: %s: metrics %v, every %q, at %q, reduce %q", info.Name, info.Metrics, info.Every, info.At, info.Reduce))
 	}
 	component.Add(registry, info.Info, def, presets, build)
 	infos[info.Name] = info

@@ -45,6 +45,8 @@ func (e *exam) Evaluate(task, n int) (*learner.Evaluation, error) {
 	return r, nil
 }
 
+func (e *exam) EvaluateTraining(_, _ int) (*learner.Evaluation, error) { panic("not asked for") }
+
 func (e *exam) sit(p probe.Probe) []float32 {
 	values := make([]float32, len(p.Columns()))
 	require.NoError(e.t, p.(probe.TaskMeasurer).MeasureTasks(e, values))

@@ -13,9 +13,10 @@ import (
 // now is a stream at the start of a task.
 type now int
 
-func (n now) Learned() int                                 { return int(n) }
-func (n now) Now() int                                     { return int(n) }
-func (now) Evaluate(_, _ int) (*learner.Evaluation, error) { panic("nothing is evaluated") }
+func (n now) Learned() int                                         { return int(n) }
+func (n now) Now() int                                             { return int(n) }
+func (now) EvaluateTraining(_, _ int) (*learner.Evaluation, error) { panic("nothing is evaluated") }
+func (now) Evaluate(_, _ int) (*learner.Evaluation, error)         { panic("nothing is evaluated") }
 
 func TestFreeUnits(t *testing.T) {
 	net := network(t, 3, 4, 2, 2)

@@ -222,7 +222,7 @@ func TestSteppers(t *testing.T) {
 
 func TestGradientNorm(t *testing.T) {
 	net := network(t, 2, 1, 1)
-	p := build(t, net, object{"kind": "gradient-norm"}).(*gradientNorm)
+	p := build(t, net, object{"kind": "gradient-norm"}).(*gradientTotal)
 	require.Equal(t, []probe.Column{{Metric: "gradient_norm"}, {Metric: "gradient_norm", Layer: "hidden1"}, {Metric: "gradient_norm", Layer: "output"}}, p.Columns())
 	b := graph.NewBuilder()
 	var gradients []graph.Node
