@@ -5,6 +5,7 @@ import (
 
 	"neoteny/pkg/engine/component"
 	"neoteny/pkg/engine/graph"
+	"neoteny/pkg/engine/kernel"
 	"neoteny/pkg/engine/learner"
 	"neoteny/pkg/engine/method"
 	"neoteny/pkg/engine/nn"
@@ -166,17 +167,18 @@ func (m *homeostatic) decide(s *learner.Step) (bool, error) {
 		return false, fmt.Errorf("homeostatic-lr: %w", err)
 	}
 	believed := largest(m.gradients.Output()[:m.classes])
-	return m.try(gradients, m.effect(int32(believed))) > m.try(gradients, m.eta[0]), nil
-}
-
-// try returns how many examples in memory are right after an update.
-func (m *homeostatic) try(gradients [][]float32, eta float64) (right int) {
-	rate := float32(eta) * m.share
 	for i, p := range m.params {
 		copy(m.kept[i], p.Var.F32)
-		for k, g := range gradients[i] {
-			p.Var.F32[k] -= float32(rate * g)
-		}
+	}
+	changed, unchanged := m.try(gradients, m.effect(int32(believed))), m.try(gradients, m.eta[0])
+	return changed > unchanged, nil
+}
+
+// try returns how many examples in memory are right after an update. The weights
+// are as before when it returns.
+func (m *homeostatic) try(gradients [][]float32, eta float64) (right int) {
+	for i, p := range m.params {
+		kernel.Axpy(p.Var.F32, -float32(eta)*m.share, gradients[i])
 	}
 	copy(m.input, m.x)
 	m.forward.Run(0)

@@ -206,3 +206,26 @@ func TestTracersKeepOneVariablePerPurpose(t *testing.T) {
 	require.Len(t, seen, 2, "noise differs from step to step")
 	require.Equal(t, []float32{0, 3}, program.Output("initial"))
 }
+
+// TestAdagradBeginsWithItsSum follows one weight by hand.
+func TestAdagradBeginsWithItsSum(t *testing.T) {
+	r, err := Resolve("optimizer", map[string]any{"kind": "adagrad", "lr": 0.5, "initial": 0.25})
+	require.NoError(t, err)
+	o, err := r.Build(Env{})
+	require.NoError(t, err)
+	store := graph.NewStore()
+	p := &nn.Param{Var: store.New("w", graph.F32, graph.Persistent, 1)}
+	p.Var.F32[0] = 1
+	b := graph.NewBuilder()
+	u := NewTracer(store, func(purpose string) rng.Key { return rng.New(0, purpose) }).Update(b, p, "optimizer", b.Read(p.Var), b.Input("g", 1))
+	b.Assign(p.Var, o.Update(u))
+	program := b.Compile()
+	want, sum := 1.0, 0.25
+	for step, g := range []float64{2, -1, 0.5} {
+		program.Input("g")[0] = float32(g)
+		program.Run(uint64(step))
+		sum += g * g
+		want -= 0.5 * g / math.Sqrt(sum)
+		require.InEpsilon(t, want, p.Var.F32[0], 1e-6)
+	}
+}
