@@ -9,6 +9,7 @@ import (
 	"neoteny/pkg/engine/learner"
 	"neoteny/pkg/engine/method"
 	"neoteny/pkg/engine/nn"
+	"neoteny/pkg/engine/rng"
 )
 
 func init() {
@@ -21,14 +22,14 @@ func init() {
 			Inert:  []component.Object{{"period": 1e6, "window": 1.0}},
 			Lively: component.Object{"period": 5.0, "window": 3.0, "threshold": 0.8},
 		},
-	}, redoConfig{Period: 1000, Threshold: 0.025, Window: 64}, map[string]redoConfig{
+	}, redoConfig{Period: 1000, Threshold: 0.025, Window: 64, Units: "dormant"}, map[string]redoConfig{
 		// Sokar et al. 2023: at the usual and at a high replay ratio.
-		"sokar":             {Period: 1000, Threshold: 0.025, Window: 1},
-		"sokar-high-replay": {Period: 1000, Threshold: 0.1, Window: 1},
+		"sokar":             {Period: 1000, Threshold: 0.025, Window: 1, Units: "dormant"},
+		"sokar-high-replay": {Period: 1000, Threshold: 0.1, Window: 1, Units: "dormant"},
 		// Kumar et al. 2024, table 3, mini-batches of 16: after each task. The
 		// window of 16 steps is 256 examples, as in Sokar et al.'s code.
-		"kumar-permuted-mnist":     {Period: 625, Threshold: 0, Window: 16},
-		"kumar-random-label-mnist": {Period: 30000, Threshold: 0.1, Window: 16},
+		"kumar-permuted-mnist":     {Period: 625, Threshold: 0, Window: 16, Units: "dormant"},
+		"kumar-random-label-mnist": {Period: 30000, Threshold: 0.1, Window: 16, Units: "dormant"},
 	}, newRedo)
 }
 
@@ -36,6 +37,7 @@ type redoConfig struct {
 	Period    int64   `json:"period" doc:"F: steps from one check to the next, counted from the start of the run"`
 	Threshold float64 `json:"threshold" doc:"τ: a unit is dormant when its activity, relative to its layer's mean, is at most this"`
 	Window    int64   `json:"window" doc:"the batches of this many steps up to the check are what activity is measured on"`
+	Units     string  `json:"units" doc:"which are recycled: those that are dormant, or as many others at random, the control" enum:"dormant|random"`
 }
 
 func (c redoConfig) Validate() error {
@@ -63,7 +65,8 @@ func (c redoConfig) Validate() error {
 // usual implementations take. For a channel of a
 // convolution it is the mean over positions, too. All layers are measured before any is changed. Incoming weights are
 // drawn from the distribution of the network's initialiser (the paper's code:
-// Xavier). The output layer has no units to recycle.
+// Xavier). The output layer has no units to recycle. With random units as many
+// are recycled as are dormant, drawn among all (their figure 14).
 type redo struct {
 	cfg    redoConfig
 	layers []*redoLayer
@@ -72,6 +75,8 @@ type redo struct {
 type redoLayer struct {
 	units  *nn.Units
 	new    *recycler
+	key    rng.Key // which units, if at random
+	order  []int32
 	active []float64 // Σ|h| over the window, per unit; 0 between windows
 }
 
@@ -79,7 +84,7 @@ func newRedo(c redoConfig, env method.Env) (method.Method, error) {
 	m := &redo{cfg: c}
 	for _, u := range env.Network.Units() {
 		m.layers = append(m.layers, &redoLayer{
-			units: u, new: newRecycler(env, u),
+			units: u, new: newRecycler(env, u), key: env.Key(u.Layer + "/random"), order: make([]int32, u.N),
 			active: env.State(u.Layer+"/active", graph.F64, u.N).F64,
 		})
 	}
@@ -108,22 +113,32 @@ func (m *redo) AfterStep(s *learner.Step) error {
 	}
 	for _, l := range m.layers {
 		rows := float64(m.cfg.Window) * float64(s.Batch.N) * float64(l.units.Rows())
-		l.recycle(s.Index, m.cfg.Threshold, rows)
+		l.recycle(s.Index, m.cfg, rows)
 	}
 	return nil
 }
 
 // recycle makes dormant units new and ends the window.
-func (l *redoLayer) recycle(step int64, threshold, rows float64) {
+func (l *redoLayer) recycle(step int64, cfg redoConfig, rows float64) {
 	var total float64
 	for _, a := range l.active {
 		total += a
 	}
 	mean := total / rows / float64(l.units.N)
+	random := cfg.Units == "random"
+	if random {
+		l.key.Perm(l.order, uint64(step))
+	}
+	dormant := 0
 	for i, a := range l.active {
-		if a/rows/(mean+1e-9) <= threshold {
-			l.new.recycle(step, i)
+		if a/rows/(mean+1e-9) > cfg.Threshold {
+			continue
 		}
+		if random {
+			i = int(l.order[dormant])
+		}
+		dormant++
+		l.new.recycle(step, i)
 	}
 	clear(l.active)
 }
