@@ -7,6 +7,7 @@ import (
 
 	"neoteny/pkg/engine/component"
 	"neoteny/pkg/engine/graph"
+	"neoteny/pkg/engine/learner"
 	"neoteny/pkg/engine/safetensors"
 )
 
@@ -82,3 +83,32 @@ func (l *supervised) Publish(name string) ([]byte, error) {
 	}
 	return buf.Bytes(), nil
 }
+
+// SetWeights gives the network the weights of a file as [Weights] has them, for
+// trying it: of the same network, every parameter and statistic.
+func (l *Life) SetWeights(b []byte) error {
+	f, err := safetensors.Decode(b)
+	if err != nil {
+		return fmt.Errorf("set weights: %w", err)
+	}
+	given := map[string]safetensors.Tensor{}
+	for _, t := range f.Tensors {
+		given[t.Name] = t
+	}
+	for _, v := range l.learner.Store().Vars() {
+		if v.Keep != graph.Persistent || !strings.HasPrefix(v.Name, "net/") {
+			continue
+		}
+		t, ok := given[v.Name]
+		if !ok || t.DType != v.Type.String() || !v.Shape.Equal(t.Shape) {
+			return fmt.Errorf("set weights: %s is %s %v in the file, in the network %s %s", v.Name, t.DType, t.Shape, v.Type, v.Shape)
+		}
+		setVar(v, t.Data)
+	}
+	return nil
+}
+
+// Evaluate runs the learner as it stands on the first n held-out examples of a
+// task, at most as many as it has; where the stream holds none back, on n examples
+// of its training. The result is valid until the next call.
+func (l *Life) Evaluate(task, n int) (*learner.Evaluation, error) { return l.tasks.Evaluate(task, n) }

@@ -28,6 +28,8 @@ type expansion struct {
 	arms    map[string]*arm         // those that resolve
 	tuning  []uint32
 	confirm []uint32
+
+	analyses map[string]*Analysis // those that resolve
 }
 
 // arm is a named variation, patched and resolved.
@@ -97,6 +99,7 @@ func (e *expansion) run() (*Plan, error) {
 	}
 	if e.size(spaces) {
 		e.trials()
+		e.readAnalyses()
 		e.resolveNeeds()
 	}
 	e.selection()
@@ -107,6 +110,9 @@ func (e *expansion) run() (*Plan, error) {
 	p := &Plan{Arms: e.names, ConfirmSeeds: e.confirm}
 	for _, name := range e.names {
 		p.Trials = append(p.Trials, e.arms[name].trials...)
+	}
+	for _, name := range slices.Sorted(maps.Keys(e.analyses)) {
+		p.Analyses = append(p.Analyses, e.analyses[name])
 	}
 	p.SegmentTasks = segmentTasks(int(e.spec.GetSegments().GetTasks()), p.Trials)
 	if p.Steps() == math.MaxInt64 {
@@ -534,6 +540,7 @@ func (e *expansion) claims() {
 		}
 		tables[name] = sh
 	}
+	e.claimShape(tables)
 	for i, c := range e.spec.GetClaims() {
 		at := indexed("claims", i)
 		if first, dup := named[c.GetName()]; dup {
@@ -548,8 +555,8 @@ func (e *expansion) claims() {
 			e.fail(at+".value", "%v", err)
 			continue
 		}
-		if len(e.arms) < len(e.names) {
-			continue // an arm in error has no shape to try
+		if len(e.arms) < len(e.names) || len(e.analyses) < len(e.spec.GetAnalyses()) {
+			continue // what is in error has no shape to try
 		}
 		if err := p.Check(tables); err != nil {
 			e.fail(at+".value", "%v", err)

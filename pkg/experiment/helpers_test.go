@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"neoteny/pkg/engine/analysis"
 	"neoteny/pkg/engine/component"
 	"neoteny/pkg/engine/method"
 	"neoteny/pkg/engine/probe"
@@ -65,6 +66,16 @@ func init() {
 		func(decayConfig, method.Env) (method.Method, error) { panic("not run") })
 	method.Register(component.Info{Name: "test-reset", Summary: "test"}, resetConfig{Rate: 0.1, Maturity: 100}, nil,
 		func(resetConfig, method.Env) (method.Method, error) { panic("not run") })
+	analysis.Register(analysis.Info{
+		Info:    component.Info{Name: "test-compare", Summary: "test"},
+		Inputs:  []analysis.Input{{Name: "first", Doc: "some weights"}, {Name: "second", Doc: "the other weights"}},
+		Metrics: []string{"difference"}, Data: true,
+	}, none{}, nil, func(none, analysis.Env) (*analysis.Result, error) { panic("not run") })
+	analysis.Register(analysis.Info{
+		Info:    component.Info{Name: "test-merge", Summary: "test", Publishes: []string{"merged"}},
+		Inputs:  []analysis.Input{{Name: "all", Doc: "weights", Many: true}, {Name: "tables", Doc: "task tables", Many: true}},
+		Metrics: []string{"spread"},
+	}, none{}, nil, func(none, analysis.Env) (*analysis.Result, error) { panic("not run") })
 	for name, metric := range map[string]string{"test-accuracy": "test_accuracy", "test-dormant": "test_dormant"} {
 		probe.Register(probe.Info{Info: component.Info{Name: name, Summary: "test"}, Metrics: []string{metric}, Every: "task", At: "end"}, none{}, nil,
 			func(none, probe.Env) (probe.Probe, error) { panic("not run") })

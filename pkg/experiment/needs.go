@@ -1,29 +1,35 @@
 package experiment
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
+	"neoteny/pkg/engine/analysis"
 	"neoteny/pkg/engine/component"
 )
 
-// TrialNeed is an artifact that the runs of a trial start from.
+// TrialNeed is an artifact that the runs of a trial or an analysis start from.
 type TrialNeed struct {
 	// Name that the spec calls it by.
 	Name string
-	// Trial whose run publishes it, and the name that it is published under.
+	// Trial (or analysis) whose run publishes it, and the name that it is published
+	// under.
 	Trial, Artifact string
 	// Seed of that run; nil is the seed of the run that needs it.
 	Seed *uint32
+	// AllSeeds: of the runs with every seed.
+	AllSeeds bool
 }
 
-// need is what an experiment says about an artifact of another arm.
+// need is what an experiment says about an artifact of another run.
 type need struct {
 	Arm      string  `json:"arm" doc:"arm that makes it"`
 	Analysis string  `json:"analysis" doc:"or the analysis"`
 	Artifact string  `json:"artifact" doc:"name that it is published under"`
 	Seed     *uint32 `json:"seed" doc:"of the run; that of the run that needs it where this is left out"`
+	Seeds    string  `json:"seeds" doc:"of an analysis' inputs: of the runs with all seeds" enum:"all"`
 
 	at   string // where it stands in the experiment
 	used bool   // some component asks for it
@@ -61,72 +67,71 @@ func (e *expansion) readNeeds(a *arm) {
 		if _, own := patch[name]; own {
 			at = keyed(keyed("arms", a.name)+".needs", name)
 		}
-		n := &need{at: at}
-		m, ok := all[name].(map[string]any)
-		if !ok {
-			e.fail(at, "must be an object such as {arm: pretrain, artifact: weights}, is %s", shorten(jsonText(all[name])))
+		n := e.readNeed(at, all[name])
+		if n == nil {
 			continue
 		}
-		if err := component.Decode(n, "what an arm needs", m); err != nil {
-			e.add(component.At(at, err))
-			continue
+		if n.Seeds != "" {
+			e.fail(at+".seeds", "an arm starts from the artifact of one run; analyses look at all seeds")
 		}
 		a.needs[name] = n
 	}
 }
 
-// resolveNeeds finds, for every trial, the trials whose artifacts it starts from, and
-// tells those what to publish.
+// readNeed reads one; nil after a mistake.
+func (e *expansion) readNeed(at string, v any) *need {
+	m, ok := v.(map[string]any)
+	if !ok {
+		e.fail(at, "must be an object such as {arm: pretrain, artifact: weights}, is %s", shorten(jsonText(v)))
+		return nil
+	}
+	n := &need{at: at}
+	if err := component.Decode(n, "a need", m); err != nil {
+		e.add(component.At(at, err))
+		return nil
+	}
+	return n
+}
+
+// resolveNeeds finds, for every trial and analysis, the trials and analyses whose
+// artifacts it starts from, and tells those what to publish.
 func (e *expansion) resolveNeeds() {
-	byName := map[string]*Trial{}
-	order := map[string]*armTrials{}
+	arms := map[string]*armTrials{}
 	for _, name := range e.names {
-		if a := e.arms[name]; a != nil {
-			for i := range a.trials {
-				byName[a.trials[i].Name] = &a.trials[i]
-			}
-			order[name] = newArmTrials(a)
+		if e.arms[name] == nil {
+			return // an arm in error may be needed, or need something
 		}
+		arms[name] = newArmTrials(e.arms[name])
+	}
+	if len(e.analyses) < len(e.spec.GetAnalyses()) {
+		return
 	}
 	declared, used := map[string]string{}, map[string]bool{}
 	for _, name := range e.names {
 		a := e.arms[name]
-		if a == nil {
-			return // an arm in error may be needed, or need something
-		}
 		for i := range a.trials {
-			e.needsOf(a, &a.trials[i], order)
+			e.needsOf(a, &a.trials[i], arms)
 		}
 		for n, x := range a.needs {
 			declared[x.at] = n
 			used[x.at] = used[x.at] || x.used
 		}
 	}
+	for _, name := range slices.Sorted(maps.Keys(e.analyses)) {
+		e.analyses[name].resolveNeeds(e, arms)
+	}
 	for _, at := range slices.Sorted(maps.Keys(declared)) {
 		if !used[at] {
 			e.fail(at, "no component asks for it: one that starts from an artifact says `artifact: %s`, as in weights: {artifact: %s}", declared[at], declared[at])
 		}
 	}
-	if len(e.errs) > 0 {
-		return
+	if len(e.errs) == 0 {
+		e.publish()
 	}
-	publish := map[string]map[string]bool{}
-	for _, t := range byName {
-		for _, n := range t.Needs {
-			if publish[n.Trial] == nil {
-				publish[n.Trial] = map[string]bool{}
-			}
-			publish[n.Trial][n.Artifact] = true
-		}
-	}
-	for name, artifacts := range publish {
-		byName[name].Publishes = slices.Sorted(maps.Keys(artifacts))
-	}
-	e.cycles(byName)
 }
 
 // needsOf resolves what one trial needs.
-func (e *expansion) needsOf(a *arm, t *Trial, order map[string]*armTrials) {
+func (e *expansion) needsOf(a *arm, t *Trial, arms map[string]*armTrials) {
 	for _, ref := range t.Spec.Artifacts() {
 		n := a.needs[ref.Name]
 		if n == nil {
@@ -143,50 +148,153 @@ func (e *expansion) needsOf(a *arm, t *Trial, order map[string]*armTrials) {
 		if slices.ContainsFunc(t.Needs, func(x TrialNeed) bool { return x.Name == ref.Name }) {
 			continue
 		}
-		if from := e.provider(a, t, n, order); from != nil {
-			t.Needs = append(t.Needs, TrialNeed{Name: ref.Name, Trial: from.Name, Artifact: n.Artifact, Seed: n.Seed})
+		if from, _ := e.provider(a.name, t, n, arms); from != "" {
+			t.Needs = append(t.Needs, TrialNeed{Name: ref.Name, Trial: from, Artifact: n.Artifact, Seed: n.Seed})
 		}
 	}
 	slices.SortFunc(t.Needs, func(x, y TrialNeed) int { return strings.Compare(x.Name, y.Name) })
 }
 
-// provider is the trial whose run makes what n says for runs of t; nil after a
-// mistake.
-func (e *expansion) provider(a *arm, t *Trial, n *need, order map[string]*armTrials) *Trial {
+// resolveNeeds resolves what an analysis looks at.
+func (a *Analysis) resolveNeeds(e *expansion, arms map[string]*armTrials) {
+	datasets := map[string]bool{}
+	for _, name := range slices.Sorted(maps.Keys(a.needs)) {
+		n := a.needs[name]
+		from, source := e.provider(a.Name, nil, n, arms)
+		if from == "" {
+			continue
+		}
+		a.Needs = append(a.Needs, TrialNeed{Name: name, Trial: from, Artifact: n.Artifact, Seed: n.Seed, AllSeeds: n.Seeds == "all"})
+		if source != nil {
+			a.sources[name] = source.Spec.Canonical()
+			for _, d := range source.Spec.Datasets() {
+				datasets[d] = a.resolved.Info.Data
+			}
+		}
+	}
+	for _, d := range slices.Sorted(maps.Keys(datasets)) {
+		if datasets[d] {
+			a.Datasets = append(a.Datasets, d)
+		}
+	}
+}
+
+// provider names the trial or analysis whose run makes what n says, for runs of
+// t, or for an analysis where t is nil. It is "" after a mistake.
+func (e *expansion) provider(needer string, t *Trial, n *need, arms map[string]*armTrials) (name string, source *Trial) {
+	kind, from, names := "arm", n.Arm, e.names
+	if n.Analysis != "" {
+		kind, from, names = "analysis", n.Analysis, slices.Sorted(maps.Keys(e.analyses))
+	}
 	switch {
-	case n.Arm == "":
-		e.fail(n.at+".arm", "missing: say which arm makes it")
-		return nil
+	case (n.Arm == "") == (n.Analysis == ""):
+		e.fail(n.at, "say which arm or which analysis makes it")
+		return "", nil
 	case n.Artifact == "":
 		e.fail(n.at+".artifact", "missing: say which artifact, for example weights")
-		return nil
-	case n.Arm == a.name:
-		e.fail(n.at+".arm", "arm %q would need itself", n.Arm)
-		return nil
-	case e.arms[n.Arm] == nil:
-		e.fail(n.at+".arm", "there is no arm %q%s (have: %s)", shorten(n.Arm), component.DidYouMean(n.Arm, e.names), listed(e.names))
-		return nil
+		return "", nil
+	case from == needer:
+		e.fail(n.at+"."+kind, "%s %q would need itself", kind, from)
+		return "", nil
+	case !slices.Contains(names, from):
+		have := ""
+		if len(names) > 0 {
+			have = fmt.Sprintf(" (have: %s)", listed(names))
+		}
+		e.fail(n.at+"."+kind, "there is no %s %q%s%s", kind, shorten(from), component.DidYouMean(from, names), have)
+		return "", nil
 	case n.Seed != nil && !slices.Contains(e.tuning, *n.Seed):
-		e.fail(n.at+".seed", "%d is none of the seeds that arm %q runs with", *n.Seed, n.Arm)
-		return nil
+		e.fail(n.at+".seed", "%d is none of the seeds that %s %q runs with", *n.Seed, kind, from)
+		return "", nil
+	case n.Seed != nil && n.Analysis != "" && e.analyses[from].Once:
+		e.fail(n.at+".seed", "analysis %q has one run for all seeds: leave the seed out", from)
+		return "", nil
 	}
-	from := order[n.Arm].like(t)
-	if from == nil {
-		e.fail(n.at+".arm", "arm %q has %d trials and none with the hyperparameters of %s (%s): sweep both arms alike, or %q not at all",
-			n.Arm, len(e.arms[n.Arm].trials), t.Name, paramText(t.Params), n.Arm)
-		return nil
+	published := map[string][]string{}
+	if n.Analysis != "" {
+		for _, artifact := range component.Publishes(e.analyses[from].resolved.Info.Info, e.analyses[from].resolved.Config) {
+			published[artifact] = []string{e.analyses[from].at}
+		}
+		name = from
+	} else {
+		if source = e.trialFor(t, n, arms); source == nil {
+			return "", nil
+		}
+		name, published = source.Name, source.Spec.Published()
 	}
-	published := from.Spec.Published()
+	if t == nil {
+		published[analysis.Table] = []string{from}
+	}
 	switch by := published[n.Artifact]; {
 	case len(by) == 0:
 		have := slices.Sorted(maps.Keys(published))
-		e.fail(n.at+".artifact", "arm %q publishes no %q%s (has: %s)", n.Arm, shorten(n.Artifact), component.DidYouMean(n.Artifact, have), listed(have))
-		return nil
+		e.fail(n.at+".artifact", "%s %q publishes no %q%s (has: %s)", kind, from, shorten(n.Artifact), component.DidYouMean(n.Artifact, have), listed(have))
+		return "", nil
 	case len(by) > 1:
-		e.fail(n.at+".artifact", "%s of arm %q all publish %q: leave one", strings.Join(by, " and "), n.Arm, n.Artifact)
-		return nil
+		e.fail(n.at+".artifact", "%s of arm %q all publish %q: leave one", strings.Join(by, " and "), from, n.Artifact)
+		return "", nil
+	}
+	return name, source
+}
+
+// trialFor is the trial of the arm that n says, for runs of t: the one with the
+// same hyperparameters, or the arm's only one.
+func (e *expansion) trialFor(t *Trial, n *need, arms map[string]*armTrials) *Trial {
+	trials := e.arms[n.Arm].trials
+	if t == nil {
+		if len(trials) != 1 {
+			e.fail(n.at+".arm", "arm %q has %d trials: an analysis looks at arms that are not swept", n.Arm, len(trials))
+			return nil
+		}
+		return &trials[0]
+	}
+	from := arms[n.Arm].like(t)
+	if from == nil {
+		e.fail(n.at+".arm", "arm %q has %d trials and none with the hyperparameters of %s (%s): sweep both arms alike, or %q not at all",
+			n.Arm, len(trials), t.Name, paramText(t.Params), n.Arm)
 	}
 	return from
+}
+
+// publish tells trials and analyses which of their artifacts others need, and
+// reports those that would wait for each other.
+func (e *expansion) publish() {
+	needs, publishes := map[string][]TrialNeed{}, map[string]*[]string{}
+	for _, a := range e.arms {
+		for i := range a.trials {
+			t := &a.trials[i]
+			needs[t.Name], publishes[t.Name] = t.Needs, &t.Publishes
+		}
+	}
+	for name, a := range e.analyses {
+		if publishes[name] != nil {
+			e.fail(a.at, "there is a trial %q too: rename the analysis", name)
+			return
+		}
+		needs[name], publishes[name] = a.Needs, &a.Publishes
+	}
+	for _, name := range slices.Sorted(maps.Keys(needs)) {
+		for _, n := range needs[name] {
+			if p := publishes[n.Trial]; n.Artifact != analysis.Table && !slices.Contains(*p, n.Artifact) {
+				*p = append(*p, n.Artifact)
+				slices.Sort(*p)
+			}
+		}
+	}
+	if circle := findCircle(needs); circle != nil {
+		i := slices.IndexFunc(needs[circle[0]], func(n TrialNeed) bool { return n.Trial == circle[1] })
+		n := needs[circle[0]][i].Name
+		at := ""
+		if a := e.analyses[circle[0]]; a != nil {
+			at = a.needs[n].at
+		}
+		for _, a := range e.arms {
+			if slices.ContainsFunc(a.trials, func(t Trial) bool { return t.Name == circle[0] }) {
+				at = a.needs[n].at
+			}
+		}
+		e.fail(at, "%s: none of them could ever begin", strings.Join(circle, " needs "))
+	}
 }
 
 // armTrials finds an arm's trials by their hyperparameters.
@@ -229,8 +337,8 @@ func (o *armTrials) like(t *Trial) *Trial {
 	return o.trials[key]
 }
 
-// cycles reports trials that would wait for each other.
-func (e *expansion) cycles(byName map[string]*Trial) {
+// findCircle returns names that need each other, the first one again at the end.
+func findCircle(needs map[string][]TrialNeed) []string {
 	const under, done = 1, 2
 	state := map[string]int{}
 	var path []string
@@ -244,7 +352,7 @@ func (e *expansion) cycles(byName map[string]*Trial) {
 		}
 		state[name] = under
 		path = append(path, name)
-		for _, n := range byName[name].Needs {
+		for _, n := range needs[name] {
 			if circle := visit(n.Trial); circle != nil {
 				return circle
 			}
@@ -253,14 +361,10 @@ func (e *expansion) cycles(byName map[string]*Trial) {
 		state[name] = done
 		return nil
 	}
-	for _, name := range slices.Sorted(maps.Keys(byName)) {
-		circle := visit(name)
-		if circle == nil {
-			continue
+	for _, name := range slices.Sorted(maps.Keys(needs)) {
+		if circle := visit(name); circle != nil {
+			return circle
 		}
-		first := byName[circle[0]]
-		i := slices.IndexFunc(first.Needs, func(n TrialNeed) bool { return n.Trial == circle[1] })
-		e.fail(e.arms[first.Arm].needs[first.Needs[i].Name].at, "%s: none of them could ever begin", strings.Join(circle, " needs "))
-		return
 	}
+	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"neoteny/pkg/engine/component"
+	pb "neoteny/proto/neoteny/v1"
 )
 
 // chain is an experiment whose arms start from each other's weights; parts
@@ -50,7 +51,7 @@ func TestArmsStartFromArtifactsOfOthers(t *testing.T) {
 	tune := trials["tune"]
 	one, two := tune.RunKey(1, map[string]string{"start": "aa"}), tune.RunKey(1, map[string]string{"start": "bb"})
 	require.NotEqual(t, one, two)
-	again, err := RunKeyOf(tune.SpecJSON(), 1, map[string]string{"start": "aa"})
+	again, err := RunKeyOf(tune.SpecJSON(), 1, []*pb.Input{{Name: "start", Blob: &pb.BlobRef{Sha256: "aa"}}})
 	require.NoError(t, err)
 	require.Equal(t, one, again)
 }

@@ -23,6 +23,8 @@ type Plan struct {
 	Arms []string
 	// Trials by arm, then in the order of the sweep.
 	Trials []Trial
+	// Analyses of the runs, by name.
+	Analyses []*Analysis
 	// SegmentTasks is the number of tasks of a segment; the last one of a run
 	// may have fewer.
 	SegmentTasks int
@@ -89,6 +91,14 @@ func (p *Plan) total(cost func(Trial) int64) int64 {
 	}
 	for _, c := range largest {
 		sum = addSat(sum, mulSat(c, uint64(len(p.ConfirmSeeds))))
+	}
+	// A run of an analysis is one segment of one task of one step.
+	for _, a := range p.Analyses {
+		confirm := len(p.ConfirmSeeds)
+		if a.Once {
+			confirm = min(confirm, 1)
+		}
+		sum = addSat(sum, uint64(len(a.Seeds)+confirm))
 	}
 	return int64(min(sum, math.MaxInt64))
 }

@@ -168,6 +168,9 @@ func (c *chaos) actions() map[string]func(*rapid.T) {
 					"one": {"a": "c"}, "two": {"a": "b", "b": "c"}, "both": {"a": "c", "b": "c"},
 				}[rapid.SampledFrom([]string{"one", "two", "both"}).Draw(c.rt, "which")]
 			}
+			if rapid.Bool().Draw(c.rt, "analyses") {
+				s.Once, s.Each = "a", "b"
+			}
 			if rapid.Bool().Draw(c.rt, "confirm") {
 				s.Confirm = []uint32{9}
 			}
@@ -254,9 +257,17 @@ func (c *chaos) check() {
 			}
 			switch r.State {
 			case runDone:
+				require.False(t, c.poisoned[r.Id] && c.failures[r.Id] == 0)
+				if r.Analysis {
+					require.Equal(t, wantDigest(r.Id, 1, 1), r.Digest)
+					require.Len(t, full.Table.Rows, 1)
+					for _, in := range r.Inputs {
+						require.Equal(t, runDone, c.run(in.Run).Run.State)
+					}
+					continue
+				}
 				require.Equal(t, wantDigest(r.Id, s.Tasks, perTask), r.Digest)
 				require.Len(t, full.Table.Rows, int(s.Tasks), "every task exactly once")
-				require.False(t, c.poisoned[r.Id] && c.failures[r.Id] == 0)
 				for _, n := range s.needs(r.Arm, int(r.Trial[2]-'0')) {
 					from := c.run(fmt.Sprintf("%s/%s/%d", id, n.Trial, r.Seed)).Run
 					require.Equal(t, runDone, from.State)
@@ -268,6 +279,13 @@ func (c *chaos) check() {
 			case runFailed:
 				failed++
 				why := c.poisoned[r.Id] || c.failures[r.Id] >= 3
+				if r.Analysis {
+					for _, o := range runs {
+						why = why || o.State == runFailed && o.Arm == map[string]string{"once": s.Once, "each": s.Each}[r.Trial]
+					}
+					require.True(t, why, "%s failed for no reason: %s", r.Id, r.Message)
+					continue
+				}
 				for _, n := range s.needs(r.Arm, int(r.Trial[2]-'0')) {
 					why = why || c.run(fmt.Sprintf("%s/%s/%d", id, n.Trial, r.Seed)).Run.State == runFailed
 				}

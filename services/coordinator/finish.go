@@ -202,7 +202,7 @@ func (s *Service) selectTrials(e *exp) action {
 	rec, mod := proto.CloneOf(e.rec), e.mod
 	var runs []*pb.Run
 	for _, id := range slices.Sorted(maps.Keys(e.runs)) {
-		if r := e.runs[id]; r.rec != nil && r.rec.State == pb.RunState_RUN_STATE_DONE {
+		if r := e.runs[id]; r.rec != nil && r.rec.State == pb.RunState_RUN_STATE_DONE && !r.rec.Analysis {
 			runs = append(runs, r.rec)
 		}
 	}

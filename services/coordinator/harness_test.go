@@ -157,11 +157,30 @@ type shape struct {
 	// Needs says of an arm whose weights its trials start from: those of the
 	// trial of the same number, of that arm.
 	Needs map[string]string
+	// Once is an analysis over all seeds of the weights of an arm's first trial,
+	// Each one for every seed; an arm may need one of them in the place of an arm.
+	Once, Each string
+}
+
+// analysis is the record of one, which publishes what trials do.
+func (s shape) analysis(name, arm string, index int) *pb.TrialRecord {
+	seeds := s.Seeds
+	if name == "once" {
+		seeds = seeds[:1]
+	}
+	return &pb.TrialRecord{
+		Index: int32(index), Name: name, Arm: name, CanonicalSpec: fmt.Appendf(nil, `{"analysis":%q}`, name), Tasks: 1, StepsPerTask: 1, Seeds: packSeeds(seeds),
+		Analysis: true, Once: name == "once", Publishes: s.publishes(name),
+		Needs: []*pb.TrialNeed{{Name: "of", Trial: arm + "-0", Artifact: "weights", AllSeeds: name == "once"}, {Name: "table", Trial: arm + "-0", Artifact: "table", AllSeeds: name == "once"}},
+	}
 }
 
 // needs are those of one trial.
 func (s shape) needs(arm string, i int) (out []*pb.TrialNeed) {
 	if from := s.Needs[arm]; from != "" {
+		if from == "once" || from == "each" {
+			return []*pb.TrialNeed{{Name: "start", Trial: from, Artifact: "weights"}}
+		}
 		out = append(out, &pb.TrialNeed{Name: "start", Trial: fmt.Sprintf("%s-%d", from, min(i, s.Arms[from]-1)), Artifact: "weights"})
 	}
 	return out
@@ -173,6 +192,9 @@ func (s shape) publishes(arm string) (out []string) {
 		if from == arm {
 			return []string{"weights"}
 		}
+	}
+	if arm == s.Once || arm == s.Each {
+		return []string{"weights"}
 	}
 	return nil
 }
@@ -229,6 +251,12 @@ func (m *fakeModel) Plan(spec *pb.ExperimentSpec) (*Plan, error) {
 				Needs: s.needs(arm, i), Publishes: s.publishes(arm),
 			})
 		}
+	}
+	if s.Once != "" {
+		p.Trials = append(p.Trials, s.analysis("once", s.Once, len(p.Trials)))
+	}
+	if s.Each != "" {
+		p.Trials = append(p.Trials, s.analysis("each", s.Each, len(p.Trials)))
 	}
 	p.Runs = len(p.Trials)*len(s.Seeds) + len(p.Arms)*len(s.Confirm)
 	p.Tasks = int64(p.Runs) * int64(s.Tasks)
@@ -400,6 +428,11 @@ const perTask = 10
 
 func (f *fakeWorker) result(g *pb.AssignedSegment, end int64) *pb.SegmentResult {
 	r := &pb.SegmentResult{EndStep: end, Columns: []*pb.ColumnName{{Metric: "m"}}, Seconds: 1}
+	_, run, missing := f.c.RunSpec(f.w.ctx, g.Ref.Run)
+	if run.GetAnalysis() {
+		r.Boundaries = append(r.Boundaries, boundary(g.Ref.Run, 0, 1))
+		r.Rows = append(r.Rows, &pb.TaskRow{Values: []float64{value(g.Ref.Run, 0)}})
+	}
 	for step := (g.Ref.FirstStep/perTask + 1) * perTask; step <= end; step += perTask {
 		task := int32(step/perTask) - 1
 		r.Boundaries = append(r.Boundaries, boundary(g.Ref.Run, task, step))
@@ -408,8 +441,7 @@ func (f *fakeWorker) result(g *pb.AssignedSegment, end int64) *pb.SegmentResult 
 	var err error
 	r.Checkpoint, err = f.w.blob.Put(f.w.ctx, fmt.Sprintf("checkpoints/%s/%d", g.Ref.Run, end), fmt.Appendf(nil, "%s at %d", g.Ref.Run, end))
 	require.NoError(f.w.t, err)
-	_, run, err := f.c.RunSpec(f.w.ctx, g.Ref.Run)
-	if err != nil || end < run.Steps {
+	if missing != nil || end < run.Steps {
 		return r // gone, or goes on
 	}
 	for _, name := range run.Publishes {

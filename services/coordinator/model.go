@@ -61,22 +61,34 @@ func (experiments) Plan(spec *pb.ExperimentSpec) (*Plan, error) {
 			Publishes:     t.Publishes,
 		})
 	}
+	for _, a := range p.Analyses {
+		out.Trials = append(out.Trials, &pb.TrialRecord{
+			Index:         int32(len(out.Trials)),
+			Name:          a.Name,
+			Arm:           a.Name,
+			CanonicalSpec: a.SpecJSON(),
+			Tasks:         1,
+			StepsPerTask:  1,
+			Seeds:         packSeeds(a.Seeds),
+			Datasets:      a.Datasets,
+			Needs:         needs(a.Needs),
+			Publishes:     a.Publishes,
+			Analysis:      true,
+			Once:          a.Once,
+		})
+	}
 	return out, nil
 }
 
 func needs(list []experiment.TrialNeed) (out []*pb.TrialNeed) {
 	for _, n := range list {
-		out = append(out, &pb.TrialNeed{Name: n.Name, Trial: n.Trial, Artifact: n.Artifact, Seed: n.Seed})
+		out = append(out, &pb.TrialNeed{Name: n.Name, Trial: n.Trial, Artifact: n.Artifact, Seed: n.Seed, AllSeeds: n.AllSeeds})
 	}
 	return out
 }
 
 func (experiments) RunKey(canonicalSpec []byte, seed uint32, inputs []*pb.Input) (string, error) {
-	artifacts := map[string]string{}
-	for _, in := range inputs {
-		artifacts[in.Name] = in.Blob.GetSha256()
-	}
-	return experiment.RunKeyOf(canonicalSpec, seed, artifacts)
+	return experiment.RunKeyOf(canonicalSpec, seed, inputs)
 }
 
 func (experiments) Select(spec *pb.ExperimentSpec, runs []report.RunTable) (map[string]string, error) {

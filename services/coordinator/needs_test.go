@@ -144,3 +144,45 @@ func TestConfirmationsBringWhatTheyStartFrom(t *testing.T) {
 	require.EqualValues(t, 8+len(confirmed), e.Progress.Runs)
 	require.EqualValues(t, 8+len(confirmed), e.Progress.RunsDone)
 }
+
+// Analyses begin when what they look at is done, once for all seeds or for each,
+// and again for the confirmation seeds; arms may start from what they publish.
+func TestAnalysesAreScheduledAsRuns(t *testing.T) {
+	w := setup(t)
+	id := w.submit("analysed", shape{
+		Tasks: 2, Steps: perTask, Segment: 1, Arms: map[string]int{"a": 1, "b": 1}, Seeds: []uint32{4, 6}, Confirm: []uint32{7, 8, 9},
+		Once: "b", Each: "b", Needs: map[string]string{"a": "once"},
+	})
+	f := w.join("w", 10)
+	require.Equal(t, []string{id + "/b-0/4", id + "/b-0/6"}, runsOf(f.waitHolding(2)), "all else waits")
+	w.kill()
+	w.start()
+	f.work()
+	e := w.waitState(id, expDone)
+	inputs := func(run string) (out []string) {
+		for _, in := range w.run(id + "/" + run).Run.Inputs {
+			out = append(out, in.Name+" "+in.Run[len(id)+1:])
+		}
+		return out
+	}
+	require.Equal(t, []string{"of b-0/4", "of b-0/6", "table b-0/4", "table b-0/6"}, inputs("once/4"))
+	require.Equal(t, []string{"of b-0/7", "of b-0/8", "of b-0/9", "table b-0/7", "table b-0/8", "table b-0/9"}, inputs("once/7"))
+	require.Equal(t, []string{"of b-0/6", "table b-0/6"}, inputs("each/6"))
+	require.Equal(t, []string{"of b-0/9", "table b-0/9"}, inputs("each/9"))
+	require.Equal(t, []string{"start once/4"}, inputs("a-0/6"))
+	require.Equal(t, []string{"start once/7"}, inputs("a-0/9"))
+	runs := w.runs(id)
+	require.Len(t, runs, 2*2+2*3+1+1+2+3)
+	require.EqualValues(t, len(runs), e.Progress.RunsDone)
+	require.EqualValues(t, len(runs), e.Progress.Runs)
+	for _, r := range runs {
+		require.Equal(t, r.Trial == "once" || r.Trial == "each", r.Analysis, r.Id)
+		if r.Analysis {
+			full := w.run(r.Id)
+			require.Len(t, full.Table.Rows, 1)
+			require.Equal(t, value(r.Id, 0), full.Table.Rows[0].Values[0])
+		}
+	}
+	_, err := w.svc.GetRun(w.ctx, &pb.GetRunRequest{Id: id + "/once/6"})
+	require.Error(t, err, "it has one run")
+}

@@ -31,7 +31,7 @@ func (e *exp) wanted(trialIndex, seedIndex int, fn func(w want, trialIndex, seed
 		}
 		tuning, all := t.seeds().len(), t.seeds().len()
 		if confirmed[t] {
-			all += e.confirmSeeds().len()
+			all += e.confirmSeedsOf(t).len()
 		}
 		for ; seedIndex < all; seedIndex++ {
 			w := want{trial: t}
@@ -70,6 +70,7 @@ func (s *Service) runView(e *exp, w want) *pb.Run {
 		Segments:        segmentCount(t.Tasks, e.rec.SegmentTasks),
 		Params:          t.Params,
 		Confirmation:    w.confirmation,
+		Analysis:        t.Analysis,
 	}
 	if e.rec.State != 0 {
 		v.State, v.Message = pb.RunState_RUN_STATE_CANCELLED, "the experiment ended before it began"
@@ -201,7 +202,7 @@ func (s *Service) runAt(expID, trialName string, seed uint32) (*pb.GetRunRespons
 	}
 	w := want{trial: t, seed: seed}
 	if t.seeds().index(seed) < 0 {
-		w.confirmation = e.confirmSeeds().index(seed) >= 0 && slices.Contains(e.confirmed(), t)
+		w.confirmation = e.confirmSeedsOf(t).index(seed) >= 0 && slices.Contains(e.confirmed(), t)
 		if !w.confirmation {
 			return nil, nil, status.Errorf(codes.NotFound, "trial %s of experiment %s has no run with seed %d", trialName, expID, seed)
 		}

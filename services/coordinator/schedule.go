@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"neoteny/internal/cluster"
+	"neoteny/pkg/engine/analysis"
 	"neoteny/pkg/experiment"
 	pb "neoteny/proto/neoteny/v1"
 )
@@ -212,24 +213,47 @@ type begin struct {
 // end before; failed says why the run can never begin.
 func (e *exp) inputs(w want) (in []*pb.Input, first, failed string) {
 	for _, n := range w.trial.rec.Needs {
-		seed := w.seed
-		if n.Seed != nil {
-			seed = n.GetSeed()
+		seeds := e.seedsOf(n, w)
+		for i := range seeds.len() {
+			id := experiment.RunID(e.id, n.Trial, seeds.at(i))
+			r := e.runs[id]
+			if r == nil || r.rec == nil || !final(r.rec.State) {
+				first = cmp.Or(first, id)
+				continue
+			}
+			if r.rec.State != pb.RunState_RUN_STATE_DONE {
+				return nil, "", fmt.Sprintf("it starts from %s of run %s, which is %s: %s", n.Artifact, id, runStateName(r.rec.State), r.rec.Message)
+			}
+			ref := r.rec.Artifacts[n.Artifact]
+			if n.Artifact == analysis.Table {
+				ref = r.rec.Table
+			}
+			if ref == nil {
+				return nil, "", fmt.Sprintf("it starts from %s of run %s, which has not published it", n.Artifact, id)
+			}
+			in = append(in, &pb.Input{Name: n.Name, Run: id, Artifact: n.Artifact, Blob: ref})
 		}
-		id := experiment.RunID(e.id, n.Trial, seed)
-		r := e.runs[id]
-		switch {
-		case r == nil || r.rec == nil || !final(r.rec.State):
-			first = cmp.Or(first, id)
-			continue
-		case r.rec.State != pb.RunState_RUN_STATE_DONE:
-			return nil, "", fmt.Sprintf("it starts from %s of run %s, which is %s: %s", n.Artifact, id, runStateName(r.rec.State), r.rec.Message)
-		case r.rec.Artifacts[n.Artifact] == nil:
-			return nil, "", fmt.Sprintf("it starts from %s of run %s, which has not published it", n.Artifact, id)
-		}
-		in = append(in, &pb.Input{Name: n.Name, Run: id, Artifact: n.Artifact, Blob: r.rec.Artifacts[n.Artifact]})
 	}
 	return in, first, ""
+}
+
+// seedsOf are the seeds of the runs from which a run takes what n says.
+func (e *exp) seedsOf(n *pb.TrialNeed, w want) seedSet {
+	from := e.trials[n.Trial]
+	all := e.confirmSeeds()
+	if from != nil && !w.confirmation {
+		all = from.seeds()
+	}
+	one := func(seed uint32) seedSet { return seedSet{&pb.Seeds{List: []uint32{seed}}} }
+	switch {
+	case n.Seed != nil:
+		return one(n.GetSeed())
+	case from != nil && from.rec.Once:
+		return one(all.at(0))
+	case n.AllSeeds:
+		return all
+	}
+	return one(w.seed)
 }
 
 func (s *Service) createRuns(ctx context.Context, id string, mod int64, begins []begin, per int32) (int64, error) {
@@ -265,6 +289,7 @@ func (s *Service) createRuns(ctx context.Context, id string, mod int64, begins [
 			Confirmation:    w.confirmation,
 			Inputs:          w.inputs,
 			Publishes:       t.Publishes,
+			Analysis:        t.Analysis,
 		}
 		if w.failed != "" {
 			r.RunKey, r.State, r.Message = "", pb.RunState_RUN_STATE_FAILED, w.failed

@@ -417,7 +417,7 @@ func (e *exp) live() bool {
 }
 
 // confirmed lists the trials that get confirmation runs, once they are selected:
-// the selected ones, and those whose artifacts they start from.
+// the selected ones, the analyses, and those whose artifacts they start from.
 func (e *exp) confirmed() []*trial {
 	if !e.rec.SelectionDone || e.confirmSeeds().len() == 0 {
 		return nil
@@ -439,11 +439,26 @@ func (e *exp) confirmed() []*trial {
 	for _, name := range e.rec.Selected {
 		add(name)
 	}
+	for _, t := range e.byIndex {
+		if t != nil && t.rec.Analysis {
+			add(t.rec.Name)
+		}
+	}
 	slices.SortFunc(out, func(a, b *trial) int { return cmp.Compare(a.rec.Index, b.rec.Index) })
 	return out
 }
 
 func (e *exp) confirmSeeds() seedSet { return seedSet{e.rec.GetConfirmSeeds()} }
+
+// confirmSeedsOf are those of one trial: of an analysis with one run for all
+// seeds the first.
+func (e *exp) confirmSeedsOf(t *trial) seedSet {
+	if s := e.confirmSeeds(); !t.rec.Once || s.len() == 0 {
+		return s
+	} else {
+		return seedSet{&pb.Seeds{First: s.at(0), Count: 1}}
+	}
+}
 
 // want is a run that the experiment is to have.
 type want struct {
@@ -477,7 +492,10 @@ func (e *exp) at(seq int64) (w want, skip, end bool) {
 			return w, false, true
 		}
 		m := int64(len(arms))
-		return want{arms[i%m], seeds.at(int(i / m)), true}, false, false
+		if t := arms[i%m]; int(i/m) < e.confirmSeedsOf(t).len() {
+			return want{t, seeds.at(int(i / m)), true}, false, false
+		}
+		return w, true, false
 	}
 }
 
@@ -526,6 +544,7 @@ func (e *exp) sum() tally {
 	case n == 0:
 	case e.rec.SelectionDone:
 		for _, tr := range e.confirmed() {
+			n := e.confirmSeedsOf(tr).len()
 			addN(costOf(tr.rec), n)
 			t.confirmations += n
 		}

@@ -38,6 +38,13 @@ func (a metricsAdapter) Open(run, track, arm string, attempt, firstStep int64) (
 type engineAdapter struct{ data data.Source }
 
 func (a engineAdapter) Compile(canonicalJSON []byte) (program, error) {
+	analysis, err := experiment.AnalysisFromCanonical(canonicalJSON)
+	if err != nil {
+		return nil, err
+	}
+	if analysis != nil {
+		return analysisProgram{spec: analysis, data: a.data}, nil
+	}
 	spec, err := experiment.SpecFromCanonical(canonicalJSON)
 	if err != nil {
 		return nil, err
@@ -51,7 +58,7 @@ type engineProgram struct {
 }
 
 func (p engineProgram) env(o origin) engine.Env {
-	return engine.Env{Seed: o.seed, Data: p.data, Artifacts: o.artifacts}
+	return engine.Env{Seed: o.seed, Data: p.data, Artifacts: o.artifacts()}
 }
 
 func (p engineProgram) New(o origin) (life, error) {

@@ -486,7 +486,7 @@ func (e *fakeEngine) New(o origin) (life, error) {
 	if e.newErr != nil {
 		return nil, e.newErr
 	}
-	e.given = append(e.given, o.artifacts)
+	e.given = append(e.given, o.artifacts())
 	return &fakeLife{e: e, seed: o.seed, state: uint64(o.seed)}, nil
 }
 
@@ -500,7 +500,7 @@ func (e *fakeEngine) Pack(_ []program, origins []origin) (pack, error) {
 	e.packs++
 	p := &fakePack{}
 	for _, o := range origins {
-		e.given = append(e.given, o.artifacts)
+		e.given = append(e.given, o.artifacts())
 		p.lives = append(p.lives, &fakeLife{e: e, seed: o.seed, state: uint64(o.seed)})
 	}
 	return p, nil

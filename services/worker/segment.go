@@ -16,7 +16,6 @@ import (
 	"neoteny/internal/metricsclient"
 	"neoteny/internal/telemetry"
 	"neoteny/pkg/engine"
-	"neoteny/pkg/engine/component"
 	"neoteny/pkg/engine/data"
 	pb "neoteny/proto/neoteny/v1"
 )
@@ -251,15 +250,17 @@ func (w *Worker) begin(j *job) (*runInfo, life, error) {
 
 // origin fetches what a run starts from.
 func (w *Worker) origin(j *job, run *runInfo) (origin, error) {
-	o := origin{seed: run.seed, artifacts: component.Artifacts{}}
+	o := origin{seed: run.seed}
 	for _, in := range run.inputs {
+		g := given{Input: in}
 		err := w.retry(j.steps, "blob", "read artifact", func() (err error) {
-			o.artifacts[in.GetName()], err = w.store.Get(j.steps, in.GetBlob(), w.cfg.MaxCheckpoint)
+			g.file, err = w.store.Get(j.steps, in.GetBlob(), w.cfg.MaxCheckpoint)
 			return err
 		})
 		if err != nil {
 			return origin{}, fmt.Errorf("artifact %s (%s of run %s): %w", in.GetName(), in.GetArtifact(), in.GetRun(), err)
 		}
+		o.inputs = append(o.inputs, g)
 	}
 	return o, nil
 }

@@ -156,8 +156,23 @@ type program interface {
 
 // origin is what a run starts from beyond its spec.
 type origin struct {
-	seed      uint32
-	artifacts component.Artifacts // of other runs
+	seed   uint32
+	inputs []given // artifacts of other runs
+}
+
+// given is an artifact with its content.
+type given struct {
+	*pb.Input
+	file []byte
+}
+
+// artifacts are the inputs of a run that has one of each name.
+func (o origin) artifacts() component.Artifacts {
+	out := component.Artifacts{}
+	for _, in := range o.inputs {
+		out[in.GetName()] = in.file
+	}
+	return out
 }
 
 // life is an engine.Life.

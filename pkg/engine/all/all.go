@@ -3,6 +3,7 @@
 package all
 
 import (
+	_ "neoteny/pkg/engine/analyses"
 	_ "neoteny/pkg/engine/environments"
 	_ "neoteny/pkg/engine/learners"
 	_ "neoteny/pkg/engine/methods"

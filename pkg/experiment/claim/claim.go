@@ -8,7 +8,11 @@
 // measured. Besides CEL's own operators it has first(n), last(n), slice(a, b)
 // — tasks — and, over the measured tasks, mean(), min(), max(), peak() (the
 // maximum) and final() (the last). Of numbers there are abs, sqrt, exp, log,
-// min and max. Whole numbers may be written where a number is wanted.
+// min and max. Numbers of analyses are looked at as they are:
+//
+//	analyses["scores"].never_forgotten
+//
+// Whole numbers may be written where a number is wanted.
 package claim
 
 import (
@@ -50,7 +54,14 @@ type ArmShape struct {
 // Shape is the shape of every arm.
 type Shape map[string]ArmShape
 
-// Ref is a column that a claim looks at.
+// AnalysisKey is where the metrics of an analysis are in a [Table] and a [Shape]:
+// columns of one value.
+func AnalysisKey(name string) string { return analysisPrefix + name }
+
+const analysisPrefix = "analyses/"
+
+// Ref is a column that a claim looks at. Arm is the [AnalysisKey] where it is the
+// number of an analysis.
 type Ref struct{ Arm, Metric string }
 
 // Program is a compiled claim.
@@ -79,7 +90,7 @@ func Compile(expr string) (*Program, error) {
 		return nil, w.err
 	}
 	if len(w.refs) == 0 {
-		return nil, fmt.Errorf(`looks at no arm: write for example arms["backprop"].online_accuracy.mean()`)
+		return nil, fmt.Errorf(`looks at no arm and no analysis: write for example arms["backprop"].online_accuracy.mean()`)
 	}
 	checked, iss := env.Check(parsed)
 	if iss.Err() != nil {
@@ -109,14 +120,18 @@ func Compile(expr string) (*Program, error) {
 func (p *Program) Refs() []Ref { return p.refs }
 
 // Arms are the arms that the claim looks at, sorted.
-func (p *Program) Arms() []string {
-	var arms []string
+func (p *Program) Arms() []string { return p.names("arm") }
+
+// Analyses are the analyses that the claim looks at, sorted.
+func (p *Program) Analyses() []string { return p.names("analysis") }
+
+func (p *Program) names(of string) (names []string) {
 	for _, r := range p.refs {
-		if !slices.Contains(arms, r.Arm) {
-			arms = append(arms, r.Arm)
+		if kind, name, _ := called(r.Arm, nil); kind == of && !slices.Contains(names, name) {
+			names = append(names, name)
 		}
 	}
-	return arms
+	return names
 }
 
 // Check finds mistakes that would show only once there are results: unknown
@@ -127,12 +142,13 @@ func (p *Program) Check(shape Shape) error {
 	arms := slices.Sorted(maps.Keys(shape))
 	for _, r := range p.refs {
 		arm, ok := shape[r.Arm]
+		kind, called, known := called(r.Arm, arms)
 		if !ok {
-			return fmt.Errorf("there is no arm %q%s (have: %s)", r.Arm, component.DidYouMean(r.Arm, arms), strings.Join(arms, ", "))
+			return fmt.Errorf("there is no %s %q%s (have: %s)", kind, called, component.DidYouMean(called, known), strings.Join(known, ", "))
 		}
 		name, _, _ := strings.Cut(r.Metric, "/")
 		if !slices.Contains(arm.Metrics, name) {
-			return fmt.Errorf("arm %q does not measure %q%s (have: %s)", r.Arm, name, component.DidYouMean(name, arm.Metrics), strings.Join(arm.Metrics, ", "))
+			return fmt.Errorf(kind+" %q does not measure %q%s (have: %s)", called, name, component.DidYouMean(name, arm.Metrics), strings.Join(arm.Metrics, ", "))
 		}
 		if table[r.Arm] == nil {
 			table[r.Arm] = map[string][]float64{}
@@ -153,18 +169,26 @@ func (p *Program) Check(shape Shape) error {
 // where something was not measured. Columns that the claim looks at and the
 // table lacks are errors, as are tasks that are not there.
 func (p *Program) Eval(table Table) (float64, error) {
-	arms := map[string]map[string][]float64{}
+	arms, analyses := map[string]map[string][]float64{}, map[string]map[string]float64{}
 	for _, r := range p.refs {
+		kind, name, _ := called(r.Arm, nil)
 		column, ok := table[r.Arm][r.Metric]
-		if !ok {
-			return 0, fmt.Errorf("arm %q has no values of %q", r.Arm, r.Metric)
+		if !ok || kind == "analysis" && len(column) != 1 {
+			return 0, fmt.Errorf("%s %q has no values of %q", kind, name, r.Metric)
+		}
+		if kind == "analysis" {
+			if analyses[name] == nil {
+				analyses[name] = map[string]float64{}
+			}
+			analyses[name][r.Metric] = column[0]
+			continue
 		}
 		if arms[r.Arm] == nil {
 			arms[r.Arm] = map[string][]float64{}
 		}
 		arms[r.Arm][r.Metric] = column
 	}
-	out, _, err := p.program.Eval(map[string]any{"arms": arms})
+	out, _, err := p.program.Eval(map[string]any{"arms": arms, "analyses": analyses})
 	if err != nil {
 		if strings.Contains(err.Error(), "cost limit") {
 			return 0, fmt.Errorf("the expression does too much work: more than %d operations", maxCost)
@@ -213,8 +237,12 @@ func (w *walker) walk(e ast.Expr, wholes bool) {
 	}
 	switch e.Kind() {
 	case ast.IdentKind:
-		if e.AsIdent() == "arms" && w.err == nil {
+		switch {
+		case w.err != nil:
+		case e.AsIdent() == "arms":
 			w.err = fmt.Errorf(`arms must be followed by an arm and a metric, as in arms["backprop"].online_accuracy`)
+		case e.AsIdent() == "analyses":
+			w.err = fmt.Errorf(`analyses must be followed by an analysis and a metric, as in analyses["scores"].never_forgotten`)
 		}
 	case ast.LiteralKind:
 		if n, ok := e.AsLiteral().(types.Int); ok && !wholes {
@@ -251,17 +279,39 @@ func (w *walker) walk(e ast.Expr, wholes bool) {
 	}
 }
 
-// refOf recognises arms["a"].m, arms.a["m"] and the like.
+// refOf recognises arms["a"].m, arms.a["m"], analyses["a"].m and the like.
 func refOf(e ast.Expr) (Ref, bool) {
 	arm, metric, ok := member(e)
 	if !ok {
 		return Ref{}, false
 	}
 	root, name, ok := member(arm)
-	if !ok || root.Kind() != ast.IdentKind || root.AsIdent() != "arms" {
+	if !ok || root.Kind() != ast.IdentKind {
 		return Ref{}, false
 	}
-	return Ref{Arm: name, Metric: metric}, true
+	switch root.AsIdent() {
+	case "arms":
+		return Ref{Arm: name, Metric: metric}, true
+	case "analyses":
+		return Ref{Arm: AnalysisKey(name), Metric: metric}, true
+	}
+	return Ref{}, false
+}
+
+// called takes the key of an arm or analysis apart, and keeps of others those of
+// its kind.
+func called(key string, others []string) (kind, name string, same []string) {
+	name, isAnalysis := strings.CutPrefix(key, analysisPrefix)
+	kind = "arm"
+	if isAnalysis {
+		kind = "analysis"
+	}
+	for _, o := range others {
+		if x, a := strings.CutPrefix(o, analysisPrefix); a == isAnalysis {
+			same = append(same, x)
+		}
+	}
+	return kind, name, same
 }
 
 func member(e ast.Expr) (operand ast.Expr, name string, ok bool) {

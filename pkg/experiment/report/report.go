@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"neoteny/pkg/experiment/claim"
 	pb "neoteny/proto/neoteny/v1"
 )
 
@@ -20,6 +21,7 @@ type RunTable struct {
 	Arm, Trial   string
 	Seed         uint32
 	Confirmation bool // run on a confirmation seed
+	Analysis     bool // run of an analysis, whose name Arm is
 	Table        *pb.TaskTable
 }
 
@@ -53,7 +55,19 @@ type Summary struct {
 	Paper  string  `json:"paper,omitempty"`
 	Arms   []Arm   `json:"arms"`   // by name
 	Claims []Claim `json:"claims"` // in the order of the spec
+	// Analyses by name.
+	Analyses []Analysis `json:"analyses,omitempty"`
 }
+
+// Analysis is the result of one analysis.
+type Analysis struct {
+	Analysis string  `json:"analysis"`
+	Trials   []Trial `json:"trials"` // its runs; those on confirmation seeds behind the others
+}
+
+// Main returns the runs that claims look at: those on confirmation seeds where
+// there are any.
+func (a *Analysis) Main() *Trial { return &a.Trials[len(a.Trials)-1] }
 
 // Arm is the result of one arm.
 type Arm struct {
@@ -182,7 +196,8 @@ func SelectTrials(spec *pb.ExperimentSpec, runs []RunTable) (map[string]string, 
 	return c.selected(spec), nil
 }
 
-// collection is all runs with their columns.
+// collection is all runs with their columns; an analysis stands under its
+// [claim.AnalysisKey].
 type collection map[string]map[stage]map[uint32]map[string][]float64 // arm, stage, seed, column
 
 type stage struct {
@@ -196,6 +211,9 @@ func collect(runs []RunTable) (collection, error) {
 		cols, err := columns(r)
 		if err != nil {
 			return nil, err
+		}
+		if r.Analysis {
+			r.Arm = claim.AnalysisKey(r.Arm)
 		}
 		st := stage{r.Trial, r.Confirmation}
 		if c[r.Arm] == nil {
@@ -225,9 +243,14 @@ func (c collection) stages(arm string) []stage {
 	})
 }
 
+func isAnalysis(key string) bool { return strings.HasPrefix(key, claim.AnalysisKey("")) }
+
 func (c collection) selected(spec *pb.ExperimentSpec) map[string]string {
 	out := map[string]string{}
 	for arm := range c {
+		if isAnalysis(arm) {
+			continue
+		}
 		if spec.GetSelect() == nil {
 			if stages := c.stages(arm); len(stages) == 1 {
 				out[arm] = stages[0].trial

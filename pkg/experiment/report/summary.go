@@ -25,6 +25,10 @@ func Summarize(spec *pb.ExperimentSpec, runs []RunTable) (*Summary, error) {
 		for _, st := range c.stages(name) {
 			arm.Trials = append(arm.Trials, summarizeTrial(st, c[name][st], boot))
 		}
+		if isAnalysis(name) {
+			s.Analyses = append(s.Analyses, Analysis{arm.Trials[0].Trial, arm.Trials})
+			continue
+		}
 		s.Arms = append(s.Arms, arm)
 	}
 	for _, cl := range spec.GetClaims() {
@@ -96,6 +100,9 @@ func (c collection) judge(cl *pb.Claim, spec *pb.ExperimentSpec, selected map[st
 		return out
 	}
 	runs, all, missing := c.paired(p.Arms(), spec, selected)
+	if missing == "" {
+		all, missing = c.analysed(p.Analyses(), spec, runs, all)
+	}
 	if missing != "" {
 		out.Message = missing
 		return out
@@ -134,6 +141,10 @@ func (c collection) judge(cl *pb.Claim, spec *pb.ExperimentSpec, selected map[st
 		// would judge the claim on the seeds that went well.
 		out.Verdict = Undecided
 		note("%d of %d seeds have no finite value", len(values)-out.N, len(values))
+	case out.N == 1 && len(p.Arms()) == 0 && allOnce(p.Analyses(), spec):
+		// One number over all seeds: it is what it is.
+		out.Verdict = test(Interval{Low: out.Mean, High: out.Mean, N: 2})
+		note("one number over all seeds, without an interval")
 	case out.N == 0:
 		note("no seed has a run of every arm that the claim looks at")
 	case out.N == 1:
@@ -177,6 +188,50 @@ func (c collection) paired(arms []string, spec *pb.ExperimentSpec, selected map[
 func BoundText(b *pb.Bound) string {
 	_, text := boundOf(b)
 	return text
+}
+
+// once tells whether an analysis has one run for all seeds.
+func once(spec *pb.ExperimentSpec, analysis string) bool {
+	return spec.GetAnalyses()[analysis].GetFields()["per"].GetStringValue() == "experiment"
+}
+
+func allOnce(analyses []string, spec *pb.ExperimentSpec) bool {
+	return !slices.ContainsFunc(analyses, func(name string) bool { return !once(spec, name) })
+}
+
+// analysed adds the runs of the given analyses to those of arms. The number of an
+// analysis over all seeds is that of every seed.
+func (c collection) analysed(analyses []string, spec *pb.ExperimentSpec, runs map[string]map[uint32]map[string][]float64, seeds []uint32) (all []uint32, missing string) {
+	every := map[uint32]bool{}
+	for _, s := range seeds {
+		every[s] = true
+	}
+	// The ones of every seed first: they say which seeds there are.
+	for _, pass := range []bool{false, true} {
+		for _, name := range analyses {
+			if once(spec, name) != pass {
+				continue
+			}
+			key := claim.AnalysisKey(name)
+			own := c[key][stage{name, spec.GetSelect().GetConfirmSeeds() != nil}]
+			if len(own) == 0 {
+				return nil, fmt.Sprintf("analysis %q has no finished run", name)
+			}
+			runs[key] = map[uint32]map[string][]float64{}
+			for s, columns := range own {
+				switch {
+				case !pass || len(every) == 0:
+					runs[key][s] = columns
+					every[s] = true
+				default:
+					for x := range every {
+						runs[key][x] = columns
+					}
+				}
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(every)), ""
 }
 
 // boundOf returns the test that a bound puts on an interval, and the bound in

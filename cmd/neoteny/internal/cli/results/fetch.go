@@ -94,7 +94,7 @@ func (r *Result) summarize() error {
 	var tables []report.RunTable
 	for _, run := range r.Runs {
 		if run.GetState() == pb.RunState_RUN_STATE_DONE {
-			tables = append(tables, report.RunTable{Arm: run.GetArm(), Trial: run.GetTrial(), Seed: run.GetSeed(), Confirmation: run.GetConfirmation(), Table: run.Table})
+			tables = append(tables, report.RunTable{Arm: run.GetArm(), Trial: run.GetTrial(), Seed: run.GetSeed(), Confirmation: run.GetConfirmation(), Analysis: run.GetAnalysis(), Table: run.Table})
 		}
 	}
 	s, err := report.Summarize(r.Experiment.GetSpec(), tables)

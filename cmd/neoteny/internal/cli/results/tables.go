@@ -32,6 +32,12 @@ func (r *Result) WriteText(w io.Writer) error {
 			return err
 		}
 	}
+	if len(r.Summary.Analyses) > 0 {
+		fmt.Fprintf(w, "\nAnalyses\n")
+		if err := r.analysisTable().Write(w); err != nil {
+			return err
+		}
+	}
 	if len(r.Summary.Claims) > 0 {
 		fmt.Fprintf(w, "\nClaims\n")
 		if err := r.claimTable().Write(w); err != nil {
@@ -70,6 +76,19 @@ func (r *Result) armTable() *render.Table {
 		}
 		if n := len(arm.Trials); arm.Main() == nil && n > maxTrialsShown {
 			t.Add(fmt.Sprintf("(%s: %d more trials, see summary.json)", arm.Arm, n-maxTrialsShown))
+		}
+	}
+	return t
+}
+
+func (r *Result) analysisTable() *render.Table {
+	t := &render.Table{Columns: []render.Column{{Title: "ANALYSIS"}, {Title: "METRIC"}, {Title: "VALUE"}, {Title: "RUNS", Align: render.Right}}}
+	for i := range r.Summary.Analyses {
+		a := &r.Summary.Analyses[i]
+		name := a.Analysis
+		for _, m := range a.Main().Metrics {
+			t.Add(name, metricName(m), interval(m.Interval), strconv.Itoa(m.N))
+			name = ""
 		}
 	}
 	return t
