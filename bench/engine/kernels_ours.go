@@ -138,6 +138,13 @@ var streams = []struct {
 	{"erf", 2, function(kernel.Erf)},
 	{"sin", 2, function(kernel.Sin)},
 	{"sqrt", 2, function(kernel.Sqrt)},
+	{"div", 3, func(n int) func() {
+		x, y, z := noise(n), noise(n), tensor.Float32s(n)
+		for i := range y {
+			y[i]++
+		}
+		return func() { kernel.Binary(kernel.Div, z, x, y) }
+	}},
 	{"normal", 1, func(n int) func() {
 		x, key := tensor.Float32s(n), rng.New(0, "bench")
 		var a uint64

@@ -345,7 +345,20 @@ func (r *reporter) adam() string {
 		}
 		fmt.Fprintf(&b, " %s ns a weight\nwith arrays of %s", number(s.ns), s.name)
 	}
-	b.WriteString(". At the nearest of these sizes that is\n\n")
+	b.WriteString(".\n")
+	perElement := func(kernel string) float64 {
+		for _, x := range r.results {
+			if s := streamSizes[0]; x.Case == "stream/"+kernel+" "+s.name {
+				return 1e3 * x.Ours / float64(s.n)
+			}
+		}
+		return 0
+	}
+	if root, division := perElement("sqrt"), perElement("div"); root > 0 && division > 0 {
+		fmt.Fprintf(&b, "From the first cache a root alone takes %s ns and a division %s ns, on a unit that they share: together %.0f %%\nof it, the roofline of an update with both exactly rounded.\n",
+			number(root), number(division), 100*(root+division)/sizes[0].ns)
+	}
+	b.WriteString("At the nearest of these sizes that is\n\n")
 	for _, x := range r.of(groupTrain) {
 		if !strings.Contains(x.Case, " adam") || x.Ours == 0 {
 			continue

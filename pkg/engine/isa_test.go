@@ -1,8 +1,13 @@
 package engine_test
 
 import (
+	"context"
 	"testing"
 
+	"github.com/stretchr/testify/require"
+
+	"neoteny/pkg/engine"
+	"neoteny/pkg/engine/data"
 	"neoteny/pkg/engine/kernel"
 )
 
@@ -23,5 +28,31 @@ func TestEveryInstructionSetLivesTheSameLife(t *testing.T) {
 				requireSame(t, want, got, isa.String())
 			}
 		})
+	}
+}
+
+// So does a run over real digits, at batch 1 and with batches.
+func TestTwoTasksOfMNISTOnEveryInstructionSet(t *testing.T) {
+	source := data.NewDir(dataFolder())
+	for _, batch := range []float64{1, 16} {
+		spec := resolve(t, engine.RawSpec{
+			Stream:  object{"kind": "permuted", "dataset": "mnist", "tasks": 2.0, "examples_per_task": 320.0, "batch": batch},
+			Learner: object{"network": object{"kind": "mlp", "hidden": []any{50.0, 20.0}}, "optimizer": object{"kind": "adam"}},
+			Probes:  []map[string]any{{"kind": "online-accuracy"}, {"kind": "loss"}, {"kind": "srank99", "samples": 100.0}},
+		})
+		var want *record
+		for _, isa := range kernel.Available() {
+			restore := kernel.ForceISA(isa)
+			life, err := engine.New(spec, engine.Env{Seed: 1, Data: source})
+			require.NoError(t, err)
+			got := newRecord()
+			require.NoError(t, life.Advance(context.Background(), spec.Steps(), got))
+			restore()
+			if want == nil {
+				want = got
+			}
+			requireSame(t, want, got, isa.String())
+		}
+		require.Len(t, want.boundaries, 2)
 	}
 }
