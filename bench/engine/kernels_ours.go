@@ -125,12 +125,12 @@ var streams = []struct {
 		return update(n, kernel.MapSpec{
 			Arrays: 4, Scalars: 7, // w, g, m, v; β₁, 1−β₁, β₂, 1−β₂, a, r, ε
 			Code: []kernel.MapOp{
-				{Op: kernel.Mul, A: 4, B: 2}, {Op: kernel.Mul, A: 5, B: 1}, {Op: kernel.Add, A: 11, B: 12},
-				{Op: kernel.Mul, A: 1, B: 1}, {Op: kernel.Mul, A: 6, B: 3}, {Op: kernel.Mul, A: 7, B: 14}, {Op: kernel.Add, A: 15, B: 16},
-				{Op: kernel.Mul, A: 8, B: 13}, {Op: kernel.Sqrt, A: 17}, {Op: kernel.Mul, A: 19, B: 9}, {Op: kernel.Add, A: 20, B: 10},
-				{Op: kernel.Div, A: 18, B: 21}, {Op: kernel.Sub, A: 0, B: 22},
+				{Op: kernel.Mul, A: 4, B: 2}, {Op: kernel.Mul, A: 5, B: 1}, {Op: kernel.Add, A: 11, B: 12}, {Op: kernel.Flush, A: 13},
+				{Op: kernel.Mul, A: 1, B: 1}, {Op: kernel.Mul, A: 6, B: 3}, {Op: kernel.Mul, A: 7, B: 15}, {Op: kernel.Add, A: 16, B: 17}, {Op: kernel.Flush, A: 18},
+				{Op: kernel.Mul, A: 8, B: 14}, {Op: kernel.Sqrt, A: 19}, {Op: kernel.Mul, A: 21, B: 9}, {Op: kernel.Add, A: 22, B: 10},
+				{Op: kernel.Div, A: 20, B: 23}, {Op: kernel.Sub, A: 0, B: 24},
 			},
-			Outputs: []int{13, 17, 23}, Alias: []int{2, 3, 0},
+			Outputs: []int{14, 19, 25}, Alias: []int{2, 3, 0},
 		}, 0.9, 0.1, 0.999, 0.001, 1e-3, 1, 1e-8)
 	}},
 	{"exp", 2, function(kernel.Exp)},
@@ -155,6 +155,9 @@ var streams = []struct {
 // update is an optimiser's pass over n weights, in place.
 func update(n int, s kernel.MapSpec, scalars ...float32) func() {
 	m := kernel.NewMap(s)
+	if kernel.Active() != kernel.Generic && !m.Fused() {
+		panic("an optimiser's update has no code of its own")
+	}
 	var arrays, outs [][]float32
 	for range s.Arrays {
 		arrays = append(arrays, noise(n))
