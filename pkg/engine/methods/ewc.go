@@ -36,7 +36,7 @@ func init() {
 
 type ewcConfig struct {
 	Lambda     float64 `json:"lambda" doc:"strength λ; 0 changes nothing"`
-	Fisher     string  `json:"fisher" doc:"labels that the squared gradients are taken for: exact: all, weighted by the network's probabilities; sample: one drawn from these; predicted: the most probable; empirical: the true one; batched: true ones, the gradient of a mini-batch being squared" enum:"exact|sample|predicted|empirical|batched"`
+	Fisher     string  `json:"fisher" doc:"labels that the squared gradients are taken for: exact: all, weighted by the network's probabilities; sample: one drawn from these; predicted: the most probable; empirical: the true one; batched: true ones, the gradient of a mini-batch being squared; uniform: none, F is 1 for every weight" enum:"exact|sample|predicted|empirical|batched|uniform"`
 	Samples    int     `json:"samples" doc:"examples of the task that the Fisher information is estimated on"`
 	Batch      int     `json:"batch" doc:"examples of a mini-batch, for batched"`
 	Accumulate string  `json:"accumulate" doc:"sum: every task keeps its weights and its information; online: the information adds up, decayed, and the weights are those of the last task" enum:"sum|online"`
@@ -58,6 +58,7 @@ func (c ewcConfig) Validate() error {
 //	F_k = 1/n·Σ_x Σ_y p(y|x)·(∂ln p(y|x)/∂w)²     exact
 //	F_k = 1/n·Σ_x (∂ln p(y_x|x)/∂w)²              sample, predicted, empirical
 //	F_k = 1/n·Σ_batches |batch|·(mean over it of ∂ln p(y_x|x)/∂w)²     batched
+//	F_k = 1     uniform, the paper's control: L2 to old weights
 //	g ← g + λ·F·(w − A)
 //
 //	F ← F + F_k,   A ← A + F_k/F·(w* − A)         sum
@@ -151,6 +152,14 @@ func (m *ewc) TaskBoundary(s *learner.Step) error {
 func (m *ewc) estimate(s *learner.Step) error {
 	for _, f := range m.sum {
 		clear(f)
+		if m.cfg.Fisher == "uniform" {
+			for i := range f {
+				f[i] = 1
+			}
+		}
+	}
+	if m.cfg.Fisher == "uniform" {
+		return nil
 	}
 	size := m.batch.N
 	n := m.memory.len() / size * size

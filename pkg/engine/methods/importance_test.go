@@ -55,6 +55,12 @@ func (b *bench) fisher64(kind string, x []float32, labels []int32) (f [][]float6
 			add(1/float64(n), b.differences(logP(r, best)))
 		case "empirical":
 			add(1/float64(n), b.differences(logP(r, int(labels[r]))))
+		case "uniform":
+			for k := range f {
+				for i := range f[k] {
+					f[k][i] = 1
+				}
+			}
 		case "batched": // of two
 			if r%2 == 0 {
 				add(2/float64(n), b.differences(func(w map[string][]float64) float64 {
@@ -70,7 +76,7 @@ func (b *bench) fisher64(kind string, x []float32, labels []int32) (f [][]float6
 // the penalty with the sum of both tasks' terms, in float64.
 func TestEWCAgainstFiniteDifferences(t *testing.T) {
 	class := func(i int) int { return i % 3 }
-	for _, kind := range []string{"exact", "predicted", "empirical", "batched"} {
+	for _, kind := range []string{"exact", "predicted", "empirical", "batched", "uniform"} {
 		for _, accumulate := range []string{"sum", "online"} {
 			b := newBench(t, 5, []any{6}, "pytorch")
 			b.classes = 3

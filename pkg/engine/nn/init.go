@@ -144,6 +144,13 @@ func (i Init) MarshalJSON() ([]byte, error) { return i.resolved.CanonicalJSON() 
 // JSONSchema implements [component.Schemer].
 func (Init) JSONSchema() map[string]any { return inits.NestedSchema() }
 
+// Dense returns what weights [in][out] and biases of a dense layer are drawn
+// from, in the sense of [Param.Init].
+func (i Init) Dense(in, out int, gain float64) (weight, bias Distribution) {
+	w, b := i.layer(initLayer{in: in, out: out, places: 1, fanIn: in, fanOut: out, gain: gain})
+	return w.Distribution, b.Distribution
+}
+
 func (i Init) layer(l initLayer) (weight, bias start) {
 	f, err := i.resolved.Build(struct{}{})
 	if err != nil {
