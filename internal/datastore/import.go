@@ -151,7 +151,7 @@ func (s *store) importAll(ctx context.Context, meta data.Meta, from string, open
 	return nil
 }
 
-// place copies one file into the data folder, gzip-compressed, and gives it its name once its content is verified.
+// place copies one file into the data folder, gzip-compressed or as the archive that it is, and gives it its name once its content is verified.
 func (s *store) place(ctx context.Context, meta data.Meta, file data.File, open opener) error {
 	r, where, err := open(ctx, file)
 	if err != nil {
@@ -194,7 +194,7 @@ type writeError struct{ err error }
 func (e *writeError) Error() string { return "write data folder: " + e.err.Error() }
 func (e *writeError) Unwrap() error { return e.err }
 
-// pack copies r to w as a gzip stream: as it is if it is one, compressed if not. It reads no more than an honest
+// pack copies r to w: an archive as it is, else as a gzip stream: as it is if it is one, compressed if not. It reads no more than an honest
 // copy of file can have; what is longer fails verification.
 func pack(w io.Writer, r io.Reader, file data.File) error {
 	in := bufio.NewReader(r)
@@ -203,7 +203,7 @@ func pack(w io.Writer, r io.Reader, file data.File) error {
 		return err
 	}
 	out := failing{w: w}
-	if len(magic) == 2 && magic[0] == 0x1f && magic[1] == 0x8b {
+	if file.Archive() || len(magic) == 2 && magic[0] == 0x1f && magic[1] == 0x8b {
 		_, err = io.Copy(&out, io.LimitReader(in, file.MaxPacked()+1))
 	} else {
 		z := gzip.NewWriter(&out)
@@ -251,7 +251,11 @@ func openFolder(folder, dataset string) opener {
 		plain := strings.TrimSuffix(file.Name, ".gz")
 		dotted := strings.Replace(plain, "-idx", ".idx", 1) // train-images.idx3-ubyte
 		for _, dir := range []string{folder, filepath.Join(folder, dataset)} {
-			for _, name := range []string{file.Name, plain, dotted + ".gz", dotted} {
+			names := []string{file.Name, plain, dotted + ".gz", dotted}
+			if file.Archive() {
+				names = names[:1]
+			}
+			for _, name := range names {
 				path := filepath.Join(dir, name)
 				f, err := openRegular(path)
 				if err == nil {

@@ -36,6 +36,9 @@ func origins() map[string]origin {
 			install: "apt-get install dataset-fashion-mnist",
 			mirrors: []string{"http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"},
 		},
+		"cifar-10":        {mirrors: []string{"https://www.cs.toronto.edu/~kriz/"}},
+		"cifar-100":       {mirrors: []string{"https://www.cs.toronto.edu/~kriz/"}},
+		"emnist-balanced": {mirrors: []string{"https://biometrics.nist.gov/cs_links/EMNIST/", "https://www.itl.nist.gov/iaui/vip/cs_links/EMNIST/"}},
 	}
 }
 

@@ -3,9 +3,55 @@ package data
 import "slices"
 
 // Catalogue returns the datasets that the engine knows, sorted by name. It does no I/O; the result is the
-// caller's to change.
+// caller's to change. The archives' digests are those that TensorFlow Datasets publishes for them (url_checksums).
 func Catalogue() []Meta {
 	return []Meta{
+		{
+			Name:    "cifar-10",
+			Title:   "CIFAR-10",
+			Source:  "Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009",
+			Shape:   []int{3, 32, 32},
+			Classes: 10,
+			Train:   50000,
+			Test:    10000,
+			Format:  CIFAR,
+			Files:   []File{{"cifar-10-binary.tar.gz", "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd", 170052171}},
+			Archive: Archive{
+				Train: []string{
+					"cifar-10-batches-bin/data_batch_1.bin", "cifar-10-batches-bin/data_batch_2.bin", "cifar-10-batches-bin/data_batch_3.bin",
+					"cifar-10-batches-bin/data_batch_4.bin", "cifar-10-batches-bin/data_batch_5.bin",
+				},
+				Test:   []string{"cifar-10-batches-bin/test_batch.bin"},
+				Labels: 1,
+			},
+		},
+		{
+			Name:    "cifar-100",
+			Title:   "CIFAR-100, fine labels",
+			Source:  "Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009",
+			Shape:   []int{3, 32, 32},
+			Classes: 100,
+			Train:   50000,
+			Test:    10000,
+			Format:  CIFAR,
+			Files:   []File{{"cifar-100-binary.tar.gz", "58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec", 168513733}},
+			Archive: Archive{Train: []string{"cifar-100-binary/train.bin"}, Test: []string{"cifar-100-binary/test.bin"}, Labels: 2},
+		},
+		{
+			Name:    "emnist-balanced",
+			Title:   "EMNIST, balanced split",
+			Source:  "Cohen, Afshar, Tapson and van Schaik, EMNIST: an extension of MNIST to handwritten letters, 2017",
+			Shape:   []int{28, 28},
+			Classes: 47,
+			Train:   112800,
+			Test:    18800,
+			Format:  EMNIST,
+			Files:   []File{{"gzip.zip", "fb9bb67e33772a9cc0b895e4ecf36d2cf35be8b709693c3564cea2a019fcda8e", 561753746}},
+			Archive: Archive{
+				Train: []string{"gzip/emnist-balanced-train-images-idx3-ubyte.gz", "gzip/emnist-balanced-train-labels-idx1-ubyte.gz"},
+				Test:  []string{"gzip/emnist-balanced-test-images-idx3-ubyte.gz", "gzip/emnist-balanced-test-labels-idx1-ubyte.gz"},
+			},
+		},
 		{
 			Name:    "fashion-mnist",
 			Title:   "Fashion-MNIST",

@@ -23,17 +23,24 @@ type Meta struct {
 	Classes int    // labels are 0..Classes-1
 	Train   int    // examples of the training split
 	Test    int    // examples of the test split
-	Files   []File // training images, training labels, test images, test labels, in this order
+	Format  Format // how the files hold the examples
+	Files   []File // for IDX training images, training labels, test images, test labels; else one archive
+	Archive Archive
 }
 
-// File is one gzip-compressed file of a dataset.
+// File is one file of a dataset: gzip-compressed, or an archive that is kept as it is.
 //
-// Size and digest are those of the uncompressed content, not of the gzip stream: distributions recompress the
+// Size and digest of a compressed file are those of the uncompressed content, not of the gzip stream: distributions recompress the
 // same content (Debian strips names and times from gzip headers), and what a run depends on is the content.
 type File struct {
-	Name   string // file name, ending in .gz
-	SHA256 string // SHA-256 of the uncompressed content, lower-case hex
-	Bytes  int64  // length of the uncompressed content
+	Name   string // file name: an archive's ends in .tar.gz or .zip, all others in .gz
+	SHA256 string // SHA-256 of the uncompressed content, or of the archive itself, lower-case hex
+	Bytes  int64  // length of the same
+}
+
+// Archive reports whether the file is an archive, which is kept as it is.
+func (f File) Archive() bool {
+	return strings.HasSuffix(f.Name, ".tar.gz") || strings.HasSuffix(f.Name, ".zip")
 }
 
 // Size returns the number of values of one example, the product of Shape.

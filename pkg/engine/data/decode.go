@@ -14,9 +14,12 @@ import (
 )
 
 // Decode reads a dataset from the files of meta in the root of fsys and checks everything about them: sizes,
-// SHA-256, IDX headers, label range. A file that is absent gives an error that wraps fs.ErrNotExist, one that
+// SHA-256, headers, label range. A file that is absent gives an error that wraps fs.ErrNotExist, one that
 // is not what meta says a *CorruptError. Memory is bounded by meta's sizes, whatever the files hold.
 func Decode(fsys fs.FS, meta Meta) (*Dataset, error) {
+	if meta.Format != IDX {
+		return decodeArchive(fsys, meta)
+	}
 	if len(meta.Files) != 4 {
 		return nil, fmt.Errorf("decode dataset %s: want 4 files, the catalogue lists %d", meta.Name, len(meta.Files))
 	}
@@ -63,6 +66,9 @@ func decodeFile(fsys fs.FS, meta Meta, file File, dims []int) ([]uint8, error) {
 // Verify reads a gzip stream to its end and reports how its content differs from what f says; nil if it does not.
 // Errors of r itself come back wrapped. It needs no more memory than a read buffer.
 func (f File) Verify(r io.Reader) error {
+	if f.Archive() {
+		return f.verifyArchive(r)
+	}
 	h := sha256.New()
 	return f.unpack(r, h, h.Sum)
 }
@@ -76,6 +82,9 @@ func IsContentError(err error) bool {
 // MaxPacked is the largest gzip stream that can be an honest f: its content stored without compression, and room
 // for headers. Readers stop there.
 func (f File) MaxPacked() int64 {
+	if f.Archive() {
+		return f.Bytes
+	}
 	return f.Bytes + f.Bytes/256 + 4096
 }
 
