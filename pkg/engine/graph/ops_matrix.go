@@ -110,7 +110,8 @@ func (b *Builder) checkLabels(what string, logits, labels Node) {
 	}
 }
 
-// OneHot returns rows with a 1 at the label: [n][classes].
+// OneHot returns rows with a 1 at the label: [n][classes]. A number that is no
+// class has a row of zeros.
 func (b *Builder) OneHot(labels Node, classes int) Node {
 	if !b.nodes[labels.id].label {
 		panic(errorf("one-hot: operand holds no labels"))
@@ -226,7 +227,9 @@ func (oneHotOp) emit(s *site) func(uint64) {
 	return func(uint64) {
 		clear(y)
 		for i, l := range labels {
-			y[i*m+int(l)] = 1
+			if l >= 0 && int(l) < m {
+				y[i*m+int(l)] = 1
+			}
 		}
 	}
 }

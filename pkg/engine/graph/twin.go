@@ -307,7 +307,9 @@ func (correctOp) twin(s *site64) {
 
 func (oneHotOp) twin(s *site64) {
 	for i, l := range s.labels[0] {
-		s.y[i*s.shape[1]+int(l)] = 1
+		if l >= 0 && int(l) < s.shape[1] {
+			s.y[i*s.shape[1]+int(l)] = 1
+		}
 	}
 }
 

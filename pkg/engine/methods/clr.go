@@ -154,12 +154,11 @@ type reprogramming struct {
 	change      *nn.Param
 }
 
-// Make implements [nn.Adapter]. One more task than there are is unchanged, for
-// looks at the task behind the last.
+// Make implements [nn.Adapter].
 func (r *reprogramming) Make(m *nn.AdapterMaker) error {
 	r.shape = m.Shape
 	area := r.size * r.size
-	r.change = m.Param(strings.TrimPrefix(kernelName, "/"), area, nn.Distribution{}, r.tasks+1, area*m.Shape[2])
+	r.change = m.Param(strings.TrimPrefix(kernelName, "/"), area, nn.Distribution{}, r.tasks, area*m.Shape[2])
 	return nil
 }
 
@@ -168,7 +167,8 @@ func (r *reprogramming) Apply(b *graph.Builder, x graph.Node, _ nn.Mode) graph.N
 	area, channels := r.size*r.size, r.shape[2]
 	middle := make([]float32, area*channels)
 	fill(middle[area/2*channels:(area/2+1)*channels], 1)
-	kernel := b.Add(b.Reshape(b.Gather(b.Read(r.change.Var), nn.Task(b)), area, channels), b.Array(middle, area, channels))
+	change := b.MatMul(b.OneHot(nn.Task(b), r.tasks), b.Read(r.change.Var)) // 0 for a task without kernels
+	kernel := b.Add(b.Reshape(change, area, channels), b.Array(middle, area, channels))
 	return b.Conv2D(x, kernel, graph.SquareWindow(r.size, 1, r.size/2), channels)
 }
 

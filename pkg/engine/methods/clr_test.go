@@ -30,7 +30,7 @@ func TestCLRForgetsNothing(t *testing.T) {
 				}
 				change := l.Store().Lookup("net/conv1/adapter0/reprogramming").F32
 				size := 9 * 5
-				for k := range 5 {
+				for k := range 4 {
 					moved := false
 					for _, v := range change[k*size : (k+1)*size] {
 						moved = moved || v != 0
@@ -43,6 +43,7 @@ func TestCLRForgetsNothing(t *testing.T) {
 				}
 				anchors = append([]float32(nil), w...)
 			}
+			answers(t, l, heads, 5) // a task without kernels of its own can be looked at
 		})
 	}
 }

@@ -94,7 +94,7 @@ type gateON struct {
 	units   []*graph.Var             // availability by layer, [units]
 	into    map[*nn.Param]*graph.Var // that of the units that a parameter leads into
 	outOf   map[*nn.Param]*graph.Var // that of the units that the output layer reads
-	open    *graph.Var               // [contexts+1][1], 1 for the task's gates
+	open    *graph.Var               // [contexts][1], 1 for the task's gates
 }
 
 const gateName = "/gate"
@@ -122,7 +122,7 @@ func newGateON(c gateONConfig, env method.Env) (method.Method, error) {
 			}
 		}
 	}
-	m.open = env.State("open", graph.F32, c.Contexts+1, 1)
+	m.open = env.State("open", graph.F32, c.Contexts, 1)
 	m.open.F32[0] = 1
 	return m, nil
 }
@@ -182,7 +182,9 @@ func (m *gateON) UpdateWeight(u *optim.Update, w graph.Node) graph.Node {
 // TaskBoundary implements [method.TaskBoundary].
 func (m *gateON) TaskBoundary(s *learner.Step) error {
 	clear(m.open.F32)
-	m.open.F32[min(s.Task+1, m.cfg.Contexts)] = 1
+	if next := s.Task + 1; next < m.cfg.Contexts {
+		m.open.F32[next] = 1
+	}
 	return nil
 }
 
@@ -190,18 +192,18 @@ func (m *gateON) TaskBoundary(s *learner.Step) error {
 type contextGate struct {
 	contexts int
 	mean     float32
-	p        *nn.Param // P, [contexts+1][units]; the last for looks at the task behind the last
+	p        *nn.Param // P, [contexts][units]
 }
 
 // Make implements [nn.Adapter].
 func (g *contextGate) Make(m *nn.AdapterMaker) error {
-	g.p = m.Param(strings.TrimPrefix(gateName, "/"), 1, nn.Distribution{Mean: g.mean, Normal: 1}, g.contexts+1, m.Shape[len(m.Shape)-1])
+	g.p = m.Param(strings.TrimPrefix(gateName, "/"), 1, nn.Distribution{Mean: g.mean, Normal: 1}, g.contexts, m.Shape[len(m.Shape)-1])
 	return nil
 }
 
 // Apply implements [nn.Adapter].
 func (g *contextGate) Apply(b *graph.Builder, x graph.Node, _ nn.Mode) graph.Node {
-	p := b.Gather(b.Read(g.p.Var), nn.Task(b))
+	p := b.MatMul(b.OneHot(nn.Task(b), g.contexts), b.Read(g.p.Var)) // 0, units off, for a task without gates
 	return b.Mul(x, b.Reshape(b.Square(b.Tanh(b.ReLU(p))), g.p.Var.Shape[1]))
 }
 

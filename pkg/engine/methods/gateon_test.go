@@ -214,6 +214,7 @@ func TestGateONOnChannels(t *testing.T) {
 		_, accuracy := answers(t, l, heads, task)
 		require.Greater(t, accuracy, 0.8)
 	}
+	answers(t, l, heads, 5) // a task without gates can be looked at
 	for _, layer := range []string{"conv1", "conv2", "hidden1"} {
 		moved := 0
 		for _, a := range l.Store().Lookup("method/gateon/availability/" + layer).F32 {
