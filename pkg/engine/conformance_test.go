@@ -67,6 +67,9 @@ type subject struct {
 func subjects() []subject {
 	var all []subject
 	for _, doc := range component.All() {
+		if doc.Kind == "analysis" {
+			continue // of artifacts, not part of a life
+		}
 		for _, preset := range append([]string{""}, slices.Sorted(maps.Keys(doc.Presets))...) {
 			c := object{"kind": doc.Name}
 			name := doc.Kind + " " + doc.Name
