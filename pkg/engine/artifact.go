@@ -19,11 +19,17 @@ const Weights = "weights"
 // Published returns the names of the artifacts that a run of the spec has, by
 // the path of the component that publishes them.
 func (s *Spec) Published() map[string][]string {
-	out := map[string][]string{Weights: {"learner.network"}}
+	out := map[string][]string{}
+	if s.network != nil {
+		out[Weights] = []string{"learner.network"}
+	}
 	add := func(path string, info component.Info, config any) {
 		for _, name := range component.Publishes(info, config) {
 			out[name] = append(out[name], path)
 		}
+	}
+	if s.kind != nil {
+		add("learner", s.kind.Info, s.kind.Config)
 	}
 	for _, m := range s.methods {
 		add(m.Path, m.Info, m.Config)

@@ -204,6 +204,7 @@ func (e *expansion) resolveArms() {
 	if len(patches) == 0 {
 		patches = map[string]*structpb.Struct{BaseArm: nil}
 	}
+	patches = e.addControls(base, patches)
 	e.names = slices.Sorted(maps.Keys(patches))
 	e.arms = map[string]*arm{}
 	wrong := map[string]error{}

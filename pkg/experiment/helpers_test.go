@@ -66,6 +66,10 @@ func init() {
 		func(decayConfig, method.Env) (method.Method, error) { panic("not run") })
 	method.Register(component.Info{Name: "test-reset", Summary: "test"}, resetConfig{Rate: 0.1, Maturity: 100}, nil,
 		func(resetConfig, method.Env) (method.Method, error) { panic("not run") })
+	for _, control := range []string{"fresh-network", "input-normalizer"} {
+		method.Register(component.Info{Name: control, Summary: "test"}, none{}, nil,
+			func(none, method.Env) (method.Method, error) { panic("not run") })
+	}
 	analysis.Register(analysis.Info{
 		Info:    component.Info{Name: "test-compare", Summary: "test"},
 		Inputs:  []analysis.Input{{Name: "first", Doc: "some weights"}, {Name: "second", Doc: "the other weights"}},

@@ -57,6 +57,17 @@ type Summary struct {
 	Claims []Claim `json:"claims"` // in the order of the spec
 	// Analyses by name.
 	Analyses []Analysis `json:"analyses,omitempty"`
+	// Gaps are what fresh networks do better than arms that live on.
+	Gaps []Gap `json:"plasticity_gaps,omitempty"`
+}
+
+// Gap is the plasticity that an arm has lost: online accuracy (or, the other way
+// round, loss) of its fresh-network control minus its own, task by task and seed
+// by seed.
+type Gap struct {
+	Arm     string `json:"arm"`
+	Control string `json:"control"`
+	Metric
 }
 
 // Analysis is the result of one analysis.

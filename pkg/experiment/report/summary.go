@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 
+	"neoteny/pkg/experiment"
 	"neoteny/pkg/experiment/claim"
 	pb "neoteny/proto/neoteny/v1"
 )
@@ -31,6 +32,7 @@ func Summarize(spec *pb.ExperimentSpec, runs []RunTable) (*Summary, error) {
 		}
 		s.Arms = append(s.Arms, arm)
 	}
+	s.Gaps = c.gaps(spec, selected, boot)
 	for _, cl := range spec.GetClaims() {
 		s.Claims = append(s.Claims, c.judge(cl, spec, selected, boot))
 	}
@@ -188,6 +190,66 @@ func (c collection) paired(arms []string, spec *pb.ExperimentSpec, selected map[
 func BoundText(b *pb.Bound) string {
 	_, text := boundOf(b)
 	return text
+}
+
+// gapMetrics are what plasticity gaps are taken of.
+var gapMetrics = []string{"online_accuracy", "loss"}
+
+// gaps compares every arm with its fresh-network control: its own one, or that of
+// the base. Seeds that lack a run of one of them are left out.
+func (c collection) gaps(spec *pb.ExperimentSpec, selected map[string]string, boot sampler) (out []Gap) {
+	list, err := experiment.Controls(spec)
+	if err != nil {
+		return nil // of a version that knew others
+	}
+	controls, own := map[string]bool{}, map[string]string{} // control by arm
+	for _, x := range list {
+		controls[x.Arm] = true
+		if x.Kind == experiment.FreshNetwork {
+			own[x.Of] = x.Arm
+		}
+	}
+	for _, arm := range slices.Sorted(maps.Keys(c)) {
+		control := own[arm]
+		if control == "" {
+			control = own[""]
+		}
+		if control == "" || controls[arm] || isAnalysis(arm) {
+			continue
+		}
+		runs, seeds, missing := c.paired([]string{arm, control}, spec, selected)
+		if missing != "" {
+			continue
+		}
+		for _, metric := range gapMetrics {
+			if g, ok := gapOf(metric, runs[arm], runs[control], seeds, boot); ok {
+				out = append(out, Gap{arm, control, g})
+			}
+		}
+	}
+	return out
+}
+
+func gapOf(metric string, continued, fresh map[uint32]map[string][]float64, seeds []uint32, boot sampler) (Metric, bool) {
+	difference := map[uint32]map[string][]float64{}
+	var both []uint32
+	for _, s := range seeds {
+		a, b := fresh[s][metric], continued[s][metric]
+		if len(a) == 0 || len(b) == 0 {
+			continue
+		}
+		d := make([]float64, min(len(a), len(b)))
+		for t := range d {
+			d[t] = a[t] - b[t]
+		}
+		difference[s] = map[string][]float64{metric: d}
+		both = append(both, s)
+	}
+	return Metric{
+		Metric:   metric,
+		Interval: boot.interval(seedMeans(difference, metric), metricResamples),
+		PerTask:  curve(both, difference, metric),
+	}, len(both) > 0
 }
 
 // once tells whether an analysis has one run for all seeds.

@@ -32,6 +32,12 @@ func (r *Result) WriteText(w io.Writer) error {
 			return err
 		}
 	}
+	if len(r.Summary.Gaps) > 0 {
+		fmt.Fprintf(w, "\nPlasticity gap: fresh networks minus the arm that lives on\n")
+		if err := r.gapTable().Write(w); err != nil {
+			return err
+		}
+	}
 	if len(r.Summary.Analyses) > 0 {
 		fmt.Fprintf(w, "\nAnalyses\n")
 		if err := r.analysisTable().Write(w); err != nil {
@@ -77,6 +83,14 @@ func (r *Result) armTable() *render.Table {
 		if n := len(arm.Trials); arm.Main() == nil && n > maxTrialsShown {
 			t.Add(fmt.Sprintf("(%s: %d more trials, see summary.json)", arm.Arm, n-maxTrialsShown))
 		}
+	}
+	return t
+}
+
+func (r *Result) gapTable() *render.Table {
+	t := &render.Table{Columns: []render.Column{{Title: "ARM"}, {Title: "CONTROL"}, {Title: "METRIC"}, {Title: "MEAN OVER TASKS"}, {Title: "LAST TASK"}, {Title: "SEEDS", Align: render.Right}}}
+	for _, g := range r.Summary.Gaps {
+		t.Add(g.Arm, g.Control, metricName(g.Metric), interval(g.Interval), lastTask(g.PerTask), strconv.Itoa(g.N))
 	}
 	return t
 }
