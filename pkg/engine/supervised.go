@@ -20,7 +20,7 @@ import (
 // methods. It traces one training program (or two, where somebody wants whole
 // gradients in between), and an evaluation program per batch size.
 type supervised struct {
-	info stream.Info // Batch is that of the training program
+	info      stream.Info        // Batch is that of the training program
 	objective *learner.Objective // of a core; nil for the stream's targets
 	mse       bool
 	store     *graph.Store
