@@ -130,6 +130,51 @@ segments: {tasks: 2}
 	})
 }
 
+// TestRunsThatStartFromOthers: the order in which runs wait for each other's
+// artifacts and for analyses, and what is killed meanwhile, change no bit.
+func TestRunsThatStartFromOthers(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "chain.yaml")
+	require.NoError(t, os.WriteFile(file, []byte(`
+name: chain
+stream: {kind: bit-flip-regression, tasks: 6, examples_per_task: 10000, batch: 2}
+learner:
+  network: {kind: mlp, hidden: [5], norm: batch}
+  optimizer: {kind: sgd, lr: 0.01}
+probes: [{kind: loss}]
+needs: {start: {arm: trunk, artifact: weights}}
+arms:
+  trunk: {}
+  left: {learner: {network: {weights: {artifact: start}}}}
+  right: {learner: {network: {weights: {artifact: start, skip: [output]}}}}
+  late: {needs: {start: {arm: left}}, learner: {network: {weights: {artifact: start}}}}
+analyses:
+  line: {kind: linear-mode-connectivity, points: 5, needs: {first: {arm: left, artifact: weights}, second: {arm: right, artifact: weights}}}
+seeds: {count: 3}
+segments: {tasks: 1}
+`), 0o644))
+	want := digests(t, local(t, file, "--workers", "1", "--lanes", "1"))
+	require.Len(t, want, 15)
+
+	c := newCluster(t)
+	c.ready()
+	first := c.startWorker()
+	id := c.submit(file)
+	c.waitSegments(id, 8)
+	first.kill()
+	second := c.startWorker()
+	c.waitSegments(id, 20)
+	c.coordinatorProcess.kill()
+	c.startCoordinator()
+	c.ready()
+	third := c.startWorker()
+	c.waitSegments(id, 40)
+	second.kill()
+	c.waitDone(id)
+	require.Equal(t, want, digests(t, c.results(id)))
+	require.NoError(t, third.stop())
+	require.NoError(t, c.coordinatorProcess.stop())
+}
+
 // checkSteps holds the per-step data to "nothing lost, nothing doubled".
 func checkSteps(t *testing.T, folder string) {
 	t.Helper()
