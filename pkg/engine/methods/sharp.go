@@ -523,14 +523,14 @@ func (m *sharp) remember(class, n int, age int32, f []float32) {
 	last := m.layers[len(m.layers)-1]
 	width := last.units.N
 	counts := m.counts.F32[class*width : (class+1)*width]
-	any := false
+	some := false
 	for u := range counts {
 		counts[u] = 0
 		if last.age[u] >= age {
-			counts[u], any = 1, true
+			counts[u], some = 1, true
 		}
 	}
-	if !any {
+	if !some {
 		fill(counts, 1)
 	}
 	for i := range m.cfg.Stored {
