@@ -48,7 +48,7 @@ func TestFreshNetworkStartsLivesAnew(t *testing.T) {
 		return strings.HasSuffix(name, "/weight") && !strings.Contains(name, "fisher") && !strings.Contains(name, "optimizer/")
 	}
 	before := start
-	weights := map[string]bool{string(start["net/hidden2/weight"]): true}
+	weights := map[string]bool{start["net/hidden2/weight"]: true}
 	for task := range int64(2) {
 		require.NoError(t, l.Advance(context.Background(), 12*task+11, newRecord()))
 		moved := 0

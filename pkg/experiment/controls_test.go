@@ -41,7 +41,7 @@ func TestControls(t *testing.T) {
 
 	for in, want := range map[string]string{
 		"[fresh]":                           `controls[0]: there is no control "fresh"`,
-		"[fresh-netwrok]":                   `did you mean "fresh-network"?`,
+		"[fresh-netwok]":                    `did you mean "fresh-network"?`,
 		"[linear, linear]":                  `controls[1]: there is an arm "linear" already`,
 		"[{linear: {of: wid}}]":             `controls[0].linear.of: there is no arm "wid", did you mean "wide"?`,
 		"[{linear: {off: wide}}]":           `controls[0].linear.off`,

@@ -83,11 +83,11 @@ func TestMistakesInNeeds(t *testing.T) {
 		"unknown arm":      {map[string]string{"needs": "needs: {start: {arm: pretrian, artifact: weights}}"}, "needs.start.arm", `there is no arm "pretrian", did you mean "pretrain"?`},
 		"no arm":           {map[string]string{"needs": "needs: {start: {artifact: weights}}"}, "needs.start", "one of arm, analysis must be set"},
 		"no artifact":      {map[string]string{"needs": "needs: {start: {arm: pretrain}}"}, "needs.start.artifact", "missing"},
-		"unknown artifact": {map[string]string{"needs": "needs: {start: {arm: pretrain, artifact: wieghts}}"}, "needs.start.artifact", `arm "pretrain" publishes no "wieghts", did you mean "weights"? (has: weights)`},
+		"unknown artifact": {map[string]string{"needs": "needs: {start: {arm: pretrain, artifact: weihgts}}"}, "needs.start.artifact", `arm "pretrain" publishes no "weihgts", did you mean "weights"? (has: weights)`},
 		"not its seed":     {map[string]string{"needs": "needs: {start: {arm: pretrain, artifact: weights, seed: 3}}"}, "needs.start.seed", `3 is none of the seeds`},
 		"name":             {map[string]string{"needs": "needs: {Start!: {arm: pretrain, artifact: weights}}"}, `needs["Start!"]`, "is not a name"},
 		"undeclared":       {map[string]string{"needs": "", "arms": "arms: {pretrain: {}, " + tune + "}"}, "arms.tune.learner.network.weights.artifact", `arm "tune" has no artifact "start": say in its needs where it comes from`},
-		"misspelt":         {map[string]string{"arms": "arms: {pretrain: {}, tune: {learner: {network: {weights: {artifact: strat}}}}}"}, "arms.tune.learner.network.weights.artifact", `did you mean "start"?`},
+		"misspelt":         {map[string]string{"arms": "arms: {pretrain: {}, tune: {learner: {network: {weights: {artifact: stat}}}}}"}, "arms.tune.learner.network.weights.artifact", `did you mean "start"?`},
 		"unused":           {map[string]string{"arms": "arms: {pretrain: {}, tune: {}}"}, "needs.start", "no component asks for it"},
 		"itself":           {map[string]string{"arms": "arms: {pretrain: {}, tune: {needs: {start: {arm: tune}}, learner: {network: {weights: {artifact: start}}}}}"}, "arms.tune.needs.start.arm", `arm "tune" would need itself`},
 		"a circle": {map[string]string{"arms": `arms:

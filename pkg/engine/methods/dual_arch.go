@@ -66,7 +66,6 @@ type dualArch struct {
 	plasticStates *optim.States
 	train, ask    *graph.Program
 	info          stream.Info
-	head          []float32 // [outputs], as the learner has it
 }
 
 // unlikely is added to logits that are to have no probability.

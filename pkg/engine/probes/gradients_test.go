@@ -455,7 +455,7 @@ func TestExampleForgetting(t *testing.T) {
 	var tensors [][]byte
 	for _, x := range f.Tensors {
 		require.Equal(t, "I32", x.DType)
-		require.Equal(t, []int{4}, []int(x.Shape))
+		require.Equal(t, []int{4}, x.Shape)
 		tensors = append(tensors, x.Data)
 	}
 	const never = 0xff

@@ -36,9 +36,9 @@ func TestBlurryExchangesExamplesAcrossBoundaries(t *testing.T) {
 				for i, row := range x {
 					count[row[0]]++
 					require.InDelta(t, math.Sin(math.Pi*float64(row[0])), y[i], 1e-6, "the answer has come along")
-					switch shown := taskOf(row[0]); {
-					case shown == task:
-					case shown == task-1:
+					switch shown := taskOf(row[0]); shown {
+					case task:
+					case task - 1:
 						require.Less(t, i, half)
 						inside++
 						if i < half/2 {
@@ -46,7 +46,7 @@ func TestBlurryExchangesExamplesAcrossBoundaries(t *testing.T) {
 						} else {
 							far++
 						}
-					case shown == task+1:
+					case task + 1:
 						require.GreaterOrEqual(t, i, n-half)
 						if task < 5 {
 							inside++
