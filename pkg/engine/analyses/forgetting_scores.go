@@ -142,7 +142,7 @@ func meanRanks(values []float64) []float64 {
 			last++
 		}
 		for _, i := range order[first : last+1] {
-			ranks[i] = float64(first+last)/2 + 1
+			ranks[i] = float64(float64(first+last)/2) + 1
 		}
 		first = last + 1
 	}

@@ -114,7 +114,7 @@ func linearModeConnectivity(c linearModeConnectivityConfig, env analysis.Env) (*
 
 // barrier is the largest value above the mean of the ends.
 func barrier(values []float64) float64 {
-	return slices.Max(values) - (values[0]+values[len(values)-1])/2
+	return slices.Max(values) - float64((values[0]+values[len(values)-1])/2)
 }
 
 // restingLife builds the life of a run to try weights on. What it started from is

@@ -90,7 +90,7 @@ func CosPi(x float64) float64 { return quarterTurns(x, 1) }
 // quarterTurns returns sin(πx + turns·π/2).
 func quarterTurns(x float64, turns int64) float64 {
 	n := math.Floor(2*x + 0.5)
-	a := math.Pi * (x - n/2) // |a| ≤ π/4; the difference is exact
+	a := float64(math.Pi * (x - float64(n/2))) // |a| ≤ π/4; the difference is exact
 	z := float64(a * a)
 	// The Taylor series to a^19 and a^18 are exact to 1e-18.
 	sin, cos := 0.0, 0.0

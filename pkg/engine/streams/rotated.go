@@ -106,7 +106,7 @@ func (s *rotated) Enter(task int) error {
 	s.enter(task)
 	angle := s.halfTurns(task)
 	sin, cos := linalg.SinPi(angle), linalg.CosPi(angle)
-	midRow, midColumn := float64(s.height-1)/2, float64(s.width-1)/2
+	midRow, midColumn := float64(float64(s.height-1)/2), float64(float64(s.width-1)/2)
 	plane := s.height * s.width
 	for i := range s.taps {
 		r, c := float64(i%plane/s.width)-midRow, float64(i%s.width)-midColumn

@@ -101,7 +101,7 @@ func (s *teacherStudent) Enter(task int) error {
 	for s.task < task {
 		s.task++
 		s.flips.Perm(s.drawn, uint64(s.task))
-		for _, i := range s.drawn[:int(math.Floor(float64(s.cfg.Inputs)*(1-s.cfg.Overlap)/2+0.5))] {
+		for _, i := range s.drawn[:int(math.Floor(float64(float64(s.cfg.Inputs)*(1-s.cfg.Overlap)/2)+0.5))] {
 			s.teacher[i] = -s.teacher[i]
 		}
 	}
