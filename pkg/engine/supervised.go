@@ -148,7 +148,6 @@ func newSupervised(spec *Spec, env Env, store *graph.Store, o *learner.Objective
 				in := inputsOf(p, l.info)
 				in.fill(b)
 			},
-			Artifacts: env.Artifacts,
 		})
 		if err != nil {
 			return nil, nil, err

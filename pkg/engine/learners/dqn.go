@@ -95,6 +95,7 @@ type dqn struct {
 	see   *stream.Batch // what the agent sees
 	batch *stream.Batch
 	after *stream.Batch // what follows the batch
+	slots []int         // where in the memory the batch is from
 	chose []float32     // input of the training program: one-hot actions
 	aim   []float32     // and y
 	step  learner.Step
@@ -133,6 +134,7 @@ func newDQN(c dqnConfig, env learner.Env) (learner.Learner, error) {
 	l.terminal = env.State("terminal", graph.U8, c.Memory).U8
 	l.counts = env.State("counts", graph.F64, 4).F64
 	l.loss = env.State("loss", graph.F32, 1).F32
+	l.slots = make([]int, c.Batch)
 	l.see, l.batch, l.after = stream.NewBatch(env.Info, 1), stream.NewBatch(env.Info, c.Batch), stream.NewBatch(env.Info, c.Batch)
 	return l, nil
 }
@@ -197,8 +199,9 @@ func (l *dqn) learn(s *learner.Step) error {
 	}
 	clear(l.chose)
 	l.batch.Task, l.after.Task = s.Task, s.Task
-	for i := range l.batch.N {
+	for i := range l.slots {
 		from := l.draws.Intn(held, uint64(update), uint64(i))
+		l.slots[i] = from
 		copy(l.batch.X[i*n:(i+1)*n], l.x[from*n:])
 		copy(l.after.X[i*n:(i+1)*n], l.next[from*n:])
 		l.chose[i*l.actions+int(l.action[from])] = 1
@@ -213,8 +216,7 @@ func (l *dqn) learn(s *learner.Step) error {
 		}
 		best = e.Output
 	}
-	for i := range l.batch.N {
-		from := l.draws.Intn(held, uint64(update), uint64(i))
+	for i, from := range l.slots {
 		if l.terminal[from] == 0 {
 			row := i * l.actions
 			l.aim[i] += float32(float32(l.cfg.Gamma) * values[row+argmax(best[row:row+l.actions])])
