@@ -78,16 +78,26 @@ func (l *supervised) Publish(name string) ([]byte, error) {
 		return nil, fmt.Errorf("no component of the run has such an artifact")
 	}
 	f := &safetensors.File{Metadata: map[string]string{"format": "neoteny-weights/1"}}
-	for _, v := range l.store.Vars() {
-		if v.Keep == graph.Persistent && strings.HasPrefix(v.Name, "net/") {
-			f.Tensors = append(f.Tensors, safetensors.Tensor{Name: v.Name, DType: v.Type.String(), Shape: v.Shape, Data: varBytes(v)})
-		}
+	for _, v := range networkVars(l.store) {
+		f.Tensors = append(f.Tensors, safetensors.Tensor{Name: v.Name, DType: v.Type.String(), Shape: v.Shape, Data: varBytes(v)})
 	}
 	var buf bytes.Buffer
 	if err := safetensors.Encode(&buf, f); err != nil {
 		return nil, err
 	}
 	return buf.Bytes(), nil
+}
+
+// networkVars returns the variables of a store that are the network's:
+// parameters, and statistics of normalisations.
+func networkVars(s *graph.Store) []*graph.Var {
+	var vars []*graph.Var
+	for _, v := range s.Vars() {
+		if v.Keep == graph.Persistent && strings.HasPrefix(v.Name, "net/") {
+			vars = append(vars, v)
+		}
+	}
+	return vars
 }
 
 // SetWeights gives the network the weights of a file as [Weights] has them, for
@@ -101,10 +111,7 @@ func (l *Life) SetWeights(b []byte) error {
 	for _, t := range f.Tensors {
 		given[t.Name] = t
 	}
-	for _, v := range l.learner.Store().Vars() {
-		if v.Keep != graph.Persistent || !strings.HasPrefix(v.Name, "net/") {
-			continue
-		}
+	for _, v := range networkVars(l.learner.Store()) {
 		t, ok := given[v.Name]
 		if !ok || t.DType != v.Type.String() || !v.Shape.Equal(t.Shape) {
 			return fmt.Errorf("set weights: %s is %s %v in the file, in the network %s %s", v.Name, t.DType, t.Shape, v.Type, v.Shape)

@@ -73,8 +73,8 @@ func (l *supervised) Input(name string) []float32 { return l.train.Input(name) }
 func (l *supervised) Shadow(name string, n int) learner.Shadow {
 	s := &shadow{}
 	b := l.store.Builder()
-	for _, v := range l.store.Vars() {
-		if len(v.Name) < 4 || v.Name[:4] != "net/" || v.Type != graph.F32 {
+	for _, v := range networkVars(l.store) {
+		if v.Type != graph.F32 {
 			continue
 		}
 		other := l.store.New("shadow/"+name+"/"+v.Name, graph.F32, graph.Persistent, v.Shape...)
