@@ -81,6 +81,9 @@ func mapGateAVX512(x **float32, s *float32, n int)
 func mapAxpyAVX512(x **float32, s *float32, n int)
 
 //go:noescape
+func mapAddAbs4AVX512(x **float32, s *float32, n int)
+
+//go:noescape
 func mapSGDAVX2(x **float32, s *float32, n int)
 
 //go:noescape
@@ -158,6 +161,9 @@ func mapGateAVX2(x **float32, s *float32, n int)
 //go:noescape
 func mapAxpyAVX2(x **float32, s *float32, n int)
 
+//go:noescape
+func mapAddAbs4AVX2(x **float32, s *float32, n int)
+
 // mapASM calls the assembly of op for the active instruction set, if there is any.
 func mapASM(op int, x **float32, s *float32, n int) bool {
 	switch active {
@@ -215,6 +221,8 @@ func mapASM(op int, x **float32, s *float32, n int) bool {
 			mapGateAVX512(x, s, n)
 		case 25:
 			mapAxpyAVX512(x, s, n)
+		case 26:
+			mapAddAbs4AVX512(x, s, n)
 		default:
 			return false
 		}
@@ -273,6 +281,8 @@ func mapASM(op int, x **float32, s *float32, n int) bool {
 			mapGateAVX2(x, s, n)
 		case 25:
 			mapAxpyAVX2(x, s, n)
+		case 26:
+			mapAddAbs4AVX2(x, s, n)
 		default:
 			return false
 		}

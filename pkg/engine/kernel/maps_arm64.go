@@ -80,6 +80,9 @@ func mapGateNEON(x **float32, s *float32, n int)
 //go:noescape
 func mapAxpyNEON(x **float32, s *float32, n int)
 
+//go:noescape
+func mapAddAbs4NEON(x **float32, s *float32, n int)
+
 // mapASM calls the assembly of op for the active instruction set, if there is any.
 func mapASM(op int, x **float32, s *float32, n int) bool {
 	switch active {
@@ -137,6 +140,8 @@ func mapASM(op int, x **float32, s *float32, n int) bool {
 			mapGateNEON(x, s, n)
 		case 25:
 			mapAxpyNEON(x, s, n)
+		case 26:
+			mapAddAbs4NEON(x, s, n)
 		default:
 			return false
 		}

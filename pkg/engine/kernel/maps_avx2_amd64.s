@@ -1985,6 +1985,66 @@ end3:
 	VZEROUPPER
 	RET
 
+// func mapAddAbs4AVX2(x **float32, s *float32, n int)
+TEXT ·mapAddAbs4AVX2(SB), NOSPLIT, $0-24
+	MOVQ x+0(FP), AX
+	MOVQ (AX), BX
+	MOVQ 8(AX), CX
+	MOVQ 16(AX), DX
+	MOVQ 24(AX), SI
+	MOVQ 32(AX), DI
+	MOVQ 40(AX), R8
+	MOVQ n+16(FP), AX
+	XORL R9, R9
+	CMPQ AX, $8
+	JLT end2
+
+loop1:
+	VMOVUPS (CX)(R9*4), Y0
+	VANDPS mapsConsts<>+0(SB), Y0, Y1
+	VMOVUPS (DX)(R9*4), Y0
+	VANDPS mapsConsts<>+0(SB), Y0, Y2
+	VADDPS Y2, Y1, Y0
+	VMOVUPS (SI)(R9*4), Y1
+	VANDPS mapsConsts<>+0(SB), Y1, Y2
+	VMOVUPS (DI)(R9*4), Y1
+	VANDPS mapsConsts<>+0(SB), Y1, Y3
+	VADDPS Y3, Y2, Y1
+	VADDPS Y1, Y0, Y2
+	VMOVUPS (BX)(R9*4), Y0
+	VADDPS Y2, Y0, Y1
+	VMOVUPS Y1, (R8)(R9*4)
+	SUBQ $8, AX
+	ADDQ $8, R9
+	CMPQ AX, $8
+	JGE loop1
+
+end2:
+	CMPQ AX, $0
+	JEQ end3
+	LEAQ mapsMasks<>+32(SB), R10
+	MOVQ AX, R11
+	NEGQ R11
+	VMOVUPS (R10)(R11*4), Y0
+	VMASKMOVPS (CX)(R9*4), Y0, Y1
+	VANDPS mapsConsts<>+0(SB), Y1, Y2
+	VMASKMOVPS (DX)(R9*4), Y0, Y1
+	VANDPS mapsConsts<>+0(SB), Y1, Y3
+	VADDPS Y3, Y2, Y1
+	VMASKMOVPS (SI)(R9*4), Y0, Y2
+	VANDPS mapsConsts<>+0(SB), Y2, Y3
+	VMASKMOVPS (DI)(R9*4), Y0, Y2
+	VANDPS mapsConsts<>+0(SB), Y2, Y4
+	VADDPS Y4, Y3, Y2
+	VADDPS Y2, Y1, Y3
+	VMASKMOVPS (BX)(R9*4), Y0, Y1
+	VADDPS Y3, Y1, Y2
+	VMASKMOVPS Y2, Y0, (R8)(R9*4)
+
+end3:
+	VZEROUPPER
+	RET
+
 DATA mapsConsts<>+0(SB)/8, $0x7fffffff7fffffff
 DATA mapsConsts<>+8(SB)/8, $0x7fffffff7fffffff
 DATA mapsConsts<>+16(SB)/8, $0x7fffffff7fffffff

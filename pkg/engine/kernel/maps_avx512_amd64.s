@@ -1887,6 +1887,65 @@ end3:
 	VZEROUPPER
 	RET
 
+// func mapAddAbs4AVX512(x **float32, s *float32, n int)
+TEXT ·mapAddAbs4AVX512(SB), NOSPLIT, $0-24
+	MOVQ x+0(FP), AX
+	MOVQ (AX), BX
+	MOVQ 8(AX), CX
+	MOVQ 16(AX), DX
+	MOVQ 24(AX), SI
+	MOVQ 32(AX), DI
+	MOVQ 40(AX), R8
+	MOVQ n+16(FP), AX
+	XORL R9, R9
+	CMPQ AX, $16
+	JLT end2
+
+loop1:
+	VMOVUPS (CX)(R9*4), Z0
+	VANDPS.BCST mapsConsts<>+0(SB), Z0, Z1
+	VMOVUPS (DX)(R9*4), Z0
+	VANDPS.BCST mapsConsts<>+0(SB), Z0, Z2
+	VADDPS Z2, Z1, Z0
+	VMOVUPS (SI)(R9*4), Z1
+	VANDPS.BCST mapsConsts<>+0(SB), Z1, Z2
+	VMOVUPS (DI)(R9*4), Z1
+	VANDPS.BCST mapsConsts<>+0(SB), Z1, Z3
+	VADDPS Z3, Z2, Z1
+	VADDPS Z1, Z0, Z2
+	VMOVUPS (BX)(R9*4), Z0
+	VADDPS Z2, Z0, Z1
+	VMOVUPS Z1, (R8)(R9*4)
+	SUBQ $16, AX
+	ADDQ $16, R9
+	CMPQ AX, $16
+	JGE loop1
+
+end2:
+	CMPQ AX, $0
+	JEQ end3
+	MOVL $-1, R10
+	BZHIL AX, R10, R10
+	KMOVW R10, K1
+	VMOVUPS.Z (CX)(R9*4), K1, Z0
+	VANDPS.BCST mapsConsts<>+0(SB), Z0, Z1
+	VMOVUPS.Z (DX)(R9*4), K1, Z0
+	VANDPS.BCST mapsConsts<>+0(SB), Z0, Z2
+	VADDPS Z2, Z1, Z0
+	VMOVUPS.Z (SI)(R9*4), K1, Z1
+	VANDPS.BCST mapsConsts<>+0(SB), Z1, Z2
+	VMOVUPS.Z (DI)(R9*4), K1, Z1
+	VANDPS.BCST mapsConsts<>+0(SB), Z1, Z3
+	VADDPS Z3, Z2, Z1
+	VADDPS Z1, Z0, Z2
+	VMOVUPS.Z (BX)(R9*4), K1, Z0
+	VADDPS Z2, Z0, Z1
+	VMOVUPS Z1, K1, (R8)(R9*4)
+
+end3:
+	VZEROUPPER
+	RET
+
 DATA mapsConsts<>+0(SB)/8, $0x0d8000007fffffff
 DATA mapsConsts<>+8(SB)/8, $0x42b2000080000000
 DATA mapsConsts<>+16(SB)/8, $0x3fb8aa3bc2d00000

@@ -5105,6 +5105,199 @@ moved15:
 end3:
 	RET
 
+// func mapAddAbs4NEON(x **float32, s *float32, n int)
+TEXT ·mapAddAbs4NEON(SB), NOSPLIT, $0-24
+	MOVD $mapsConsts<>(SB), R26
+	MOVD x+0(FP), R0
+	MOVD (R0), R1
+	MOVD 8(R0), R2
+	MOVD 16(R0), R3
+	MOVD 24(R0), R4
+	MOVD 32(R0), R5
+	MOVD 40(R0), R6
+	MOVD n+16(FP), R0
+	CMP $4, R0
+	BLT end2
+
+loop1:
+	FMOVQ (R2), F0
+	FMOVQ 0(R26), F31
+	WORD $0x4E3F1C01 // AND V1.4S, V0.4S, V31.4S
+	FMOVQ (R3), F0
+	FMOVQ 0(R26), F31
+	WORD $0x4E3F1C02 // AND V2.4S, V0.4S, V31.4S
+	WORD $0x4E22D420 // FADD V0.4S, V1.4S, V2.4S
+	FMOVQ (R4), F1
+	FMOVQ 0(R26), F31
+	WORD $0x4E3F1C22 // AND V2.4S, V1.4S, V31.4S
+	FMOVQ (R5), F1
+	FMOVQ 0(R26), F31
+	WORD $0x4E3F1C23 // AND V3.4S, V1.4S, V31.4S
+	WORD $0x4E23D441 // FADD V1.4S, V2.4S, V3.4S
+	WORD $0x4E21D402 // FADD V2.4S, V0.4S, V1.4S
+	FMOVQ (R1), F0
+	WORD $0x4E22D401 // FADD V1.4S, V0.4S, V2.4S
+	FMOVQ F1, (R6)
+	SUB $4, R0
+	ADD $16, R1
+	ADD $16, R2
+	ADD $16, R3
+	ADD $16, R4
+	ADD $16, R5
+	ADD $16, R6
+	CMP $4, R0
+	BGE loop1
+
+end2:
+	CMP $0, R0
+	BEQ end3
+	ADD $0, R2, R25
+	TBZ $2, R0, two4
+	FMOVQ (R25), F0
+	JMP moved7
+
+two4:
+	TBZ $1, R0, one5
+	FMOVD (R25), F0
+	TBZ $0, R0, moved7
+	ADD $8, R25, R25
+	VLD1 (R25), V0.S[2]
+	JMP moved7
+
+one5:
+	TBZ $0, R0, none6
+	FMOVS (R25), F0
+	JMP moved7
+
+none6:
+	VEOR V0.B16, V0.B16, V0.B16
+
+moved7:
+	FMOVQ 0(R26), F31
+	WORD $0x4E3F1C01 // AND V1.4S, V0.4S, V31.4S
+	ADD $0, R3, R25
+	TBZ $2, R0, two8
+	FMOVQ (R25), F0
+	JMP moved11
+
+two8:
+	TBZ $1, R0, one9
+	FMOVD (R25), F0
+	TBZ $0, R0, moved11
+	ADD $8, R25, R25
+	VLD1 (R25), V0.S[2]
+	JMP moved11
+
+one9:
+	TBZ $0, R0, none10
+	FMOVS (R25), F0
+	JMP moved11
+
+none10:
+	VEOR V0.B16, V0.B16, V0.B16
+
+moved11:
+	FMOVQ 0(R26), F31
+	WORD $0x4E3F1C02 // AND V2.4S, V0.4S, V31.4S
+	WORD $0x4E22D420 // FADD V0.4S, V1.4S, V2.4S
+	ADD $0, R4, R25
+	TBZ $2, R0, two12
+	FMOVQ (R25), F1
+	JMP moved15
+
+two12:
+	TBZ $1, R0, one13
+	FMOVD (R25), F1
+	TBZ $0, R0, moved15
+	ADD $8, R25, R25
+	VLD1 (R25), V1.S[2]
+	JMP moved15
+
+one13:
+	TBZ $0, R0, none14
+	FMOVS (R25), F1
+	JMP moved15
+
+none14:
+	VEOR V1.B16, V1.B16, V1.B16
+
+moved15:
+	FMOVQ 0(R26), F31
+	WORD $0x4E3F1C22 // AND V2.4S, V1.4S, V31.4S
+	ADD $0, R5, R25
+	TBZ $2, R0, two16
+	FMOVQ (R25), F1
+	JMP moved19
+
+two16:
+	TBZ $1, R0, one17
+	FMOVD (R25), F1
+	TBZ $0, R0, moved19
+	ADD $8, R25, R25
+	VLD1 (R25), V1.S[2]
+	JMP moved19
+
+one17:
+	TBZ $0, R0, none18
+	FMOVS (R25), F1
+	JMP moved19
+
+none18:
+	VEOR V1.B16, V1.B16, V1.B16
+
+moved19:
+	FMOVQ 0(R26), F31
+	WORD $0x4E3F1C23 // AND V3.4S, V1.4S, V31.4S
+	WORD $0x4E23D441 // FADD V1.4S, V2.4S, V3.4S
+	WORD $0x4E21D402 // FADD V2.4S, V0.4S, V1.4S
+	ADD $0, R1, R25
+	TBZ $2, R0, two20
+	FMOVQ (R25), F0
+	JMP moved23
+
+two20:
+	TBZ $1, R0, one21
+	FMOVD (R25), F0
+	TBZ $0, R0, moved23
+	ADD $8, R25, R25
+	VLD1 (R25), V0.S[2]
+	JMP moved23
+
+one21:
+	TBZ $0, R0, none22
+	FMOVS (R25), F0
+	JMP moved23
+
+none22:
+	VEOR V0.B16, V0.B16, V0.B16
+
+moved23:
+	WORD $0x4E22D401 // FADD V1.4S, V0.4S, V2.4S
+	ADD $0, R6, R25
+	TBZ $2, R0, two24
+	FMOVQ F1, (R25)
+	JMP moved27
+
+two24:
+	TBZ $1, R0, one25
+	FMOVD F1, (R25)
+	TBZ $0, R0, moved27
+	ADD $8, R25, R25
+	VST1 V1.S[2], (R25)
+	JMP moved27
+
+one25:
+	TBZ $0, R0, none26
+	FMOVS F1, (R25)
+	JMP moved27
+
+none26:
+
+moved27:
+
+end3:
+	RET
+
 DATA mapsConsts<>+0(SB)/8, $0x7fffffff7fffffff
 DATA mapsConsts<>+8(SB)/8, $0x7fffffff7fffffff
 DATA mapsConsts<>+16(SB)/8, $0x0d8000000d800000

@@ -1,6 +1,11 @@
 package kernel
 
-import "unsafe"
+import (
+	"slices"
+	"unsafe"
+
+	"neoteny/pkg/engine/kernel/internal/spec"
+)
 
 // stretch is how much one call of assembly may have to do, in multiply-adds: it
 // cannot be preempted, so calls stay well below 50 µs even if the data come
@@ -263,6 +268,34 @@ func ColSum(y, x []float32, rows, cols int) {
 		}
 	}
 }
+
+// AddColSumsAbs adds to y, per column, the sizes of x's rows, which begin stride
+// elements apart: (|x0|+|x1|)+(|x2|+|x3|) of four rows at a time, then the sizes
+// of the rows that are left, one by one.
+func AddColSumsAbs(y, x []float32, rows, stride int) {
+	n := len(y)
+	if n == 0 {
+		return
+	}
+	for ; rows >= 4; rows -= 4 {
+		x0, x1, x2, x3 := x[:n], x[stride:][:n], x[2*stride:][:n], x[3*stride:][:n]
+		at := [...]*float32{&y[0], &x0[0], &x1[0], &x2[0], &x3[0], &y[0]} // arrays, then the output
+		if active == Generic || n > mapStretch || !mapASM(addAbs4, &at[0], nil, n) {
+			for i := range y {
+				y[i] += (abs32(x0[i]) + abs32(x1[i])) + (abs32(x2[i]) + abs32(x3[i]))
+			}
+		}
+		x = x[min(4*stride, len(x)):]
+	}
+	for r := range rows {
+		for i, v := range x[r*stride:][:n] {
+			y[i] += abs32(v)
+		}
+	}
+}
+
+// addAbs4 is the number of the pattern that AddColSumsAbs uses.
+var addAbs4 = slices.IndexFunc(spec.Patterns, func(p spec.Pattern) bool { return p.Name == "AddAbs4" })
 
 // RowSums computes the [Sum] of each row of x [rows][cols].
 func RowSums(y, x []float32, rows, cols int) {

@@ -144,6 +144,26 @@ func TestBatch1OnEveryISA(t *testing.T) {
 				ColSum(sums, w, n, m)
 				requireBits(t, want, sums, "colSum %s", name)
 
+				stride := m + n%3
+				apart := random(n*stride+m, 6)
+				sums, want = placed(t, 3, random(m, 3)), random(m, 3)
+				for c := 0; c < n; {
+					if n-c >= 4 {
+						for j := range want {
+							x := func(k int) float64 { return math.Abs(float64(apart[(c+k)*stride+j])) }
+							want[j] += (float32(x(0)) + float32(x(1))) + (float32(x(2)) + float32(x(3)))
+						}
+						c += 4
+						continue
+					}
+					for j := range want {
+						want[j] += float32(math.Abs(float64(apart[c*stride+j])))
+					}
+					c++
+				}
+				AddColSumsAbs(sums, apart, n, stride)
+				requireBits(t, want, sums, "sizes %s", name)
+
 				for _, gated := range []bool{false, true} {
 					for _, wanted := range []bool{false, true} {
 						wantW, wantDx := clone(w), make([]float32, n)

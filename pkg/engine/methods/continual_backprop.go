@@ -8,6 +8,7 @@ import (
 
 	"neoteny/pkg/engine/component"
 	"neoteny/pkg/engine/graph"
+	"neoteny/pkg/engine/kernel"
 	"neoteny/pkg/engine/learner"
 	"neoteny/pkg/engine/method"
 	"neoteny/pkg/engine/nn"
@@ -293,19 +294,7 @@ func sumAbs(dst []float32, slices []nn.Slice) (each int) {
 			}
 			continue
 		}
-		n, c := len(dst), 0
-		for ; c+4 <= count; c += 4 {
-			w0, w1 := w[c*stride:][:n], w[(c+1)*stride:][:n]
-			w2, w3 := w[(c+2)*stride:][:n], w[(c+3)*stride:][:n]
-			for i := range dst {
-				dst[i] += (abs(w0[i]) + abs(w1[i])) + (abs(w2[i]) + abs(w3[i]))
-			}
-		}
-		for ; c < count; c++ {
-			for i, v := range w[c*stride:][:n] {
-				dst[i] += abs(v)
-			}
-		}
+		kernel.AddColSumsAbs(dst, w, count, stride)
 	}
 	return each
 }

@@ -196,5 +196,11 @@ func patterns() []Pattern {
 	p = newProgram(2, 1)
 	p.output(p.add(0, p.mul(p.scalar(), 1)), 0)
 	add("Axpy", p)
+
+	// The sizes of four rows of a matrix, added to one row of sums.
+	size := func(a int) int { return p.op(Abs, a) }
+	p = newProgram(5, 0)
+	p.output(p.add(0, p.add(p.add(size(1), size(2)), p.add(size(3), size(4)))), 0)
+	add("AddAbs4", p)
 	return all
 }
