@@ -56,6 +56,7 @@ integration: $(BIN)/grpcurl $(BIN)/etcd build ## tests that need other programs
 
 .PHONY: performance
 performance: ## docs/performance.md, on an otherwise idle machine (needs PyTorch; 10 minutes)
+	mkdir -p $(BIN)
 	go run ./bench/engine --json > bin/performance.jsonl
 	go run ./bench/engine --from bin/performance.jsonl --markdown > docs/performance.md
 
