@@ -216,6 +216,8 @@ func (t *tiling) next(m, k, height int) (tiles, rows int) {
 		case tiles > 0:
 		case joins:
 			return 1, m
+		case m%2 == 0:
+			return 2, m / 2
 		default:
 			return 1, (m + 1) / 2
 		}
