@@ -145,6 +145,7 @@ type builder struct {
 	bytes   int64
 	columns []*pb.MetricColumn
 	index   map[Column]int
+	before  struct{ n, columns int64 } // of the batch before, which this one is likely to be like
 }
 
 // room returns how many steps of the rows fit: as if each had a value of every
@@ -201,6 +202,9 @@ func (b *builder) dense(k Column, values []float32) int64 {
 		return 0
 	}
 	c := b.column(k)
+	if c.Values == nil && int64(len(b.columns)) <= b.before.columns {
+		c.Values = make([]float32, 0, max(b.before.n, int64(len(values))))
+	}
 	// A column stays dense as long as it has a value for every step so far.
 	if len(c.Offsets) > 0 || int64(len(c.Values)) != b.n {
 		b.spell(c)
@@ -254,7 +258,8 @@ func (b *builder) take() []*pb.MetricColumn {
 			b.spell(c) // it was dense and then stopped
 		}
 	}
-	columns := b.columns
+	columns, n := b.columns, b.n
 	*b = builder{}
+	b.before.n, b.before.columns = n, int64(len(columns))
 	return columns
 }
