@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -91,6 +92,26 @@ func (c *Client) Register(ctx context.Context, w *pb.Worker, ttl time.Duration) 
 			return nil, err
 		}
 	}
+}
+
+// BuryWorkers ends all registrations, and the assignments that go with them,
+// for who knows that none of these workers is alive: etcd has just been started
+// and nobody else can reach it. Their leases would hold their work back.
+func (c *Client) BuryWorkers(ctx context.Context) error {
+	_, events, err := c.list(ctx, pfxWorker)
+	if err != nil {
+		return fmt.Errorf("list workers of before: %w", err)
+	}
+	for _, e := range events {
+		err := c.retry(ctx, "end registration", func(ctx context.Context) error {
+			_, err := c.lease.Revoke(ctx, clientv3.LeaseID(e.lease))
+			return err
+		})
+		if err != nil && !errors.Is(err, rpctypes.ErrLeaseNotFound) {
+			return fmt.Errorf("end the registration of worker %s: %w", strings.TrimPrefix(e.key, pfxWorker), err)
+		}
+	}
+	return nil
 }
 
 // Lost is closed when the lease is gone or must be taken for gone: two thirds

@@ -146,6 +146,24 @@ func TestRegisterWaitsForTheIDAlsoAfterAnOutage(t *testing.T) {
 	require.NoError(t, reg.Close(t.Context()))
 }
 
+func TestBuriedWorkersLeaveNothing(t *testing.T) {
+	c := dial(t, t.Cleanup, Options{})
+	require.NoError(t, c.BuryWorkers(t.Context()), "none is there")
+	var all []*Registration
+	for _, id := range []string{"v", "w"} {
+		reg, err := c.Register(t.Context(), &pb.Worker{Id: id}, time.Hour)
+		require.NoError(t, err)
+		all = append(all, reg)
+	}
+	require.NoError(t, c.BuryWorkers(t.Context()))
+	_, left, err := c.list(t.Context(), pfxWorker)
+	require.NoError(t, err)
+	require.Empty(t, left)
+	for _, reg := range all {
+		require.NoError(t, reg.Close(t.Context()))
+	}
+}
+
 func TestARevokedLeaseIsLost(t *testing.T) {
 	c := dial(t, t.Cleanup, Options{})
 	reg, err := c.Register(t.Context(), &pb.Worker{Id: "w"}, time.Second)

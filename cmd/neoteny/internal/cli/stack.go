@@ -118,6 +118,11 @@ func startStack(ctx context.Context, log *slog.Logger, cfg stackConfig) (s *stac
 		return s, err
 	}
 	s.onClose(cl.Close)
+	if len(cfg.etcd) == 0 {
+		if err := cl.BuryWorkers(ctx); err != nil {
+			return s, err
+		}
+	}
 
 	metricsSvc, err := metrics.New(metrics.Deps{Logger: log}, metrics.Config{Dir: filepath.Join(cfg.dir, "metrics")})
 	if err != nil {
@@ -193,8 +198,11 @@ func (s *stack) startWorkers(ctx context.Context, log *slog.Logger, cfg stackCon
 	id := newWorkerID()
 	for i := range cfg.workers {
 		parts := workerParts{
-			id: fmt.Sprintf("%s-%d", id, i), address: s.http, slots: 1, lanes: cfg.lanes, spill: filepath.Join(cfg.dir, "spill"), label: fmt.Sprint(i), lease: stackLease,
+			id: fmt.Sprintf("%s-%d", id, i), address: s.http, slots: 1, lanes: cfg.lanes, spill: filepath.Join(cfg.dir, "spill"), label: fmt.Sprint(i),
 			cluster: cl, blob: bucket, metrics: s.metricsAPI, data: source, dataDir: cfg.data, log: log, tel: tel, counters: s.counters,
+		}
+		if len(cfg.etcd) == 0 {
+			parts.lease = stackLease
 		}
 		wg.Go(func() {
 			if err := runWorker(wctx, parts); err != nil {
@@ -204,9 +212,10 @@ func (s *stack) startWorkers(ctx context.Context, log *slog.Logger, cfg stackCon
 	}
 }
 
-// stackLease is the lease of workers that live and die with their coordinator:
-// after a kill -9, whoever goes on waits for it to expire.
-const stackLease = 4 * time.Second
+// stackLease is the lease of workers that live and die with their etcd. Nobody
+// waits for it to expire (see [cluster.Client.BuryWorkers]), and on a busy
+// machine a process may be without a core for long.
+const stackLease = 10 * time.Minute
 
 // background runs fn until the stack closes. An error fails the stack.
 func (s *stack) background(fn func(context.Context) error) {
