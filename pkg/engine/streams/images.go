@@ -1,9 +1,13 @@
 package streams
 
 import (
+	"encoding/binary"
 	"errors"
+	"fmt"
+	"slices"
 
 	"neoteny/pkg/engine/component"
+	"neoteny/pkg/engine/safetensors"
 	"neoteny/pkg/engine/stream"
 )
 
@@ -12,17 +16,26 @@ func init() {
 		Name:    "images",
 		Paper:   "Toneva et al. 2019, An Empirical Study of Example Forgetting during Deep Neural Network Learning",
 		Summary: "classify the images of a dataset, each epoch a task: no change but of their order",
-	}, imagesConfig{Dataset: "mnist", Tasks: 20, Batch: 64, Scale: "unit"}, nil, newImagesStream)
+	}, imagesConfig{Dataset: "mnist", Tasks: 20, Batch: 64, Ranking: imagesRanking{From: "start"}, Scale: "unit"}, nil, newImagesStream)
 }
 
 type imagesConfig struct {
-	Dataset string  `json:"dataset" doc:"images to classify: a dataset of the catalogue, or several joined by + with the classes of all"`
-	Tasks   int     `json:"tasks" doc:"number of tasks, passes over the images, every one in a new order"`
-	Batch   int     `json:"batch" doc:"examples of a step; what is left behind a pass's last whole batch is left out"`
-	Subset  int     `json:"subset" doc:"use only so many training images, drawn once per seed; 0 uses all"`
-	Noise   float64 `json:"noise" doc:"fraction of the training images that have, for good, a label drawn among the wrong ones"`
-	Remove  float64 `json:"remove" doc:"fraction of the training images that are left out, drawn once per seed"`
-	Scale   string  `json:"scale" doc:"inputs: pixels in [0, 1], in [-1, 1], or with mean 0 and deviation 1 over the training split" enum:"unit|symmetric|standard"`
+	Dataset string        `json:"dataset" doc:"images to classify: a dataset of the catalogue, or several joined by + with the classes of all"`
+	Tasks   int           `json:"tasks" doc:"number of tasks, passes over the images, every one in a new order"`
+	Batch   int           `json:"batch" doc:"examples of a step; what is left behind a pass's last whole batch is left out"`
+	Subset  int           `json:"subset" doc:"use only so many training images, drawn once per seed; 0 uses all"`
+	Noise   float64       `json:"noise" doc:"fraction of the training images that have, for good, a label drawn among the wrong ones"`
+	Remove  float64       `json:"remove" doc:"fraction of the training images that are left out, drawn once per seed or by a ranking"`
+	Ranking imagesRanking `json:"ranking" doc:"an order of all training images, by which those that are left out are taken"`
+	Scale   string        `json:"scale" doc:"inputs: pixels in [0, 1], in [-1, 1], or with mean 0 and deviation 1 over the training split" enum:"unit|symmetric|standard"`
+}
+
+// imagesRanking is a ranking of the training images that another run has
+// published, such as that of the analysis forgetting-scores: safetensors with
+// "ranking", I32 [images], every image once.
+type imagesRanking struct {
+	Artifact string `json:"artifact" doc:"the ranking, by its name in needs; \"\" for none"`
+	From     string `json:"from" doc:"where images are left out: from its start (those least forgotten) or its end" enum:"start|end"`
 }
 
 // kept returns how many training images are shown.
@@ -55,6 +68,8 @@ func (c imagesConfig) Validate() error {
 		return component.Fieldf("noise", "must be in [0, 1], is %v", c.Noise)
 	case !(c.Remove >= 0 && c.Remove < 1):
 		return component.Fieldf("remove", "must be in [0, 1), is %v", c.Remove)
+	case c.Ranking.Artifact != "" && c.Remove == 0:
+		return component.Fieldf("remove", "missing: the ranking says which images are left out, this how many (0.3, say)")
 	case c.Batch < 1:
 		return component.Fieldf("batch", "must be at least 1, is %d", c.Batch)
 	}
@@ -100,6 +115,11 @@ func newImagesStream(c imagesConfig, env stream.Env) (stream.Stream, error) {
 	}
 	removed := make([]int32, n)
 	env.Key("remove").Perm(removed, 0)
+	if c.Ranking.Artifact != "" {
+		if removed, err = c.Ranking.items(env.Artifacts, g.chosen, len(all)); err != nil {
+			return nil, component.At("ranking", err)
+		}
+	}
 	out := make([]bool, n)
 	for _, item := range removed[:n-kept] {
 		out[item] = true
@@ -125,4 +145,47 @@ func newImagesStream(c imagesConfig, env stream.Env) (stream.Stream, error) {
 func (s *imagesStream) Enter(task int) error {
 	s.enter(task)
 	return nil
+}
+
+// items returns the items, which show the chosen of n images, in the order in
+// which they are left out.
+func (r imagesRanking) items(artifacts component.Artifacts, chosen []int32, n int) ([]int32, error) {
+	b, err := artifacts.Artifact(r.Artifact)
+	if err != nil {
+		return nil, err
+	}
+	f, err := safetensors.Decode(b)
+	if err != nil {
+		return nil, fmt.Errorf("artifact %s: %w", r.Artifact, err)
+	}
+	i := slices.IndexFunc(f.Tensors, func(t safetensors.Tensor) bool { return t.Name == "ranking" && t.DType == "I32" })
+	if i < 0 {
+		return nil, component.Fieldf("artifact", "%s is no ranking: it has no tensor ranking of type I32", r.Artifact)
+	}
+	item := make([]int32, n) // by image, −1 where it is not chosen
+	for image := range item {
+		item[image] = -1
+	}
+	for i, image := range chosen {
+		item[image] = int32(i)
+	}
+	var order []int32
+	ranked := make([]bool, n)
+	for rest := f.Tensors[i].Data; len(rest) > 0; rest = rest[4:] {
+		image := int32(binary.LittleEndian.Uint32(rest))
+		if image < 0 || int(image) >= n || ranked[image] {
+			return nil, component.Fieldf("artifact", "%s ranks image %d, which is not one of the %d or comes twice", r.Artifact, image, n)
+		}
+		ranked[image] = true
+		if item[image] >= 0 {
+			order = append(order, item[image])
+		}
+	}
+	if len(f.Tensors[i].Data) != 4*n {
+		return nil, component.Fieldf("artifact", "%s ranks %d images, the dataset has %d", r.Artifact, len(f.Tensors[i].Data)/4, n)
+	}
+	if r.From == "end" {
+		slices.Reverse(order)
+	}
+	return order, nil
 }
