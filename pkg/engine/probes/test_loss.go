@@ -10,6 +10,7 @@ func init() {
 		Info: component.Info{
 			Name:    "test-loss",
 			Summary: "loss on the present task's held-out examples, without penalties",
+			Needs:   []component.Capability{component.Stream},
 		},
 		Metrics: []string{"test_loss"},
 		Every:   "task",
