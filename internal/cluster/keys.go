@@ -12,6 +12,15 @@ import (
 // MainTrack is the track of a run's own life.
 const MainTrack = "main"
 
+// asidePrefix begins the names of tracks that measure aside.
+const asidePrefix = "aside-"
+
+// AsideTrack is the track that forks from the main one at a step, to measure.
+func AsideTrack(step int64) string { return asidePrefix + strconv.FormatInt(step, 10) }
+
+// IsAside tells whether a track measures aside.
+func IsAside(track string) bool { return strings.HasPrefix(track, asidePrefix) }
+
 const (
 	keySchema   = "meta/schema"
 	keyNumerics = "meta/numerics"

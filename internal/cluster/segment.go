@@ -170,6 +170,20 @@ func (c *Client) NextSegment(ctx context.Context, prev *pb.SegmentRef, mod int64
 	return c.write(ctx, "next segment of "+next.Ref.Run, []clientv3.Cmp{modIs(segmentKey(prev), mod), absent(key)}, clientv3.OpPut(key, val))
 }
 
+// Fork queues the first segment of another track of a run, whose record is at
+// revision mod. ErrConflict when the run has ended or the segment is there already.
+func (c *Client) Fork(ctx context.Context, mod int64, seg *pb.Segment) (int64, error) {
+	if err := checkRef(seg.GetRef()); err != nil {
+		return 0, err
+	}
+	val, err := marshal(seg)
+	if err != nil {
+		return 0, err
+	}
+	key, run := segmentKey(seg.Ref), seg.Ref.Run
+	return c.write(ctx, "fork "+run, []clientv3.Cmp{modIs(pfxRun+run, mod), absent(key)}, clientv3.OpPut(key, val))
+}
+
 // SegmentAt is a segment at a revision.
 type SegmentAt struct {
 	Segment *pb.Segment

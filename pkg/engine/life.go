@@ -85,8 +85,9 @@ type Life struct {
 	now     learner.Step
 }
 
-// New builds a life at step 0.
-func New(spec *Spec, env Env) (*Life, error) { return newLife(spec, env, graph.NewStore()) }
+// New builds a life at step 0. What the spec has measured aside is none of its
+// business.
+func New(spec *Spec, env Env) (*Life, error) { return newLife(spec.with(false), env, graph.NewStore()) }
 
 func newLife(spec *Spec, env Env, store *graph.Store) (*Life, error) {
 	if err := kernel.Err(); err != nil {
@@ -257,7 +258,7 @@ func (l *Life) measure(taskStart, taskEnd bool) error {
 	}
 	for i := range l.rec.probes {
 		p := &l.rec.probes[i]
-		if !p.due(l.step, taskStart, taskEnd) {
+		if !p.due(l.step, l.tasks.now, taskStart, taskEnd) {
 			continue
 		}
 		if err := l.measureOne(p); err != nil {

@@ -245,7 +245,9 @@ func TestSchedules(t *testing.T) {
 		}
 	}
 	raw.Probes = append(raw.Probes, object{"kind": "weight-magnitude", "at": "start"}, object{"kind": "weight-magnitude", "as": "after"},
-		object{"kind": "weight-magnitude", "as": "now_and_then", "every": 5.0})
+		object{"kind": "weight-magnitude", "as": "now_and_then", "every": 5.0},
+		object{"kind": "weight-magnitude", "as": "seldom", "every": "2 tasks"}, object{"kind": "weight-magnitude", "as": "seldom_before", "every": "2 tasks", "at": "start"},
+		object{"kind": "loss", "as": "loss_of_two", "every": "2 tasks"})
 	spec := resolve(t, raw)
 	require.Equal(t, int64(30), spec.Steps())
 	r := live(t, spec, 1)
@@ -300,6 +302,10 @@ func TestSchedules(t *testing.T) {
 	require.Equal(t, []int64{0, 10, 20}, steps("weight_magnitude"), "before the first step of each task")
 	require.Equal(t, []int64{9, 19, 29}, steps("after"))
 	require.Equal(t, []int64{4, 9, 14, 19, 24, 29}, steps("now_and_then"))
+	require.Equal(t, []int64{19}, steps("seldom"))
+	require.Equal(t, []int64{0, 20}, steps("seldom_before"))
+	require.Equal(t, []int64{19}, steps("loss_of_two"))
+	require.Equal(t, float32(reduced["mean"](loss[:20])), float32(value(r.rows["loss_of_two"][0])))
 	require.Equal(t, r.rows["after"][0].bits, r.rows["weight_magnitude"][1].bits, "nothing happens between tasks")
 	require.Equal(t, r.rows["after"][1].bits, r.rows["now_and_then"][3].bits)
 }

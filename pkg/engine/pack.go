@@ -58,7 +58,7 @@ func (s *Spec) PackSize() int {
 func NewPack(specs []*Spec, envs []Env) (*Pack, error) {
 	p := &Pack{failed: make([]error, len(specs))}
 	for i, store := range graph.NewLanes(len(specs)) {
-		l, err := newLife(specs[i], envs[i], store)
+		l, err := newLife(specs[i].with(false), envs[i], store)
 		var differs *graph.Error
 		if errors.As(err, &differs) && i > 0 {
 			return nil, fmt.Errorf("run %d: %w: %w", i, ErrNotAlike, err)

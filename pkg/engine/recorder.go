@@ -144,7 +144,7 @@ func (r *recorder) step(s *learner.Step) {
 			continue
 		}
 		p.stepper.Step(s, p.values)
-		due := p.schedule.every == 0 && s.LastStep || p.schedule.every > 0 && (s.Index+1)%p.schedule.every == 0
+		due := p.schedule.every == 0 && s.LastStep && (s.Task+1)%p.schedule.tasks == 0 || p.schedule.every > 0 && (s.Index+1)%p.schedule.every == 0
 		for k, v := range p.values {
 			c := p.first + k
 			if p.schedule.every == 1 {
@@ -163,12 +163,12 @@ func (r *recorder) step(s *learner.Step) {
 // due reports whether a probe is to measure the learner at rest: before the
 // first step of a task (at "start"), after its last (at "end"), or after the
 // step of that index.
-func (p *recordedProbe) due(index int64, taskStart, taskEnd bool) bool {
+func (p *recordedProbe) due(index int64, task int, taskStart, taskEnd bool) bool {
 	switch {
 	case p.stepper != nil:
 		return false
 	case p.schedule.every == 0:
-		return taskStart && p.schedule.at == "start" || taskEnd && p.schedule.at == "end"
+		return taskStart && p.schedule.start(task) || taskEnd && p.schedule.end(task)
 	}
 	return !taskStart && (index+1)%p.schedule.every == 0
 }

@@ -213,6 +213,12 @@ func (s *Spec) resolveProbes(raw []map[string]any, note func(error) bool) {
 			}
 			seen[name] = path
 		}
+		if given := component.Publishes(r.Info, r.Config); sch.aside && len(given) > 0 {
+			note(component.Fieldf(path+".aside", "%s publishes %s at the end of the run: leave aside out", r.Name, given[0]))
+		}
+		if n := s.info.Tasks / sch.tasks; sch.aside && n > MaxAsides {
+			note(component.Fieldf(path+".aside", "%d measurements are more than the %d that a run may have aside: measure every so many tasks", n, MaxAsides))
+		}
 		s.probes = append(s.probes, probeSpec{Resolved: r, info: info, schedule: sch})
 	}
 }

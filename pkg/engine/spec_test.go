@@ -62,11 +62,11 @@ func TestMistakesInSpecsNameTheField(t *testing.T) {
 
 		probes(`{"kind": "loss"}, {"kind": "loss", "every": 10}`): {"probes[1]: emits the metric loss, as probes[0] does; give one of them another name"},
 		probes(`{"kind": "los"}`):                                 {`probes[0].kind: unknown probe "los", did you mean "loss"?`},
-		probes(`{"kind": "loss", "every": "epoch"}`):              {`probes[0].every: must be step, task or a number of steps, is "epoch"`},
+		probes(`{"kind": "loss", "every": "epoch"}`):              {`probes[0].every: must be step, task, a number of steps, or of tasks as in "10 tasks", is "epoch"`},
 		probes(`{"kind": "loss", "every": 0}`):                    {"probes[0].every: must be a whole number of steps from 1 up, is 0"},
 		probes(`{"kind": "loss", "every": 1.5}`):                  {"probes[0].every: must be a whole number of steps from 1 up, is 1.5"},
 		probes(`{"kind": "loss", "every": 1e300}`):                {"probes[0].every: must be a whole number of steps from 1 up, is 1e+300"},
-		probes(`{"kind": "loss", "every": []}`):                   {"probes[0].every: must be step, task or a number of steps, is a list"},
+		probes(`{"kind": "loss", "every": []}`):                   {`probes[0].every: must be step, task, a number of steps, or of tasks as in "10 tasks", is a list`},
 		probes(`{"kind": "srank99", "at": "middle"}`):             {"probes[0].at: must be one of [start end], is middle"},
 		probes(`{"kind": "loss", "at": "start"}`):                 {"probes[0].at: start needs every: task"},
 		probes(`{"kind": "loss", "reduce": "sum"}`):               {"probes[0].reduce: must be one of [mean last max], is sum"},

@@ -57,9 +57,10 @@ type Trial struct {
 }
 
 // Segments is the number of segments of a run of the trial at the given number
-// of tasks per segment.
+// of tasks per segment, with those that measure aside.
 func (t Trial) Segments(segmentTasks int) int {
-	return (t.Spec.Tasks() + segmentTasks - 1) / segmentTasks
+	asides := Asides{t.AsideSchedules(), int64(t.Spec.Tasks()), t.Spec.StepsPerTask()}
+	return (t.Spec.Tasks()+segmentTasks-1)/segmentTasks + int(asides.Count())
 }
 
 // Runs is the number of runs, confirmation runs included.

@@ -22,7 +22,7 @@ type ledger struct {
 	mu       sync.Mutex
 	last     map[string]*pb.Segment
 	commits  map[string]bool  // by segment
-	attempts map[string]int64 // the last, by run
+	attempts map[string]int64 // the last, by run and track
 	wrong    []string
 	rev      int64
 	segments int
@@ -45,7 +45,8 @@ func (l *ledger) follow(rev int64, changes []cluster.Change) {
 				l.assigned++
 			}
 		case cluster.KindSegment:
-			key := fmt.Sprintf("%s at %d", c.Run, c.Ref.FirstStep)
+			track := c.Run + " " + c.Ref.Track
+			key := fmt.Sprintf("%s at %d", track, c.Ref.FirstStep)
 			if c.Deleted {
 				l.segments--
 				continue
@@ -59,7 +60,7 @@ func (l *ledger) follow(rev int64, changes []cluster.Change) {
 			g := c.Msg.(*pb.Segment)
 			want := l.last[key].GetAttempt()
 			if c.Rev.Create == c.Rev.Mod {
-				want = l.attempts[c.Run] // a run's next segment goes on counting
+				want = l.attempts[track] // a track's next segment goes on counting
 			}
 			if g.State == pb.SegmentState_SEGMENT_STATE_ASSIGNED {
 				want++
@@ -68,7 +69,7 @@ func (l *ledger) follow(rev int64, changes []cluster.Change) {
 				l.wrong = append(l.wrong, fmt.Sprintf("%s: attempt %d (%s), not %d", key, g.Attempt, g.State, want))
 			}
 			l.last[key] = g
-			l.attempts[c.Run] = g.Attempt
+			l.attempts[track] = g.Attempt
 			if g.State == pb.SegmentState_SEGMENT_STATE_DONE {
 				if l.commits[key] {
 					l.wrong = append(l.wrong, key+" is committed twice")
@@ -90,6 +91,7 @@ type chaos struct {
 	cancel   map[string]bool
 	poisoned map[string]bool // runs that were failed for good
 	failures map[string]int  // by run
+	lacking  map[string]bool // runs of which a measurement aside was failed
 }
 
 // given are segments that workers know of, held or not, in a stable order.
@@ -171,6 +173,9 @@ func (c *chaos) actions() map[string]func(*rapid.T) {
 			if rapid.Bool().Draw(c.rt, "analyses") {
 				s.Once, s.Each = "a", "b"
 			}
+			if rapid.Bool().Draw(c.rt, "aside") {
+				s.Aside, s.Starts = rapid.Int32Range(1, 3).Draw(c.rt, "every"), rapid.Bool().Draw(c.rt, "starts")
+			}
 			if rapid.Bool().Draw(c.rt, "confirm") {
 				s.Confirm = []uint32{9}
 			}
@@ -208,9 +213,14 @@ func (c *chaos) actions() map[string]func(*rapid.T) {
 			f, g := c.pick(true)
 			permanent := rapid.IntRange(0, 4).Draw(c.rt, "permanent") == 0
 			// Counted before: a failure whose answer is lost may count.
-			c.failures[g.Ref.Run]++
-			if permanent {
+			switch {
+			case cluster.IsAside(g.Ref.Track):
+				c.lacking[g.Ref.Run] = true
+			case permanent:
 				c.poisoned[g.Ref.Run] = true
+				fallthrough
+			default:
+				c.failures[g.Ref.Run]++
 			}
 			c.fencedOr(f.fail(g, "chaos", permanent))
 		}),
@@ -247,7 +257,8 @@ func (c *chaos) check() {
 		e := c.get(id)
 		require.GreaterOrEqual(t, e.State, expDone, "%s has not ended", id)
 		runs := c.runs(id)
-		failed := 0
+		failed, lacking := 0, 0
+		_, asides := s.asides()
 		for _, r := range runs {
 			full := c.run(r.Id)
 			require.LessOrEqual(t, len(full.Table.Rows), int(s.Tasks))
@@ -266,8 +277,16 @@ func (c *chaos) check() {
 					}
 					continue
 				}
-				require.Equal(t, wantDigest(r.Id, s.Tasks, perTask), r.Digest)
 				require.Len(t, full.Table.Rows, int(s.Tasks), "every task exactly once")
+				require.EqualValues(t, len(asides), r.Asides)
+				if r.Message != "" {
+					lacking++
+					require.True(t, c.lacking[r.Id], "%s lacks measurements for no reason: %s", r.Id, r.Message)
+					require.Less(t, r.AsidesDone, r.Asides)
+				} else {
+					require.Equal(t, wantDigest(r.Id, s.Tasks, perTask, asides...), r.Digest)
+					require.Equal(t, r.Asides, r.AsidesDone)
+				}
 				for _, n := range s.needs(r.Arm, int(r.Trial[2]-'0')) {
 					from := c.run(fmt.Sprintf("%s/%s/%d", id, n.Trial, r.Seed)).Run
 					require.Equal(t, runDone, from.State)
@@ -305,8 +324,11 @@ func (c *chaos) check() {
 		case expDone:
 			require.Zero(t, failed)
 			require.Equal(t, e.Progress.Steps, e.Progress.StepsDone)
-			require.Equal(t, e.Progress.Segments, e.Progress.SegmentsDone)
 			require.EqualValues(t, len(runs), e.Progress.Runs)
+			require.Equal(t, lacking > 0, e.Message != "")
+			if lacking == 0 {
+				require.Equal(t, e.Progress.Segments, e.Progress.SegmentsDone)
+			}
 		}
 	}
 	c.ledger.mu.Lock()
@@ -319,7 +341,7 @@ func (c *chaos) check() {
 // cancelled has been committed exactly once, whatever happened.
 func TestNothingIsLostOrDoneTwice(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		c := &chaos{world: newWorld(rt), rt: rt, shapes: map[string]shape{}, cancel: map[string]bool{}, poisoned: map[string]bool{}, failures: map[string]int{}}
+		c := &chaos{world: newWorld(rt), rt: rt, shapes: map[string]shape{}, cancel: map[string]bool{}, poisoned: map[string]bool{}, failures: map[string]int{}, lacking: map[string]bool{}}
 		c.model.pack = 3
 		c.cfg.WorkerFailures = 1000
 		defer c.end()

@@ -405,7 +405,7 @@ func (s *Service) stats() telemetry.CoordinatorStats {
 		}
 		st.Experiments[stateName(e.state())]++
 		for _, r := range e.active {
-			if g := r.last(); g != nil {
+			for g := range r.going() {
 				switch g.rec.State {
 				case pb.SegmentState_SEGMENT_STATE_PENDING:
 					st.Segments["pending"]++

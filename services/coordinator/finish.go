@@ -27,13 +27,15 @@ const maxTable = 256 << 20
 func (s *Service) endRun(r *run, to pb.RunState, msg string) action {
 	rec, mod := proto.CloneOf(r.rec), r.rev.Mod
 	rec.State, rec.Message = to, msg
-	segs, pruned := r.snapshot(), r.pruned
+	segs, asides := r.snapshot()
+	pruned := r.pruned
+	open := s.open(r)
 	var tasks int32
 	if to == pb.RunState_RUN_STATE_DONE {
 		tasks = rec.Tasks
 	}
 	return action{"end run", r.id, func(ctx context.Context) (int64, error) {
-		table, err := s.assemble(ctx, segs, tasks)
+		table, err := s.assemble(ctx, segs, asides, tasks)
 		if err != nil {
 			if !lost(err) {
 				return 0, err
@@ -43,22 +45,16 @@ func (s *Service) endRun(r *run, to pb.RunState, msg string) action {
 			rec.Message = "its results cannot be put together: " + err.Error()
 			table = &pb.TaskTable{}
 		}
-		fillProgress(rec, segs)
+		fillProgress(rec, segs, asides)
 		if i := slices.IndexFunc(rec.Publishes, func(name string) bool { return rec.Artifacts[name] == nil }); i >= 0 && rec.State == pb.RunState_RUN_STATE_DONE {
 			rec.State = pb.RunState_RUN_STATE_FAILED
 			rec.Message = fmt.Sprintf("it was to publish %s, and its worker has not", rec.Publishes[i])
 		}
 		if rec.State == pb.RunState_RUN_STATE_DONE {
-			rec.Digest = experiment.RunDigest(table.Boundaries)
+			rec.Digest = experiment.RunDigest(slices.Concat(table.Boundaries, table.Asides))
 		}
 		if rec.Table, err = s.putTable(ctx, rec.Id, table); err != nil {
 			return 0, err
-		}
-		var open []cluster.SegmentAt
-		for i, g := range segs {
-			if i == len(segs)-1 || g.Segment.State != pb.SegmentState_SEGMENT_STATE_DONE {
-				open = append(open, g)
-			}
 		}
 		rev, err := s.cluster.EndRun(ctx, rec, mod, open)
 		if err != nil {
@@ -71,19 +67,45 @@ func (s *Service) endRun(r *run, to pb.RunState, msg string) action {
 	}}
 }
 
-// snapshot copies a run's segments for use outside the lock. The records
-// themselves are never changed.
-func (r *run) snapshot() []cluster.SegmentAt {
-	out := make([]cluster.SegmentAt, len(r.segs))
-	for i, g := range r.segs {
+// snapshot copies a run's segments for use outside the lock, those of the main
+// track and those that measure aside. The records themselves are never changed.
+func (r *run) snapshot() (segs, asides []cluster.SegmentAt) {
+	return at(r.segs), at(r.asides)
+}
+
+func at(segs []*segment) []cluster.SegmentAt {
+	out := make([]cluster.SegmentAt, len(segs))
+	for i, g := range segs {
 		out[i] = cluster.SegmentAt{Segment: g.rec, Mod: g.mod}
 	}
 	return out
 }
 
+// open are the segments of a run that may still change.
+func (s *Service) open(r *run) []cluster.SegmentAt {
+	var out []*segment
+	for i, g := range r.segs {
+		if i == len(r.segs)-1 || g.rec.State != pb.SegmentState_SEGMENT_STATE_DONE {
+			out = append(out, g)
+		}
+	}
+	for _, g := range r.asides {
+		if !s.settled(g) {
+			out = append(out, g)
+		}
+	}
+	return at(out)
+}
+
 // fillProgress sets what is derived from the committed segments.
-func fillProgress(rec *pb.Run, segs []cluster.SegmentAt) {
-	rec.StepsDone, rec.TasksDone, rec.Seconds = 0, 0, 0
+func fillProgress(rec *pb.Run, segs, asides []cluster.SegmentAt) {
+	rec.StepsDone, rec.TasksDone, rec.AsidesDone, rec.Seconds = 0, 0, 0, 0
+	for _, g := range asides {
+		if g.Segment.State == pb.SegmentState_SEGMENT_STATE_DONE {
+			rec.AsidesDone++
+			rec.Seconds += g.Segment.Result.GetSeconds()
+		}
+	}
 	for _, g := range segs {
 		if res := g.Segment.Result; g.Segment.State == pb.SegmentState_SEGMENT_STATE_DONE {
 			rec.StepsDone = max(rec.StepsDone, res.GetEndStep())
@@ -109,9 +131,9 @@ func lost(err error) bool {
 	return errors.Is(err, errTable) || errors.Is(err, blob.ErrNotFound) || errors.Is(err, blob.ErrCorrupt) || errors.Is(err, blob.ErrTooLarge)
 }
 
-// assemble joins the task tables of committed segments. tasks is how many there
-// must be; 0 takes what there is.
-func (s *Service) assemble(ctx context.Context, segs []cluster.SegmentAt, tasks int32) (*pb.TaskTable, error) {
+// assemble joins the task tables of committed segments, and adds what was measured
+// aside. tasks is how many there must be; 0 takes what there is.
+func (s *Service) assemble(ctx context.Context, segs, asides []cluster.SegmentAt, tasks int32) (*pb.TaskTable, error) {
 	t := &pb.TaskTable{}
 	for _, g := range segs {
 		if g.Segment.State != pb.SegmentState_SEGMENT_STATE_DONE {
@@ -149,7 +171,7 @@ func (s *Service) assemble(ctx context.Context, segs []cluster.SegmentAt, tasks 
 	if tasks > 0 && (len(t.Boundaries) != int(tasks) || len(t.Rows) != int(tasks)) {
 		return nil, fmt.Errorf("%d rows and %d boundaries of %d tasks: %w", len(t.Rows), len(t.Boundaries), tasks, errTable)
 	}
-	return t, nil
+	return t, s.joinAsides(ctx, t, asides)
 }
 
 func (s *Service) putTable(ctx context.Context, runID string, t *pb.TaskTable) (*pb.BlobRef, error) {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -160,6 +161,30 @@ type shape struct {
 	// Once is an analysis over all seeds of the weights of an arm's first trial,
 	// Each one for every seed; an arm may need one of them in the place of an arm.
 	Once, Each string
+	// Aside measures the arms aside every so many tasks, at their ends and, if
+	// Starts, before them; 0 for not at all.
+	Aside  int32
+	Starts bool
+}
+
+// asides are the steps at which runs of an arm are measured aside.
+func (s shape) asides() (schedules []*pb.AsideSchedule, steps []int64) {
+	if s.Aside == 0 {
+		return nil, nil
+	}
+	schedules = []*pb.AsideSchedule{{Every: s.Aside}}
+	if s.Starts {
+		schedules = append(schedules, &pb.AsideSchedule{Every: s.Aside, Start: true})
+	}
+	for task := range s.Tasks {
+		if s.Starts && task%s.Aside == 0 {
+			steps = append(steps, int64(task)*perTask)
+		}
+		if (task+1)%s.Aside == 0 {
+			steps = append(steps, int64(task+1)*perTask-1)
+		}
+	}
+	return schedules, steps
 }
 
 // analysis is the record of one, which publishes what trials do.
@@ -232,6 +257,7 @@ func (m *fakeModel) Plan(spec *pb.ExperimentSpec) (*Plan, error) {
 		return nil, errors.Join(component.Fieldf("stream.tasks", "missing"), component.Fieldf("learner.optimizer.lr", "must be above 0"))
 	}
 	p := &Plan{SegmentTasks: s.Segment, ConfirmSeeds: s.Confirm}
+	asides, _ := s.asides()
 	for _, arm := range []string{"a", "b", "c"} {
 		n, ok := s.Arms[arm]
 		if !ok {
@@ -248,7 +274,7 @@ func (m *fakeModel) Plan(spec *pb.ExperimentSpec) (*Plan, error) {
 				Params:        map[string]string{"lr": fmt.Sprint(i)},
 				CanonicalSpec: []byte(canonical),
 				Tasks:         s.Tasks, StepsPerTask: int64(s.Steps), Seeds: packSeeds(s.Seeds), Datasets: m.datasets, Pack: m.pack,
-				Needs: s.needs(arm, i), Publishes: s.publishes(arm),
+				Needs: s.needs(arm, i), Publishes: s.publishes(arm), Asides: asides,
 			})
 		}
 	}
@@ -303,11 +329,15 @@ func value(run string, task int32) float64 {
 	return float64(binary.LittleEndian.Uint16(sum[:]))
 }
 
-// wantDigest is the digest of a whole run, however it was cut.
-func wantDigest(run string, tasks int32, perTask int64) string {
+// wantDigest is the digest of a whole run, however it was cut, with what was
+// measured aside at the given steps.
+func wantDigest(run string, tasks int32, perTask int64, asides ...int64) string {
 	var bs []*pb.Boundary
 	for t := range tasks {
 		bs = append(bs, boundary(run, t, int64(t+1)*perTask))
+	}
+	for _, step := range asides {
+		bs = append(bs, boundary(run+" "+cluster.AsideTrack(step), int32(step/perTask), step+1))
 	}
 	return experiment.RunDigest(bs)
 }
@@ -428,6 +458,22 @@ const perTask = 10
 
 func (f *fakeWorker) result(g *pb.AssignedSegment, end int64) *pb.SegmentResult {
 	r := &pb.SegmentResult{EndStep: end, Columns: []*pb.ColumnName{{Metric: "m"}}, Seconds: 1}
+	if cluster.IsAside(g.Ref.Track) {
+		require.Equal(f.w.t, cluster.AsideTrack(g.Ref.FirstStep), g.Ref.Track)
+		require.Equal(f.w.t, g.Ref.FirstStep+1, g.Ref.EndStep)
+		require.Equal(f.w.t, g.Ref.FirstStep == 0, g.Start == nil)
+		task, name := int32(g.Ref.FirstStep/perTask), g.Ref.Run+" "+g.Ref.Track
+		r.Columns = []*pb.ColumnName{{Metric: "at_start"}, {Metric: "at_end"}}
+		r.Boundaries = []*pb.Boundary{boundary(name, task, end)}
+		values := []float64{math.NaN(), math.NaN()}
+		if g.Ref.FirstStep%perTask == 0 {
+			values[0] = value(name, task)
+		} else {
+			values[1] = value(name, task)
+		}
+		r.Rows = []*pb.TaskRow{{Task: task, Values: values}}
+		return r
+	}
 	_, run, missing := f.c.RunSpec(f.w.ctx, g.Ref.Run)
 	if run.GetAnalysis() {
 		r.Boundaries = append(r.Boundaries, boundary(g.Ref.Run, 0, 1))

@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strconv"
 
@@ -57,6 +58,8 @@ func (s *Service) runView(e *exp, w want) *pb.Run {
 			v.Message = s.pendingReason(e, v.NumericsVersion, w.trial.rec.Datasets, e.before(r))
 		case !final(v.State) && e.control == 0 && g != nil && g.rec.State == pb.SegmentState_SEGMENT_STATE_PENDING:
 			v.Message = s.stuck(v.NumericsVersion, w.trial.rec.Datasets)
+		case !final(v.State) && r.trained():
+			v.Message = fmt.Sprintf("trained; %d of %d measurements aside are done", v.AsidesDone, v.Asides)
 		}
 		return v
 	}
@@ -71,6 +74,7 @@ func (s *Service) runView(e *exp, w want) *pb.Run {
 		Params:          t.Params,
 		Confirmation:    w.confirmation,
 		Analysis:        t.Analysis,
+		Asides:          int32(w.trial.measured),
 	}
 	if e.rec.State != 0 {
 		v.State, v.Message = pb.RunState_RUN_STATE_CANCELLED, "the experiment ended before it began"
@@ -165,7 +169,7 @@ func (s *Service) GetRun(ctx context.Context, req *pb.GetRunRequest) (*pb.GetRun
 	// The run may end, and its segments go, while its results are fetched:
 	// then everything is to be had from its final record.
 	for range 3 {
-		resp, segs, err := s.runAt(expID, trialName, seed)
+		resp, segs, asides, err := s.runAt(expID, trialName, seed)
 		if err != nil {
 			return nil, err
 		}
@@ -177,7 +181,7 @@ func (s *Service) GetRun(ctx context.Context, req *pb.GetRunRequest) (*pb.GetRun
 		if resp.Run.Table != nil {
 			resp.Table, err = s.getTable(ctx, resp.Run.Table)
 		} else {
-			resp.Table, err = s.assemble(ctx, segs, 0)
+			resp.Table, err = s.assemble(ctx, segs, asides, 0)
 		}
 		if err == nil {
 			return resp, nil
@@ -189,27 +193,27 @@ func (s *Service) GetRun(ctx context.Context, req *pb.GetRunRequest) (*pb.GetRun
 	return nil, status.Errorf(codes.DataLoss, "results of run %s cannot be read", req.Id)
 }
 
-func (s *Service) runAt(expID, trialName string, seed uint32) (*pb.GetRunResponse, []cluster.SegmentAt, error) {
+func (s *Service) runAt(expID, trialName string, seed uint32) (resp *pb.GetRunResponse, segs, asides []cluster.SegmentAt, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e, err := s.find(expID)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	t := e.trials[trialName]
 	if t == nil {
-		return nil, nil, status.Errorf(codes.NotFound, "no trial %q in experiment %s", trialName, expID)
+		return nil, nil, nil, status.Errorf(codes.NotFound, "no trial %q in experiment %s", trialName, expID)
 	}
 	w := want{trial: t, seed: seed}
 	if t.seeds().index(seed) < 0 {
 		w.confirmation = e.confirmSeedsOf(t).index(seed) >= 0 && slices.Contains(e.confirmed(), t)
 		if !w.confirmation {
-			return nil, nil, status.Errorf(codes.NotFound, "trial %s of experiment %s has no run with seed %d", trialName, expID, seed)
+			return nil, nil, nil, status.Errorf(codes.NotFound, "trial %s of experiment %s has no run with seed %d", trialName, expID, seed)
 		}
 	}
-	resp := &pb.GetRunResponse{Run: proto.CloneOf(s.runView(e, w))}
+	resp = &pb.GetRunResponse{Run: proto.CloneOf(s.runView(e, w))}
 	if r := e.runs[w.id(e)]; r != nil {
-		return resp, r.snapshot(), nil
+		segs, asides = r.snapshot()
 	}
-	return resp, nil, nil
+	return resp, segs, asides, nil
 }

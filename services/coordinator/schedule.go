@@ -68,9 +68,7 @@ func (s *Service) upkeepOf(e *exp, slots, lanes int) []action {
 
 	var out []action
 	for _, r := range e.active {
-		if a, ok := s.upkeepRun(r); ok {
-			out = append(out, a)
-		}
+		out = append(out, s.upkeepRun(r)...)
 	}
 	total := e.sum()
 	tuned := e.ended.runs-e.ended.confirmations == total.runs-total.confirmations
@@ -87,37 +85,43 @@ func (s *Service) upkeepOf(e *exp, slots, lanes int) []action {
 }
 
 // upkeepRun decides what to do about one run that has not ended.
-func (s *Service) upkeepRun(r *run) (action, bool) {
+func (s *Service) upkeepRun(r *run) (out []action) {
+	end := func(to pb.RunState, msg string) []action { return []action{s.endRun(r, to, msg)} }
 	g := r.last()
 	if g == nil {
-		return s.endRun(r, pb.RunState_RUN_STATE_FAILED, "its segments are gone from etcd"), true
+		return end(pb.RunState_RUN_STATE_FAILED, "its segments are gone from etcd")
 	}
 	switch g.rec.State {
 	case pb.SegmentState_SEGMENT_STATE_DONE:
-		if g.rec.Result.GetEndStep() >= r.rec.Steps {
-			return s.endRun(r, pb.RunState_RUN_STATE_DONE, ""), true
+		switch {
+		case !r.trained():
+			out = append(out, s.continueRun(r, g))
+		case s.measured(r):
+			return end(pb.RunState_RUN_STATE_DONE, s.lack(r))
 		}
-		return s.continueRun(r, g), true
 	case pb.SegmentState_SEGMENT_STATE_ASSIGNED:
 		if _, ok := s.state.slot(g.rec); !ok {
-			return s.requeue(g), true
+			out = append(out, s.requeue(g))
 		}
 	case pb.SegmentState_SEGMENT_STATE_PENDING:
 		if n := len(g.rec.Failures); n >= s.cfg.MaxFailures {
 			f := g.rec.Failures[n-1]
-			return s.endRun(r, pb.RunState_RUN_STATE_FAILED, fmt.Sprintf("failed %d times at steps %d to %d, last on worker %s: %s", n, g.rec.Ref.FirstStep, g.rec.Ref.EndStep, f.Worker, f.Error)), true
+			return end(pb.RunState_RUN_STATE_FAILED, fmt.Sprintf("failed %d times at steps %d to %d, last on worker %s: %s", n, g.rec.Ref.FirstStep, g.rec.Ref.EndStep, f.Worker, f.Error))
 		}
 	case pb.SegmentState_SEGMENT_STATE_FAILED, pb.SegmentState_SEGMENT_STATE_CANCELLED:
 		msg := "segment is " + g.rec.State.String()
 		if n := len(g.rec.Failures); n > 0 {
 			msg = g.rec.Failures[n-1].Error
 		}
-		return s.endRun(r, pb.RunState_RUN_STATE_FAILED, msg), true
+		return end(pb.RunState_RUN_STATE_FAILED, msg)
 	}
-	if a, ok := s.prune(r); ok {
-		return a, true
+	out = append(out, s.upkeepAsides(r)...)
+	if len(out) == 0 {
+		if a, ok := s.prune(r); ok {
+			out = append(out, a)
+		}
 	}
-	return action{}, false
+	return out
 }
 
 // expand writes an experiment's trials, then marks it expanded: what a killed
@@ -162,7 +166,7 @@ func (s *Service) enqueue(e *exp, slots, lanes int) (action, bool) {
 	room := float64(slots * s.cfg.QueuePerSlot)
 	share := func(t *trial) float64 { return 1 / float64(min(t.pack(), lanes)) }
 	for _, r := range e.active {
-		if g := r.last(); g != nil && g.rec.State != pb.SegmentState_SEGMENT_STATE_ASSIGNED {
+		if g := r.last(); g != nil && g.rec.State != pb.SegmentState_SEGMENT_STATE_ASSIGNED && !r.trained() {
 			room -= share(r.trial()) // waiting, or about to have a next one that waits
 		}
 	}
@@ -217,6 +221,13 @@ func (e *exp) inputs(w want) (in []*pb.Input, first, failed string) {
 		for i := range seeds.len() {
 			id := experiment.RunID(e.id, n.Trial, seeds.at(i))
 			r := e.runs[id]
+			if r != nil && r.rec != nil && !final(r.rec.State) && r.trained() {
+				// What is still measured of it changes none of its artifacts.
+				if ref := r.last().rec.Result.GetArtifacts()[n.Artifact]; ref != nil && n.Artifact != analysis.Table {
+					in = append(in, &pb.Input{Name: n.Name, Run: id, Artifact: n.Artifact, Blob: ref})
+					continue
+				}
+			}
 			if r == nil || r.rec == nil || !final(r.rec.State) {
 				first = cmp.Or(first, id)
 				continue
@@ -290,6 +301,7 @@ func (s *Service) createRuns(ctx context.Context, id string, mod int64, begins [
 			Inputs:          w.inputs,
 			Publishes:       t.Publishes,
 			Analysis:        t.Analysis,
+			Asides:          int32(w.trial.measured),
 		}
 		if w.failed != "" {
 			r.RunKey, r.State, r.Message = "", pb.RunState_RUN_STATE_FAILED, w.failed
@@ -297,7 +309,7 @@ func (s *Service) createRuns(ctx context.Context, id string, mod int64, begins [
 			continue
 		}
 		runs = append(runs, cluster.NewRun{Run: r, Segment: &pb.Segment{
-			Ref:      &pb.SegmentRef{Run: r.Id, Track: cluster.MainTrack, EndStep: min(int64(per)*t.StepsPerTask, r.Steps)},
+			Ref:      &pb.SegmentRef{Run: r.Id, Track: cluster.MainTrack, EndStep: w.trial.asides.Cut(0, per)},
 			State:    pb.SegmentState_SEGMENT_STATE_PENDING,
 			QueuedAt: now,
 		}})
@@ -316,19 +328,19 @@ func (s *Service) createRuns(ctx context.Context, id string, mod int64, begins [
 }
 
 // continueRun queues the segment after the last, up to the next place where the
-// experiment's segment length cuts.
+// experiment's segment length cuts, or something is measured aside.
 func (s *Service) continueRun(r *run, g *segment) action {
 	prev, mod := g.rec, g.mod
 	first := prev.Result.GetEndStep()
 	if prev.Result.GetCheckpoint() == nil {
 		return s.endRun(r, pb.RunState_RUN_STATE_FAILED, fmt.Sprintf("worker %s committed step %d without a checkpoint", prev.Worker, first))
 	}
-	length := r.rec.Steps
-	if t := r.exp.trials[r.rec.Trial]; t != nil {
-		length = int64(r.exp.rec.SegmentTasks) * t.rec.StepsPerTask
+	end := r.rec.Steps
+	if t := r.trial(); t != nil {
+		end = t.asides.Cut(first, r.exp.rec.SegmentTasks)
 	}
 	next := &pb.Segment{
-		Ref:      &pb.SegmentRef{Run: r.id, Track: cluster.MainTrack, FirstStep: first, EndStep: min((first/length+1)*length, r.rec.Steps)},
+		Ref:      &pb.SegmentRef{Run: r.id, Track: cluster.MainTrack, FirstStep: first, EndStep: end},
 		State:    pb.SegmentState_SEGMENT_STATE_PENDING,
 		Attempt:  prev.Attempt, // attempts rise over the whole track: they fence its metrics too
 		Start:    prev.Result.GetCheckpoint(),
@@ -341,11 +353,11 @@ func (s *Service) continueRun(r *run, g *segment) action {
 
 func (s *Service) requeue(g *segment) action {
 	rec, mod := g.rec, g.mod
-	return action{"requeue", rec.Ref.Run, func(ctx context.Context) (int64, error) {
+	return action{"requeue", rec.Ref.Run + " " + rec.Ref.Track, func(ctx context.Context) (int64, error) {
 		rev, err := s.cluster.Requeue(ctx, rec, mod, s.cfg.Now())
 		if err == nil {
 			s.metrics.Requeued()
-			s.log.Info("worker lost, segment queued again", "worker", rec.Worker, "run", rec.Ref.Run, "first", rec.Ref.FirstStep, "attempt", rec.Attempt)
+			s.log.Info("worker lost, segment queued again", "worker", rec.Worker, "run", rec.Ref.Run, "track", rec.Ref.Track, "first", rec.Ref.FirstStep, "attempt", rec.Attempt)
 		}
 		return rev, err
 	}}
@@ -357,28 +369,34 @@ const keepCheckpoints = 2
 
 // prune deletes checkpoints that nothing will start from.
 func (s *Service) prune(r *run) (action, bool) {
-	var old []*pb.BlobRef
-	upto := r.pruned
+	var old []*segment
 	for i := r.pruned; i < len(r.segs)-1-keepCheckpoints; i++ {
-		if g := r.segs[i]; g.rec.State == pb.SegmentState_SEGMENT_STATE_DONE {
-			if c := g.rec.Result.GetCheckpoint(); c != nil {
-				old = append(old, c)
-			}
-			upto = i + 1
+		g := r.segs[i]
+		if g.rec.State == pb.SegmentState_SEGMENT_STATE_DONE && !g.dropped && g.rec.Result.GetCheckpoint() != nil && !s.unmeasured(r, g.rec.Result.EndStep) {
+			old = append(old, g)
 		}
 	}
 	if len(old) == 0 {
 		return action{}, false
 	}
+	keys := make([]string, len(old))
+	for i, g := range old {
+		keys[i] = g.rec.Result.Checkpoint.Key
+	}
 	return action{"delete old checkpoints", r.id, func(ctx context.Context) (int64, error) {
-		for _, c := range old {
-			if err := s.blob.Remove(ctx, c.Key); err != nil {
+		for _, key := range keys {
+			if err := s.blob.Remove(ctx, key); err != nil {
 				return 0, err
 			}
 		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		r.pruned = max(r.pruned, upto)
+		for _, g := range old {
+			g.dropped = true
+		}
+		for r.pruned < len(r.segs) && r.segs[r.pruned].dropped {
+			r.pruned++
+		}
 		return 0, nil
 	}}, true
 }
@@ -423,7 +441,15 @@ func (e *exp) verdict() (pb.ExperimentState, string) {
 	case e.ended.failed > 0:
 		return pb.ExperimentState_EXPERIMENT_STATE_FAILED, fmt.Sprintf("%d of %d runs failed; %s: %s", e.ended.failed, e.ended.runs, e.ended.firstFailure, e.ended.failure)
 	}
-	return pb.ExperimentState_EXPERIMENT_STATE_DONE, ""
+	return pb.ExperimentState_EXPERIMENT_STATE_DONE, e.lack()
+}
+
+// lack says what measurements the runs that are done lack, or "".
+func (e *exp) lack() string {
+	if e.ended.lacking == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d of %d runs lack measurements; %s: %s", e.ended.lacking, e.ended.runs, e.ended.firstLacking, e.ended.lack)
 }
 
 // free is a worker with slots left while assignments are decided.
@@ -479,7 +505,7 @@ func (s *Service) assign() []action {
 		if e.rec == nil || e.rec.State != 0 || e.control != 0 {
 			continue
 		}
-		q, n := s.queue(e)
+		q, n := s.queue(e, all)
 		open += n
 		if len(q.pending) > 0 {
 			qs = append(qs, q)
@@ -511,7 +537,8 @@ func (s *Service) assign() []action {
 }
 
 // queue lists what of an experiment is pending, and counts its open segments.
-func (s *Service) queue(e *exp) (q *queue, open int) {
+func (s *Service) queue(e *exp, slots int) (q *queue, open int) {
+	asides := 0
 	q = &queue{e: e, coming: map[lockstep]bool{}}
 	places := map[[2]string]bool{}
 	for _, r := range e.active {
@@ -528,10 +555,35 @@ func (s *Service) queue(e *exp) (q *queue, open int) {
 		case g.rec.State == pb.SegmentState_SEGMENT_STATE_DONE && g.rec.Result.GetEndStep() < r.rec.Steps && r.trial().pack() > 1:
 			q.coming[lockstep{r.trial().form, r.rec.NumericsVersion, g.rec.Result.GetEndStep(), 0}] = true
 		}
+		for _, g := range r.asides {
+			switch {
+			case g.rec.State == pb.SegmentState_SEGMENT_STATE_ASSIGNED:
+				open++
+				if place, ok := s.state.slot(g.rec); ok {
+					places[place] = true
+				}
+			case g.rec.State == pb.SegmentState_SEGMENT_STATE_PENDING && !s.settled(g):
+				open++
+				asides++
+				q.pending = append(q.pending, g)
+			}
+		}
 	}
 	q.running = len(places)
+	// Training goes first: what is measured aside is for workers that it leaves idle.
+	// Where much of it waits, and checkpoints with it, no more runs begin before.
+	rank := func(g *segment) int {
+		switch {
+		case g.aside():
+			return 1
+		case g.rec.Ref.FirstStep == 0 && asides > slots*asidesPerSlot:
+			return 2
+		}
+		return 0
+	}
 	slices.SortFunc(q.pending, func(a, b *segment) int {
-		return cmp.Or(cmp.Compare(e.place(a.run), e.place(b.run)), cmp.Compare(a.run.id, b.run.id))
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(e.place(a.run), e.place(b.run)), cmp.Compare(a.run.id, b.run.id),
+			cmp.Compare(a.rec.Ref.FirstStep, b.rec.Ref.FirstStep))
 	})
 	return q, open
 }
@@ -544,7 +596,7 @@ func (g *segment) lockstep() (k lockstep, ok bool) {
 		return lockstep{}, false
 	}
 	k = lockstep{t.form, g.run.rec.NumericsVersion, g.rec.Ref.FirstStep, g.rec.Ref.EndStep}
-	return k, t.pack() > 1 && len(g.rec.Failures) == 0
+	return k, t.pack() > 1 && len(g.rec.Failures) == 0 && !g.aside()
 }
 
 // waits tells whether a segment had better be given in a moment, with others
@@ -620,7 +672,7 @@ func choose(g *segment, ws []*free) *free {
 	}
 	fresh := slices.ContainsFunc(ws, func(f *free) bool { return able(f) && !failed(f.id) })
 	warm := ""
-	if n := len(g.run.segs); n > 1 {
+	if n := len(g.run.segs); n > 1 && !g.aside() {
 		warm = g.run.segs[n-2].rec.Worker
 	}
 	var best *free
@@ -644,14 +696,14 @@ func (s *Service) give(gs []*segment, to *free, now time.Time) action {
 		segs[i] = cluster.SegmentAt{Segment: g.rec, Mod: g.mod}
 	}
 	holder := cluster.Holder{ID: to.id, Rev: to.w.rev}
-	return action{"assign", segs[0].Segment.Ref.Run, func(ctx context.Context) (int64, error) {
+	return action{"assign", segs[0].Segment.Ref.Run + " " + segs[0].Segment.Ref.Track, func(ctx context.Context) (int64, error) {
 		rev, err := s.cluster.AssignPack(ctx, segs, holder, now)
 		if err == nil {
 			for _, x := range segs {
 				s.metrics.Assigned(now.Sub(x.Segment.QueuedAt.AsTime()).Seconds())
 			}
 			first := segs[0].Segment
-			s.log.Debug("assigned", "run", first.Ref.Run, "first", first.Ref.FirstStep, "worker", to.id, "attempt", first.Attempt+1, "lanes", len(segs))
+			s.log.Debug("assigned", "run", first.Ref.Run, "track", first.Ref.Track, "first", first.Ref.FirstStep, "worker", to.id, "attempt", first.Attempt+1, "lanes", len(segs))
 		}
 		return rev, err
 	}}

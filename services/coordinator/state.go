@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"slices"
 	"time"
 
@@ -67,6 +68,8 @@ type tally struct {
 	segmentsDone                  int64
 	firstFailure                  string // run id
 	failure                       string
+	lacking                       int    // runs that are done but for measurements aside
+	firstLacking, lack            string // the first of them, by id
 }
 
 func (t *tally) add(r *pb.Run, sign int) {
@@ -75,6 +78,12 @@ func (t *tally) add(r *pb.Run, sign int) {
 	switch r.State {
 	case pb.RunState_RUN_STATE_DONE:
 		t.done += sign
+		if r.Message != "" {
+			t.lacking += sign
+			if sign > 0 && (t.firstLacking == "" || r.Id < t.firstLacking) {
+				t.firstLacking, t.lack = r.Id, r.Message
+			}
+		}
 	case pb.RunState_RUN_STATE_FAILED:
 		t.failed += sign
 		if sign > 0 && (t.firstFailure == "" || r.Id < t.firstFailure) {
@@ -91,19 +100,22 @@ func (t *tally) add(r *pb.Run, sign int) {
 	t.segmentsDone += n * segmentsDone(r)
 }
 
-// segmentsDone counts in the experiment's segment length, whatever yields have
-// cut.
+// segmentsDone counts in the experiment's segment length, whatever yields and
+// forks have cut, and what is measured aside besides.
 func segmentsDone(r *pb.Run) int64 {
 	if r.Tasks == 0 || r.TasksDone >= r.Tasks {
-		return int64(r.Segments)
+		return int64(r.Segments) + int64(r.AsidesDone)
 	}
-	return int64(r.TasksDone) * int64(r.Segments) / int64(r.Tasks)
+	return int64(r.TasksDone)*int64(r.Segments)/int64(r.Tasks) + int64(r.AsidesDone)
 }
 
 type trial struct {
 	rec *pb.TrialRecord // without its canonical spec
 	// form is what trials have in common whose runs can be a pack: see [formOf].
 	form [sha256.Size]byte
+	// asides are where its runs are measured aside, in all so many times.
+	asides   experiment.Asides
+	measured int
 }
 
 // formOf is equal for trials whose specs differ only in numbers that are no
@@ -136,6 +148,9 @@ type run struct {
 	rec  *pb.Run
 	rev  cluster.Rev
 	segs []*segment // of the main track, by first step
+	// asides are the segments that measure aside, each of a track of its own, by
+	// first step.
+	asides []*segment
 	// pruned is the number of leading segments whose checkpoints are deleted.
 	pruned int
 }
@@ -144,6 +159,8 @@ type segment struct {
 	run *run
 	rec *pb.Segment
 	mod int64
+	// dropped: its checkpoint is deleted.
+	dropped bool
 }
 
 type worker struct {
@@ -301,7 +318,8 @@ func (e *exp) setTrial(c cluster.Change) {
 	rec := c.Msg.(*pb.TrialRecord)
 	form := formOf(rec.CanonicalSpec)
 	rec.CanonicalSpec = nil // read when needed
-	t := &trial{rec: rec, form: form}
+	t := &trial{rec: rec, form: form, asides: experiment.Asides{Schedules: rec.Asides, Tasks: int64(rec.Tasks), StepsPerTask: rec.StepsPerTask}}
+	t.measured = int(t.asides.Count())
 	e.trials[c.Trial] = t
 	for int(rec.Index) >= len(e.byIndex) {
 		e.byIndex = append(e.byIndex, nil)
@@ -318,7 +336,7 @@ func (e *exp) setRun(c cluster.Change) {
 	delete(e.active, c.Run)
 	if c.Deleted {
 		r.rec = nil
-		if len(r.segs) == 0 {
+		if len(r.segs)+len(r.asides) == 0 {
 			delete(e.runs, c.Run)
 		}
 		if e.cursor > 0 {
@@ -341,29 +359,32 @@ type moved struct {
 }
 
 func (s *state) setSegment(c cluster.Change) (m moved) {
-	if c.Ref.Track != cluster.MainTrack {
+	main := c.Ref.Track == cluster.MainTrack
+	if !main && !cluster.IsAside(c.Ref.Track) {
 		return m
 	}
 	e := s.exp(c.Experiment)
 	r := e.run(c.Run)
-	i, found := slices.BinarySearchFunc(r.segs, c.Ref.FirstStep, func(g *segment, first int64) int {
-		return cmp.Compare(g.rec.Ref.FirstStep, first)
-	})
+	segs := &r.segs
+	if !main {
+		segs = &r.asides
+	}
+	i, found := find(*segs, c.Ref.FirstStep)
 	if c.Deleted {
 		if found {
-			r.segs = slices.Delete(r.segs, i, i+1)
+			*segs = slices.Delete(*segs, i, i+1)
 		}
-		if len(r.segs) == 0 && r.rec == nil {
+		if len(r.segs)+len(r.asides) == 0 && r.rec == nil {
 			delete(e.runs, c.Run)
 		}
 		return m
 	}
 	rec := c.Msg.(*pb.Segment)
 	if !found {
-		r.segs = slices.Insert(r.segs, i, &segment{run: r, rec: rec, mod: c.Rev.Mod})
+		*segs = slices.Insert(*segs, i, &segment{run: r, rec: rec, mod: c.Rev.Mod})
 		return m
 	}
-	g := r.segs[i]
+	g := (*segs)[i]
 	old := g.rec
 	g.rec, g.mod = rec, c.Rev.Mod
 	if done := pb.SegmentState_SEGMENT_STATE_DONE; rec.State == done && old.State != done {
@@ -376,6 +397,13 @@ func (s *state) setSegment(c cluster.Change) (m moved) {
 		}
 	}
 	return m
+}
+
+// find returns the place of the segment that begins at a step.
+func find(segs []*segment, first int64) (int, bool) {
+	return slices.BinarySearchFunc(segs, first, func(g *segment, first int64) int {
+		return cmp.Compare(g.rec.Ref.FirstStep, first)
+	})
 }
 
 // judge moves the circuit breakers.
@@ -403,12 +431,27 @@ func (s *state) outOfService(id string, now time.Time) bool {
 	return h != nil && now.Before(h.until)
 }
 
-// last is the run's latest segment: the only one that may be open.
+// last is the main track's latest segment: the only one of it that may be open.
 func (r *run) last() *segment {
 	if len(r.segs) == 0 {
 		return nil
 	}
 	return r.segs[len(r.segs)-1]
+}
+
+// going are the segments of a run that may be open: the main track's last, and
+// those that measure aside.
+func (r *run) going() iter.Seq[*segment] {
+	return func(yield func(*segment) bool) {
+		if g := r.last(); g != nil && !yield(g) {
+			return
+		}
+		for _, g := range r.asides {
+			if !yield(g) {
+				return
+			}
+		}
+	}
 }
 
 // live tells whether there may be something to do about the experiment.
@@ -524,7 +567,11 @@ func (e *exp) sum() tally {
 	}
 	type cost struct{ segments, steps, tasks int64 }
 	costOf := func(r *pb.TrialRecord) cost {
-		return cost{int64(segmentCount(r.Tasks, e.rec.SegmentTasks)), int64(r.Tasks) * r.StepsPerTask, int64(r.Tasks)}
+		n := segmentCount(r.Tasks, e.rec.SegmentTasks)
+		if t := e.trials[r.Name]; t != nil {
+			n += int32(t.measured)
+		}
+		return cost{int64(n), int64(r.Tasks) * r.StepsPerTask, int64(r.Tasks)}
 	}
 	addN := func(c cost, n int) {
 		t.runs += n

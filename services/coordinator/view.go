@@ -59,8 +59,10 @@ func (e *exp) progress() *pb.Progress {
 		t.stepsDone += v.StepsDone
 		t.tasksDone += int64(v.TasksDone)
 		t.segmentsDone += segmentsDone(v)
-		if g := r.last(); g != nil && g.rec.State == pb.SegmentState_SEGMENT_STATE_ASSIGNED {
-			p.SegmentsAssigned++
+		for g := range r.going() {
+			if g.rec.State == pb.SegmentState_SEGMENT_STATE_ASSIGNED {
+				p.SegmentsAssigned++
+			}
 		}
 	}
 	p.Runs, p.RunsDone, p.RunsFailed = int32(all.runs), int32(t.done), int32(t.failed)
@@ -77,7 +79,8 @@ func (r *run) view() *pb.Run {
 	}
 	v := proto.CloneOf(r.rec)
 	v.State = r.state()
-	fillProgress(v, r.snapshot())
+	segs, asides := r.snapshot()
+	fillProgress(v, segs, asides)
 	return v
 }
 
@@ -104,6 +107,9 @@ func (s *Service) experimentView(e *exp, spec *pb.ExperimentSpec) *pb.Experiment
 		}
 		if v.Message == "" && e.ended.failed > 0 {
 			v.Message = fmt.Sprintf("%d runs failed so far; %s: %s", e.ended.failed, e.ended.firstFailure, e.ended.failure)
+		}
+		if v.Message == "" {
+			v.Message = e.lack()
 		}
 	}
 	return v

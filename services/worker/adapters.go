@@ -62,6 +62,13 @@ func (p engineProgram) env(o origin) engine.Env {
 }
 
 func (p engineProgram) New(o origin) (life, error) {
+	if o.aside {
+		a, err := engine.NewAside(p.spec, p.env(o))
+		if err != nil {
+			return nil, err
+		}
+		return a, nil
+	}
 	l, err := engine.New(p.spec, p.env(o))
 	if err != nil {
 		return nil, err

@@ -199,12 +199,17 @@ func (w *Worker) wrapUp(j *job, run *runInfo, l life, s *sink, err error) (outco
 	for _, c := range l.Columns() {
 		r.Columns = append(r.Columns, &pb.ColumnName{Metric: c.Metric, Layer: c.Layer})
 	}
-	if r.Checkpoint, err = w.save(j, l); err != nil {
-		return outcome{}, err
+	aside := cluster.IsAside(j.key.track)
+	if !aside { // nothing goes on from a measurement
+		if r.Checkpoint, err = w.save(j, l); err != nil {
+			return outcome{}, err
+		}
 	}
-	flush, last := s.writer.Flush, j.key.track == "main" && l.Step() == run.steps
+	flush, last := s.writer.Flush, aside || l.Step() == run.steps
 	if last {
 		flush = s.writer.Finish
+	}
+	if last && !aside {
 		if r.Artifacts, err = w.publish(j, run, l); err != nil {
 			return outcome{}, err
 		}
@@ -250,7 +255,7 @@ func (w *Worker) begin(j *job) (*runInfo, life, error) {
 
 // origin fetches what a run starts from.
 func (w *Worker) origin(j *job, run *runInfo) (origin, error) {
-	o := origin{seed: run.seed}
+	o := origin{seed: run.seed, aside: cluster.IsAside(j.key.track)}
 	for _, in := range run.inputs {
 		g := given{Input: in}
 		err := w.retry(j.steps, "blob", "read artifact", func() (err error) {

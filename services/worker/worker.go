@@ -158,6 +158,7 @@ type program interface {
 type origin struct {
 	seed   uint32
 	inputs []given // artifacts of other runs
+	aside  bool    // what is measured aside, not the run's life
 }
 
 // given is an artifact with its content.

@@ -96,6 +96,9 @@ type Info struct {
 	Every   string // default schedule: "step" or "task"
 	At      string // default point for "task": "start" or "end"
 	Reduce  string // default aggregate: "mean", which "" stands for, "last" or "max"
+	// Remembers says that a measurement depends on more than the learner as it
+	// is then: on variables of the probe's own, or a look at the beginning.
+	Remembers bool
 }
 
 // Env is what a probe is built in.

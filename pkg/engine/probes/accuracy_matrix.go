@@ -17,9 +17,10 @@ func init() {
 			Summary: "held-out accuracy on each of the first tasks, and what it says of transfer and forgetting",
 			Needs:   []component.Capability{component.Classification},
 		},
-		Metrics: []string{"task_accuracy", "average_accuracy", "backward_transfer", "forward_transfer", "forgetting", "one_step_backward_transfer"},
-		Every:   "task",
-		At:      "end",
+		Metrics:   []string{"task_accuracy", "average_accuracy", "backward_transfer", "forward_transfer", "forgetting", "one_step_backward_transfer"},
+		Every:     "task",
+		At:        "end",
+		Remembers: true,
 	}, accuracyMatrixConfig{Tasks: 10, Samples: 2000}, nil, newAccuracyMatrix)
 }
 

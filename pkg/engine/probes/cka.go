@@ -19,9 +19,10 @@ func init() {
 			Summary: "how alike the hidden layers' features are to those of an earlier moment, on the same examples (linear centred kernel alignment)",
 			Needs:   []component.Capability{component.Units, component.Stream},
 		},
-		Metrics: []string{"cka"},
-		Every:   "task",
-		At:      "end",
+		Metrics:   []string{"cka"},
+		Every:     "task",
+		At:        "end",
+		Remembers: true,
 	}, ckaConfig{Reference: "first", Tasks: 1, Samples: 500}, nil, newCKA)
 }
 

@@ -24,10 +24,11 @@ func init() {
 			Needs:     []component.Capability{component.Classification},
 			Publishes: []string{ForgettingCounts},
 		},
-		Metrics: []string{"never_forgotten", "never_learned", "mean_forgetting_events"},
-		Every:   "task",
-		At:      "end",
-		Reduce:  "last",
+		Metrics:   []string{"never_forgotten", "never_learned", "mean_forgetting_events"},
+		Every:     "task",
+		At:        "end",
+		Reduce:    "last",
+		Remembers: true,
 	}, exampleForgettingConfig{}, nil, newExampleForgetting)
 }
 

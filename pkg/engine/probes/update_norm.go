@@ -18,9 +18,10 @@ func init() {
 			Summary: "how far the parameters have moved since the last measurement, by root mean square",
 			Needs:   []component.Capability{component.Core},
 		},
-		Metrics: []string{"update_norm"},
-		Every:   "task",
-		At:      "end",
+		Metrics:   []string{"update_norm"},
+		Every:     "task",
+		At:        "end",
+		Remembers: true,
 	}, updateNormConfig{}, nil, newUpdateNorm)
 }
 

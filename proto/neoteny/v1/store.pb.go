@@ -284,7 +284,9 @@ type TrialRecord struct {
 	Analysis bool `protobuf:"varint,14,opt,name=analysis,proto3" json:"analysis,omitempty"`
 	// It has one run for all tuning seeds and one for all confirmation seeds, under
 	// the first of them.
-	Once          bool `protobuf:"varint,15,opt,name=once,proto3" json:"once,omitempty"`
+	Once bool `protobuf:"varint,15,opt,name=once,proto3" json:"once,omitempty"`
+	// When its runs are measured aside: tracks of their own fork there.
+	Asides        []*AsideSchedule `protobuf:"bytes,16,rep,name=asides,proto3" json:"asides,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -424,6 +426,68 @@ func (x *TrialRecord) GetOnce() bool {
 	return false
 }
 
+func (x *TrialRecord) GetAsides() []*AsideSchedule {
+	if x != nil {
+		return x.Asides
+	}
+	return nil
+}
+
+// AsideSchedule says when a run is measured aside.
+type AsideSchedule struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Every so many tasks.
+	Every int32 `protobuf:"varint,1,opt,name=every,proto3" json:"every,omitempty"`
+	// Before the first step of a task instead of after its last.
+	Start         bool `protobuf:"varint,2,opt,name=start,proto3" json:"start,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AsideSchedule) Reset() {
+	*x = AsideSchedule{}
+	mi := &file_neoteny_v1_store_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AsideSchedule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AsideSchedule) ProtoMessage() {}
+
+func (x *AsideSchedule) ProtoReflect() protoreflect.Message {
+	mi := &file_neoteny_v1_store_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AsideSchedule.ProtoReflect.Descriptor instead.
+func (*AsideSchedule) Descriptor() ([]byte, []int) {
+	return file_neoteny_v1_store_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *AsideSchedule) GetEvery() int32 {
+	if x != nil {
+		return x.Every
+	}
+	return 0
+}
+
+func (x *AsideSchedule) GetStart() bool {
+	if x != nil {
+		return x.Start
+	}
+	return false
+}
+
 // TrialNeed is an artifact that runs of a trial start from.
 type TrialNeed struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -444,7 +508,7 @@ type TrialNeed struct {
 
 func (x *TrialNeed) Reset() {
 	*x = TrialNeed{}
-	mi := &file_neoteny_v1_store_proto_msgTypes[2]
+	mi := &file_neoteny_v1_store_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -456,7 +520,7 @@ func (x *TrialNeed) String() string {
 func (*TrialNeed) ProtoMessage() {}
 
 func (x *TrialNeed) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_store_proto_msgTypes[2]
+	mi := &file_neoteny_v1_store_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -469,7 +533,7 @@ func (x *TrialNeed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TrialNeed.ProtoReflect.Descriptor instead.
 func (*TrialNeed) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_store_proto_rawDescGZIP(), []int{2}
+	return file_neoteny_v1_store_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *TrialNeed) GetName() string {
@@ -520,7 +584,7 @@ type ControlRecord struct {
 
 func (x *ControlRecord) Reset() {
 	*x = ControlRecord{}
-	mi := &file_neoteny_v1_store_proto_msgTypes[3]
+	mi := &file_neoteny_v1_store_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -532,7 +596,7 @@ func (x *ControlRecord) String() string {
 func (*ControlRecord) ProtoMessage() {}
 
 func (x *ControlRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_store_proto_msgTypes[3]
+	mi := &file_neoteny_v1_store_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -545,7 +609,7 @@ func (x *ControlRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ControlRecord.ProtoReflect.Descriptor instead.
 func (*ControlRecord) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_store_proto_rawDescGZIP(), []int{3}
+	return file_neoteny_v1_store_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ControlRecord) GetDesired() Desired {
@@ -589,7 +653,7 @@ const file_neoteny_v1_store_proto_rawDesc = "" +
 	"\amessage\x18\x0f \x01(\tR\amessage\x1a;\n" +
 	"\rSelectedEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb2\x04\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe5\x04\n" +
 	"\vTrialRecord\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x05R\x05index\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x10\n" +
@@ -606,10 +670,14 @@ const file_neoteny_v1_store_proto_rawDesc = "" +
 	"\x05needs\x18\f \x03(\v2\x15.neoteny.v1.TrialNeedR\x05needs\x12\x1c\n" +
 	"\tpublishes\x18\r \x03(\tR\tpublishes\x12\x1a\n" +
 	"\banalysis\x18\x0e \x01(\bR\banalysis\x12\x12\n" +
-	"\x04once\x18\x0f \x01(\bR\x04once\x1a9\n" +
+	"\x04once\x18\x0f \x01(\bR\x04once\x121\n" +
+	"\x06asides\x18\x10 \x03(\v2\x19.neoteny.v1.AsideScheduleR\x06asides\x1a9\n" +
 	"\vParamsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x90\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\";\n" +
+	"\rAsideSchedule\x12\x14\n" +
+	"\x05every\x18\x01 \x01(\x05R\x05every\x12\x14\n" +
+	"\x05start\x18\x02 \x01(\bR\x05start\"\x90\x01\n" +
 	"\tTrialNeed\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05trial\x18\x02 \x01(\tR\x05trial\x12\x1a\n" +
@@ -638,40 +706,42 @@ func file_neoteny_v1_store_proto_rawDescGZIP() []byte {
 }
 
 var file_neoteny_v1_store_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_neoteny_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_neoteny_v1_store_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_neoteny_v1_store_proto_goTypes = []any{
 	(Desired)(0),                  // 0: neoteny.v1.Desired
 	(*ExperimentRecord)(nil),      // 1: neoteny.v1.ExperimentRecord
 	(*TrialRecord)(nil),           // 2: neoteny.v1.TrialRecord
-	(*TrialNeed)(nil),             // 3: neoteny.v1.TrialNeed
-	(*ControlRecord)(nil),         // 4: neoteny.v1.ControlRecord
-	nil,                           // 5: neoteny.v1.ExperimentRecord.SelectedEntry
-	nil,                           // 6: neoteny.v1.TrialRecord.ParamsEntry
-	(*ExperimentSpec)(nil),        // 7: neoteny.v1.ExperimentSpec
-	(*BlobRef)(nil),               // 8: neoteny.v1.BlobRef
-	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
-	(*Seeds)(nil),                 // 10: neoteny.v1.Seeds
-	(ExperimentState)(0),          // 11: neoteny.v1.ExperimentState
+	(*AsideSchedule)(nil),         // 3: neoteny.v1.AsideSchedule
+	(*TrialNeed)(nil),             // 4: neoteny.v1.TrialNeed
+	(*ControlRecord)(nil),         // 5: neoteny.v1.ControlRecord
+	nil,                           // 6: neoteny.v1.ExperimentRecord.SelectedEntry
+	nil,                           // 7: neoteny.v1.TrialRecord.ParamsEntry
+	(*ExperimentSpec)(nil),        // 8: neoteny.v1.ExperimentSpec
+	(*BlobRef)(nil),               // 9: neoteny.v1.BlobRef
+	(*timestamppb.Timestamp)(nil), // 10: google.protobuf.Timestamp
+	(*Seeds)(nil),                 // 11: neoteny.v1.Seeds
+	(ExperimentState)(0),          // 12: neoteny.v1.ExperimentState
 }
 var file_neoteny_v1_store_proto_depIdxs = []int32{
-	7,  // 0: neoteny.v1.ExperimentRecord.spec:type_name -> neoteny.v1.ExperimentSpec
-	8,  // 1: neoteny.v1.ExperimentRecord.spec_overflow:type_name -> neoteny.v1.BlobRef
-	9,  // 2: neoteny.v1.ExperimentRecord.created_at:type_name -> google.protobuf.Timestamp
-	10, // 3: neoteny.v1.ExperimentRecord.confirm_seeds:type_name -> neoteny.v1.Seeds
-	5,  // 4: neoteny.v1.ExperimentRecord.selected:type_name -> neoteny.v1.ExperimentRecord.SelectedEntry
-	11, // 5: neoteny.v1.ExperimentRecord.state:type_name -> neoteny.v1.ExperimentState
-	9,  // 6: neoteny.v1.ExperimentRecord.ended_at:type_name -> google.protobuf.Timestamp
-	6,  // 7: neoteny.v1.TrialRecord.params:type_name -> neoteny.v1.TrialRecord.ParamsEntry
-	8,  // 8: neoteny.v1.TrialRecord.spec_overflow:type_name -> neoteny.v1.BlobRef
-	10, // 9: neoteny.v1.TrialRecord.seeds:type_name -> neoteny.v1.Seeds
-	3,  // 10: neoteny.v1.TrialRecord.needs:type_name -> neoteny.v1.TrialNeed
-	0,  // 11: neoteny.v1.ControlRecord.desired:type_name -> neoteny.v1.Desired
-	9,  // 12: neoteny.v1.ControlRecord.requested_at:type_name -> google.protobuf.Timestamp
-	13, // [13:13] is the sub-list for method output_type
-	13, // [13:13] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	8,  // 0: neoteny.v1.ExperimentRecord.spec:type_name -> neoteny.v1.ExperimentSpec
+	9,  // 1: neoteny.v1.ExperimentRecord.spec_overflow:type_name -> neoteny.v1.BlobRef
+	10, // 2: neoteny.v1.ExperimentRecord.created_at:type_name -> google.protobuf.Timestamp
+	11, // 3: neoteny.v1.ExperimentRecord.confirm_seeds:type_name -> neoteny.v1.Seeds
+	6,  // 4: neoteny.v1.ExperimentRecord.selected:type_name -> neoteny.v1.ExperimentRecord.SelectedEntry
+	12, // 5: neoteny.v1.ExperimentRecord.state:type_name -> neoteny.v1.ExperimentState
+	10, // 6: neoteny.v1.ExperimentRecord.ended_at:type_name -> google.protobuf.Timestamp
+	7,  // 7: neoteny.v1.TrialRecord.params:type_name -> neoteny.v1.TrialRecord.ParamsEntry
+	9,  // 8: neoteny.v1.TrialRecord.spec_overflow:type_name -> neoteny.v1.BlobRef
+	11, // 9: neoteny.v1.TrialRecord.seeds:type_name -> neoteny.v1.Seeds
+	4,  // 10: neoteny.v1.TrialRecord.needs:type_name -> neoteny.v1.TrialNeed
+	3,  // 11: neoteny.v1.TrialRecord.asides:type_name -> neoteny.v1.AsideSchedule
+	0,  // 12: neoteny.v1.ControlRecord.desired:type_name -> neoteny.v1.Desired
+	10, // 13: neoteny.v1.ControlRecord.requested_at:type_name -> google.protobuf.Timestamp
+	14, // [14:14] is the sub-list for method output_type
+	14, // [14:14] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_neoteny_v1_store_proto_init() }
@@ -682,14 +752,14 @@ func file_neoteny_v1_store_proto_init() {
 	file_neoteny_v1_experiment_proto_init()
 	file_neoteny_v1_spec_proto_init()
 	file_neoteny_v1_work_proto_init()
-	file_neoteny_v1_store_proto_msgTypes[2].OneofWrappers = []any{}
+	file_neoteny_v1_store_proto_msgTypes[3].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_neoteny_v1_store_proto_rawDesc), len(file_neoteny_v1_store_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   6,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -223,7 +223,8 @@ type SegmentRef struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Run id, <experiment>/<trial>/<seed>.
 	Run string `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
-	// Line of the run's life; "main" or the name of a fork.
+	// Line of the run's life: "main", or "aside-" and a step for a fork at that step
+	// which measures.
 	Track string `protobuf:"bytes,2,opt,name=track,proto3" json:"track,omitempty"`
 	// First step of the range.
 	FirstStep int64 `protobuf:"varint,3,opt,name=first_step,json=firstStep,proto3" json:"first_step,omitempty"`
@@ -1190,7 +1191,12 @@ type Run struct {
 	// Names of the artifacts that it is to publish at its end.
 	Publishes []string `protobuf:"bytes,22,rep,name=publishes,proto3" json:"publishes,omitempty"`
 	// Run of an analysis, whose name arm is: one step, which measures.
-	Analysis      bool `protobuf:"varint,23,opt,name=analysis,proto3" json:"analysis,omitempty"`
+	Analysis bool `protobuf:"varint,23,opt,name=analysis,proto3" json:"analysis,omitempty"`
+	// Measurements aside, in all: tracks of one segment, which fork from the main
+	// one. The run is done when they are.
+	Asides int32 `protobuf:"varint,24,opt,name=asides,proto3" json:"asides,omitempty"`
+	// Measurements aside that are committed.
+	AsidesDone    int32 `protobuf:"varint,25,opt,name=asides_done,json=asidesDone,proto3" json:"asides_done,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1386,6 +1392,20 @@ func (x *Run) GetAnalysis() bool {
 	return false
 }
 
+func (x *Run) GetAsides() int32 {
+	if x != nil {
+		return x.Asides
+	}
+	return 0
+}
+
+func (x *Run) GetAsidesDone() int32 {
+	if x != nil {
+		return x.AsidesDone
+	}
+	return 0
+}
+
 // Input is an artifact of another run, as a run is given it.
 type Input struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1467,7 +1487,10 @@ type TaskTable struct {
 	// One row per task, in order.
 	Rows []*TaskRow `protobuf:"bytes,2,rep,name=rows,proto3" json:"rows,omitempty"`
 	// Digests at the task boundaries.
-	Boundaries    []*Boundary `protobuf:"bytes,3,rep,name=boundaries,proto3" json:"boundaries,omitempty"`
+	Boundaries []*Boundary `protobuf:"bytes,3,rep,name=boundaries,proto3" json:"boundaries,omitempty"`
+	// Digests of what was measured aside, in order of steps: of the learner as it
+	// was left, and of the values. The track is named after the step before.
+	Asides        []*Boundary `protobuf:"bytes,4,rep,name=asides,proto3" json:"asides,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1519,6 +1542,13 @@ func (x *TaskTable) GetRows() []*TaskRow {
 func (x *TaskTable) GetBoundaries() []*Boundary {
 	if x != nil {
 		return x.Boundaries
+	}
+	return nil
+}
+
+func (x *TaskTable) GetAsides() []*Boundary {
+	if x != nil {
+		return x.Asides
 	}
 	return nil
 }
@@ -1617,7 +1647,7 @@ const file_neoteny_v1_work_proto_rawDesc = "" +
 	" \x03(\tR\x0fmissingDatasets\x12\x1f\n" +
 	"\vdata_folder\x18\v \x01(\tR\n" +
 	"dataFolder\x12\x14\n" +
-	"\x05lanes\x18\f \x01(\x05R\x05lanes\"\xe8\x06\n" +
+	"\x05lanes\x18\f \x01(\x05R\x05lanes\"\xa1\a\n" +
 	"\x03Run\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1e\n" +
 	"\n" +
@@ -1646,7 +1676,10 @@ const file_neoteny_v1_work_proto_rawDesc = "" +
 	"\fconfirmation\x18\x14 \x01(\bR\fconfirmation\x12)\n" +
 	"\x06inputs\x18\x15 \x03(\v2\x11.neoteny.v1.InputR\x06inputs\x12\x1c\n" +
 	"\tpublishes\x18\x16 \x03(\tR\tpublishes\x12\x1a\n" +
-	"\banalysis\x18\x17 \x01(\bR\banalysis\x1a9\n" +
+	"\banalysis\x18\x17 \x01(\bR\banalysis\x12\x16\n" +
+	"\x06asides\x18\x18 \x01(\x05R\x06asides\x12\x1f\n" +
+	"\vasides_done\x18\x19 \x01(\x05R\n" +
+	"asidesDone\x1a9\n" +
 	"\vParamsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1aQ\n" +
@@ -1657,13 +1690,14 @@ const file_neoteny_v1_work_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03run\x18\x02 \x01(\tR\x03run\x12\x1a\n" +
 	"\bartifact\x18\x03 \x01(\tR\bartifact\x12'\n" +
-	"\x04blob\x18\x04 \x01(\v2\x13.neoteny.v1.BlobRefR\x04blob\"\x9c\x01\n" +
+	"\x04blob\x18\x04 \x01(\v2\x13.neoteny.v1.BlobRefR\x04blob\"\xca\x01\n" +
 	"\tTaskTable\x120\n" +
 	"\acolumns\x18\x01 \x03(\v2\x16.neoteny.v1.ColumnNameR\acolumns\x12'\n" +
 	"\x04rows\x18\x02 \x03(\v2\x13.neoteny.v1.TaskRowR\x04rows\x124\n" +
 	"\n" +
 	"boundaries\x18\x03 \x03(\v2\x14.neoteny.v1.BoundaryR\n" +
-	"boundaries*\xb3\x01\n" +
+	"boundaries\x12,\n" +
+	"\x06asides\x18\x04 \x03(\v2\x14.neoteny.v1.BoundaryR\x06asides*\xb3\x01\n" +
 	"\fSegmentState\x12\x1d\n" +
 	"\x19SEGMENT_STATE_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15SEGMENT_STATE_PENDING\x10\x01\x12\x1a\n" +
@@ -1745,13 +1779,14 @@ var file_neoteny_v1_work_proto_depIdxs = []int32{
 	8,  // 25: neoteny.v1.TaskTable.columns:type_name -> neoteny.v1.ColumnName
 	7,  // 26: neoteny.v1.TaskTable.rows:type_name -> neoteny.v1.TaskRow
 	6,  // 27: neoteny.v1.TaskTable.boundaries:type_name -> neoteny.v1.Boundary
-	2,  // 28: neoteny.v1.SegmentResult.ArtifactsEntry.value:type_name -> neoteny.v1.BlobRef
-	2,  // 29: neoteny.v1.Run.ArtifactsEntry.value:type_name -> neoteny.v1.BlobRef
-	30, // [30:30] is the sub-list for method output_type
-	30, // [30:30] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	6,  // 28: neoteny.v1.TaskTable.asides:type_name -> neoteny.v1.Boundary
+	2,  // 29: neoteny.v1.SegmentResult.ArtifactsEntry.value:type_name -> neoteny.v1.BlobRef
+	2,  // 30: neoteny.v1.Run.ArtifactsEntry.value:type_name -> neoteny.v1.BlobRef
+	31, // [31:31] is the sub-list for method output_type
+	31, // [31:31] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_neoteny_v1_work_proto_init() }

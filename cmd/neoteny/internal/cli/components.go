@@ -152,6 +152,9 @@ func (c *componentsCmd) describe(a *app, d component.Doc) error {
 	} else if err := t.Write(a.Out); err != nil {
 		return err
 	}
+	if d.Kind == "probe" {
+		fmt.Fprintln(a.Out, "\nAs all probes it takes every (step, task, a number of steps, or \"10 tasks\"), at (start, end), reduce (mean, last, max), as (a name),\nand, where it measures the learner at rest and remembers nothing, aside: true (from a checkpoint, by whichever worker is idle).")
+	}
 	for i, name := range slices.Sorted(maps.Keys(d.Presets)) {
 		if i == 0 {
 			fmt.Fprintln(a.Out, "\nPresets, where they differ from the defaults:")

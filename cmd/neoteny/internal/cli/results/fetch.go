@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"neoteny/internal/cluster"
 	"neoteny/pkg/experiment/report"
 	pb "neoteny/proto/neoteny/v1"
 )
@@ -110,12 +111,58 @@ func (r *Result) Failed() []Run {
 	return slices.DeleteFunc(slices.Clone(r.Runs), func(run Run) bool { return run.GetState() != pb.RunState_RUN_STATE_FAILED })
 }
 
+// lacking returns the runs that are done but for measurements aside.
+func (r *Result) lacking() []Run {
+	return slices.DeleteFunc(slices.Clone(r.Runs), func(run Run) bool {
+		return run.GetState() != pb.RunState_RUN_STATE_DONE || run.GetMessage() == ""
+	})
+}
+
 // series calls fn with the pieces of a run's per-step data, in the order of
-// metric, layer and step.
-func series(ctx context.Context, api pb.MetricsServiceClient, run string, fn func(*pb.QuerySeriesResponse) error) error {
+// metric, layer and step. What was measured aside, on tracks of its own, is among
+// them.
+func series(ctx context.Context, api pb.MetricsServiceClient, run Run, fn func(*pb.QuerySeriesResponse) error) error {
+	var asides []*pb.QuerySeriesResponse
+	for _, b := range run.Table.GetAsides() {
+		t := cluster.AsideTrack(b.GetStep() - 1)
+		err := track(ctx, api, run.GetId(), t, func(p *pb.QuerySeriesResponse) error {
+			asides = append(asides, p)
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("track %s: %v", t, err) // not found is not the run's
+		}
+	}
+	order := func(a, b *pb.QuerySeriesResponse) int {
+		return cmp.Or(cmp.Compare(a.GetMetric(), b.GetMetric()), cmp.Compare(a.GetLayer(), b.GetLayer()))
+	}
+	slices.SortStableFunc(asides, order)
+	before := func(p *pb.QuerySeriesResponse) error { // all that come before p; nil: all
+		for len(asides) > 0 && (p == nil || order(asides[0], p) < 0) {
+			if err := fn(asides[0]); err != nil {
+				return err
+			}
+			asides = asides[1:]
+		}
+		return nil
+	}
+	err := track(ctx, api, run.GetId(), "", func(p *pb.QuerySeriesResponse) error {
+		if err := before(p); err != nil {
+			return err
+		}
+		return fn(p)
+	})
+	if err != nil {
+		return err
+	}
+	return before(nil)
+}
+
+// track is series of one track.
+func track(ctx context.Context, api pb.MetricsServiceClient, run, name string, fn func(*pb.QuerySeriesResponse) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // ends the stream when fn fails
-	stream, err := api.QuerySeries(ctx, &pb.QuerySeriesRequest{Run: run})
+	stream, err := api.QuerySeries(ctx, &pb.QuerySeriesRequest{Run: run, Track: name})
 	if err != nil {
 		return err
 	}

@@ -165,7 +165,7 @@ func writeRunSteps(ctx context.Context, dir string, metrics pb.MetricsServiceCli
 	path := filepath.Join(dir, "steps", run.GetTrial(), strconv.FormatUint(uint64(run.GetSeed()), 10)+".parquet")
 	values := int64(0)
 	err := writeFile(path, func(w io.Writer) (err error) {
-		values, err = writeSteps(ctx, w, metrics, run.GetId())
+		values, err = writeSteps(ctx, w, metrics, run)
 		return err
 	})
 	if err == nil && values > 0 {

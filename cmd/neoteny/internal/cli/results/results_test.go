@@ -13,6 +13,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -108,6 +109,15 @@ func (f *fake) QuerySeries(r *pb.QuerySeriesRequest, s grpc.ServerStreamingServe
 	if f.breakSteps != nil {
 		return f.breakSteps
 	}
+	if name, ok := strings.CutPrefix(r.GetTrack(), "aside-"); ok {
+		step, _ := strconv.ParseInt(name, 10, 64)
+		for _, metric := range []string{"hessian_trace", "zeta"} {
+			if err := s.Send(&pb.QuerySeriesResponse{Metric: metric, Steps: []int64{step}, Values: []float32{float32(step)}}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 	if r.GetRun() == id+"/l2/3" {
 		return status.Error(codes.NotFound, "nothing of that run")
 	}
@@ -163,6 +173,36 @@ did not hold  nothing to see  0.910 ± 0.025  > 5           3
 Failed runs
 quick-7/l2/3: step 12: loss is NaN
 `, b.String())
+}
+
+// What was measured aside is among the per-step data, in its place, and a run that
+// lacks some of it says so.
+func TestAsides(t *testing.T) {
+	f := newFake()
+	api, metrics := f.dial(t)
+	for _, run := range f.runs {
+		switch run.GetId() {
+		case id + "/backprop/0":
+			run.Table.Asides = []*pb.Boundary{{Task: 0, Step: 100}, {Task: 1, Step: 200}}
+		case id + "/backprop/1":
+			run.Message = "1 of 2 measurements aside failed, the first at step 99: no"
+		}
+	}
+	r, err := Fetch(t.Context(), api, id)
+	require.NoError(t, err)
+	dir, err := r.WriteFolder(t.Context(), t.TempDir(), metrics)
+	require.NoError(t, err)
+	rows, err := parquet.ReadFile[StepRow](filepath.Join(dir, "steps/backprop/0.parquet"))
+	require.NoError(t, err)
+	require.Equal(t, []StepRow{
+		{99, "dormant_units", "hidden0", 1}, {199, "dormant_units", "hidden0", 2},
+		{99, "hessian_trace", "", 99}, {199, "hessian_trace", "", 199},
+		{0, "online_accuracy", "", .5}, {1, "online_accuracy", "", .25}, {2, "online_accuracy", "", 1},
+		{99, "zeta", "", 99}, {199, "zeta", "", 199},
+	}, rows)
+	var b bytes.Buffer
+	require.NoError(t, r.WriteText(&b))
+	require.Contains(t, b.String(), "\nRuns that lack measurements\nquick-7/backprop/1: 1 of 2 measurements aside failed, the first at step 99: no\n")
 }
 
 func TestFolder(t *testing.T) {

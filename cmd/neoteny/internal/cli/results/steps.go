@@ -27,7 +27,7 @@ const (
 // writeSteps writes a run's per-step data as Parquet and returns how many
 // values there were. The file says nothing but the data, so equal runs have
 // equal files, whichever experiment they are of.
-func writeSteps(ctx context.Context, w io.Writer, api pb.MetricsServiceClient, run string) (values int64, err error) {
+func writeSteps(ctx context.Context, w io.Writer, api pb.MetricsServiceClient, run Run) (values int64, err error) {
 	pw := parquet.NewGenericWriter[StepRow](w,
 		parquet.MaxRowsPerRowGroup(rowsPerGroup),
 		parquet.CreatedBy("neoteny", "1", ""),

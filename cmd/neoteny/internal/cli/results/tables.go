@@ -50,21 +50,27 @@ func (r *Result) WriteText(w io.Writer) error {
 			return err
 		}
 	}
-	for i, run := range r.Failed() {
+	writeMessages(w, "Failed runs", r.Failed())
+	writeMessages(w, "Runs that lack measurements", r.lacking())
+	return nil
+}
+
+// writeMessages lists what runs have to say, under a title.
+func writeMessages(w io.Writer, title string, runs []Run) {
+	for i, run := range runs {
 		if i == 0 {
-			fmt.Fprintf(w, "\nFailed runs\n")
+			fmt.Fprintf(w, "\n%s\n", title)
 		}
-		if i == maxFailedShown {
-			fmt.Fprintf(w, "and %d more, see runs.csv\n", len(r.Failed())-i)
+		if i == maxMessages {
+			fmt.Fprintf(w, "and %d more, see runs.csv\n", len(runs)-i)
 			break
 		}
 		fmt.Fprintf(w, "%s: %s\n", run.GetId(), strings.Join(strings.Fields(run.GetMessage()), " "))
 	}
-	return nil
 }
 
-// maxFailedShown bounds the list of failed runs under the tables.
-const maxFailedShown = 10
+// maxMessages bounds the lists of runs under the tables.
+const maxMessages = 10
 
 // maxTrialsShown bounds the trials of an arm without a selected one.
 const maxTrialsShown = 20
