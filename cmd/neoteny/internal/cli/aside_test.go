@@ -38,7 +38,7 @@ type heldConfig struct{}
 
 func (heldConfig) Validate() error { return nil }
 
-// heldProbe measures the mean loss, and fails where it is told to.
+// heldProbe measures the sum of losses.
 type heldProbe struct{}
 
 func (heldProbe) Columns() []probe.Column { return []probe.Column{{Metric: "held"}} }
@@ -109,7 +109,7 @@ func TestMeasuredAside(t *testing.T) {
 	})
 	require.NoError(t, err)
 	closed := sync.OnceValue(s.close)
-	defer closed()
+	defer func() { _ = closed() }()
 
 	var workers sync.WaitGroup
 	defer func() { workers.Wait() }()

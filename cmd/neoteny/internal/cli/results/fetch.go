@@ -12,6 +12,7 @@ import (
 	"slices"
 
 	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc/status"
 
 	"neoteny/internal/cluster"
 	"neoteny/pkg/experiment/report"
@@ -130,7 +131,7 @@ func series(ctx context.Context, api pb.MetricsServiceClient, run Run, fn func(*
 			return nil
 		})
 		if err != nil {
-			return fmt.Errorf("track %s: %v", t, err) // not found is not the run's
+			return fmt.Errorf("track %s: %s", t, status.Convert(err).Message()) // not found is not the run's
 		}
 	}
 	order := func(a, b *pb.QuerySeriesResponse) int {
