@@ -21,6 +21,12 @@ func setupPacks(t *testing.T, pack int32) *world {
 	return w
 }
 
+// seen waits until the coordinator knows so many workers. How many runs it begins,
+// and so what the first pack is, depends on them.
+func (w *world) seen(n int) {
+	w.eventually(func() bool { w.svc.mu.Lock(); defer w.svc.mu.Unlock(); return len(w.svc.state.workers) == n }, "%d workers are seen", n)
+}
+
 func eight(tasks int32) shape {
 	return shape{Tasks: tasks, Steps: perTask, Segment: 2, Arms: map[string]int{"a": 1}, Seeds: []uint32{0, 1, 2, 3, 4, 5, 6, 7}}
 }
@@ -28,6 +34,7 @@ func eight(tasks int32) shape {
 func TestRunsOfATrialShareASlot(t *testing.T) {
 	w := setupPacks(t, 60)
 	f := w.join("w1", 1, lanes(60))
+	w.seen(1)
 	id := w.submit("e", eight(6))
 	for segment := range 3 {
 		// The last commit frees the slot, and all runs go on in one pack, whatever
@@ -47,7 +54,7 @@ func TestRunsOfATrialShareASlot(t *testing.T) {
 func TestPacksAreSpreadOverAllSlots(t *testing.T) {
 	w := setupPacks(t, 60)
 	f, g := w.join("w1", 1, lanes(60)), w.join("w2", 2, lanes(60))
-	w.eventually(func() bool { w.svc.mu.Lock(); defer w.svc.mu.Unlock(); return len(w.svc.state.workers) == 2 }, "both are seen")
+	w.seen(2)
 	w.submit("e", eight(2))
 	f.waitHolding(3)
 	g.waitHolding(5)
@@ -67,6 +74,7 @@ func TestPacksAreNoLargerThanWorkersAndTrialsAllow(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := setupPacks(t, c.pack)
 			f := w.join("w1", 1, lanes(c.lanes))
+			w.seen(1)
 			w.submit("e", eight(2))
 			f.waitHolding(c.want)
 			require.Equal(t, []int{c.want}, f.sizes())
@@ -95,6 +103,7 @@ func TestTrialsOfASweepShareASlot(t *testing.T) {
 				return fmt.Sprintf(c.spec, i)
 			}
 			f := w.join("w1", 1, lanes(60))
+			w.seen(1)
 			s := eight(4)
 			s.Arms, s.Seeds = map[string]int{"a": 2}, s.Seeds[:4]
 			id := w.submit("e", s)
@@ -110,6 +119,7 @@ func TestTrialsOfASweepShareASlot(t *testing.T) {
 func TestWhatHasFailedIsNotPackedAgain(t *testing.T) {
 	w := setupPacks(t, 60)
 	f := w.join("w1", 1, lanes(60))
+	w.seen(1)
 	id := w.submit("e", eight(2))
 	gs := f.waitHolding(8)
 	bad := gs[3].Ref.Run
@@ -138,6 +148,7 @@ func TestWhatHasFailedIsNotPackedAgain(t *testing.T) {
 func TestAPackOfALostWorkerIsGivenAgain(t *testing.T) {
 	w := setupPacks(t, 60)
 	f := w.join("w1", 1, lanes(60))
+	w.seen(1)
 	id := w.submit("e", eight(4))
 	for _, g := range f.waitHolding(8)[:2] {
 		require.NoError(t, f.commit(g))
