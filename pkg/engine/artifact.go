@@ -107,10 +107,7 @@ func (l *Life) SetWeights(b []byte) error {
 	if err != nil {
 		return fmt.Errorf("set weights: %w", err)
 	}
-	given := map[string]safetensors.Tensor{}
-	for _, t := range f.Tensors {
-		given[t.Name] = t
-	}
+	given := f.ByName()
 	for _, v := range networkVars(l.learner.Store()) {
 		t, ok := given[v.Name]
 		if !ok || t.DType != v.Type.String() || !v.Shape.Equal(t.Shape) {

@@ -75,10 +75,7 @@ func (l *Life) Load(b []byte) error {
 	if err != nil || step < 0 || step > l.spec.Steps() {
 		return fmt.Errorf("load checkpoint: step %q is not in the run of %d steps", f.Metadata["step"], l.spec.Steps())
 	}
-	tensors := map[string]safetensors.Tensor{}
-	for _, t := range f.Tensors {
-		tensors[t.Name] = t
-	}
+	tensors := f.ByName()
 	for _, v := range l.learner.Store().Vars() {
 		if v.Keep != graph.Persistent {
 			continue

@@ -15,11 +15,7 @@ func tensors(file []byte) (map[string]safetensors.Tensor, error) {
 	if err != nil {
 		return nil, err
 	}
-	all := map[string]safetensors.Tensor{}
-	for _, t := range f.Tensors {
-		all[t.Name] = t
-	}
-	return all, nil
+	return f.ByName(), nil
 }
 
 // numbers returns the elements of a tensor of 32-bit numbers.

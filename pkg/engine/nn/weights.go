@@ -200,11 +200,7 @@ func (f WeightsFile) tensors(artifacts component.Artifacts) (map[string]safetens
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}
-	tensors := map[string]safetensors.Tensor{}
-	for _, t := range decoded.Tensors {
-		tensors[t.Name] = t
-	}
-	return tensors, nil
+	return decoded.ByName(), nil
 }
 
 // read returns the file, once its digest is the right one.

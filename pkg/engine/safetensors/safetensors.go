@@ -43,6 +43,15 @@ type File struct {
 	Metadata map[string]string
 }
 
+// ByName returns the tensors by their names.
+func (f *File) ByName() map[string]Tensor {
+	all := make(map[string]Tensor, len(f.Tensors))
+	for _, t := range f.Tensors {
+		all[t.Name] = t
+	}
+	return all
+}
+
 // elementSize returns the bytes of one element of a dtype.
 func elementSize(dtype string) (int, bool) {
 	switch dtype {

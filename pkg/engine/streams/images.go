@@ -158,8 +158,8 @@ func (r imagesRanking) items(artifacts component.Artifacts, chosen []int32, n in
 	if err != nil {
 		return nil, fmt.Errorf("artifact %s: %w", r.Artifact, err)
 	}
-	i := slices.IndexFunc(f.Tensors, func(t safetensors.Tensor) bool { return t.Name == "ranking" && t.DType == "I32" })
-	if i < 0 {
+	t, ok := f.ByName()["ranking"]
+	if !ok || t.DType != "I32" {
 		return nil, component.Fieldf("artifact", "%s is no ranking: it has no tensor ranking of type I32", r.Artifact)
 	}
 	item := make([]int32, n) // by image, −1 where it is not chosen
@@ -171,7 +171,7 @@ func (r imagesRanking) items(artifacts component.Artifacts, chosen []int32, n in
 	}
 	var order []int32
 	ranked := make([]bool, n)
-	for rest := f.Tensors[i].Data; len(rest) > 0; rest = rest[4:] {
+	for rest := t.Data; len(rest) > 0; rest = rest[4:] {
 		image := int32(binary.LittleEndian.Uint32(rest))
 		if image < 0 || int(image) >= n || ranked[image] {
 			return nil, component.Fieldf("artifact", "%s ranks image %d, which is not one of the %d or comes twice", r.Artifact, image, n)
@@ -181,8 +181,8 @@ func (r imagesRanking) items(artifacts component.Artifacts, chosen []int32, n in
 			order = append(order, item[image])
 		}
 	}
-	if len(f.Tensors[i].Data) != 4*n {
-		return nil, component.Fieldf("artifact", "%s ranks %d images, the dataset has %d", r.Artifact, len(f.Tensors[i].Data)/4, n)
+	if len(t.Data) != 4*n {
+		return nil, component.Fieldf("artifact", "%s ranks %d images, the dataset has %d", r.Artifact, len(t.Data)/4, n)
 	}
 	if r.From == "end" {
 		slices.Reverse(order)
