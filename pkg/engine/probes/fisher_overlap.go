@@ -2,7 +2,6 @@ package probes
 
 import (
 	"errors"
-	"fmt"
 	"math"
 
 	"neoteny/pkg/engine/component"
@@ -88,18 +87,11 @@ func (p *fisherOverlap) trace() {
 		}
 		p.now, p.other = append(p.now, make([]float64, n)), append(p.other, make([]float64, n))
 	}
-	for i, g := range b.Gradients(b.Sum(losses), theta...) {
-		b.Output(fmt.Sprintf("gradient/%d", i), g)
-	}
-	p.program = b.Compile()
-	i := 0
+	var gradients [][]float32
+	p.program, gradients = compileGradients(b, b.Sum(losses), theta)
 	for _, layer := range p.params {
-		var gradients [][]float32
-		for range layer {
-			gradients = append(gradients, p.program.Output(fmt.Sprintf("gradient/%d", i)))
-			i++
-		}
-		p.gradients = append(p.gradients, gradients)
+		p.gradients = append(p.gradients, gradients[:len(layer)])
+		gradients = gradients[len(layer):]
 	}
 	p.one = stream.NewBatch(p.env.Info, 1)
 }

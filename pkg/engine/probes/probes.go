@@ -298,6 +298,21 @@ func (p *gradientTotal) Step(_ *learner.Step, values []float32) {
 	}
 }
 
+// compileGradients compiles a program that ends with the gradients of y, and says
+// where it leaves them.
+func compileGradients(b *graph.Builder, y graph.Node, of []graph.Node) (*graph.Program, [][]float32) {
+	name := func(i int) string { return fmt.Sprintf("gradient/%d", i) }
+	for i, g := range b.Gradients(y, of...) {
+		b.Output(name(i), g)
+	}
+	program := b.Compile()
+	gradients := make([][]float32, len(of))
+	for i := range of {
+		gradients[i] = program.Output(name(i))
+	}
+	return program, gradients
+}
+
 // gram measures the rank of the matrix G_ij = Σ_k ⟨g_ik, g_jk⟩ of the gradients
 // g_ik, with respect to all trained parameters, of several scalars k for each of m
 // examples i: the least number of its eigenvalues that make up 99 % of their sum,
@@ -349,13 +364,7 @@ func (p *gram) trace(m int) {
 			p.size += w.Var.Len()
 		}
 	}
-	for i, g := range b.Gradients(p.scalar(b, net, losses), theta...) {
-		b.Output(fmt.Sprintf("gradient/%d", i), g)
-	}
-	p.program = b.Compile()
-	for i := range theta {
-		p.gradients = append(p.gradients, p.program.Output(fmt.Sprintf("gradient/%d", i)))
-	}
+	p.program, p.gradients = compileGradients(b, p.scalar(b, net, losses), theta)
 	p.piece = make([]float32, m*min(gramWidth, p.size))
 	p.g = make([]float64, m*m)
 	p.one = stream.NewBatch(p.env.Info, 1)

@@ -77,14 +77,10 @@ func (p *saturatedUnits) Samples() int { return p.cfg.Samples }
 func (p *saturatedUnits) trace(n int) {
 	b := graph.NewBuilder()
 	net, losses := p.env.Forward(b, n)
-	for i, g := range b.Gradients(b.Sum(losses), net.Features...) {
-		b.Output(fmt.Sprintf("gradient/%d", i), g)
-	}
-	p.program = b.Compile()
+	p.program, p.gradients = compileGradients(b, b.Sum(losses), net.Features)
 	widest := 0
 	for i, u := range p.units {
 		p.features = append(p.features, p.program.Output(fmt.Sprintf("features/%d", i)))
-		p.gradients = append(p.gradients, p.program.Output(fmt.Sprintf("gradient/%d", i)))
 		widest = max(widest, u.N)
 	}
 	p.mean, p.saturated = make([]float64, widest), make([]float64, widest)
