@@ -90,7 +90,7 @@ func (s *Service) upkeepAsides(r *run) (out []action) {
 		}
 	}
 	fork(0, nil)
-	for _, g := range r.segs {
+	for _, g := range r.segs[r.pruned:] { // what the others lead to is measured
 		if res := g.rec.Result; g.rec.State == pb.SegmentState_SEGMENT_STATE_DONE && res.GetCheckpoint() != nil && res.EndStep < r.rec.Steps {
 			fork(res.EndStep, res.Checkpoint)
 		}
@@ -114,23 +114,19 @@ func (s *Service) fork(r *run, step int64, start *pb.BlobRef) action {
 
 // lack says which measurements of a run were given up, and why, or "".
 func (s *Service) lack(r *run) string {
-	var first *pb.Segment
+	var first *segment
 	n := 0
 	for _, g := range r.asides {
 		if g.rec.State != pb.SegmentState_SEGMENT_STATE_DONE {
 			if n++; first == nil {
-				first = g.rec
+				first = g
 			}
 		}
 	}
 	if n == 0 {
 		return ""
 	}
-	why := "segment is " + first.State.String()
-	if k := len(first.Failures); k > 0 {
-		why = first.Failures[k-1].Error
-	}
-	return fmt.Sprintf("%d of %d measurements aside failed, the first at step %d: %s", n, len(r.asides), first.Ref.FirstStep, why)
+	return fmt.Sprintf("%d of %d measurements aside failed, the first at step %d: %s", n, len(r.asides), first.rec.Ref.FirstStep, first.trouble())
 }
 
 // joinAsides adds to a task table what was measured aside of its tasks: columns

@@ -109,11 +109,7 @@ func (s *Service) upkeepRun(r *run) (out []action) {
 			return end(pb.RunState_RUN_STATE_FAILED, fmt.Sprintf("failed %d times at steps %d to %d, last on worker %s: %s", n, g.rec.Ref.FirstStep, g.rec.Ref.EndStep, f.Worker, f.Error))
 		}
 	case pb.SegmentState_SEGMENT_STATE_FAILED, pb.SegmentState_SEGMENT_STATE_CANCELLED:
-		msg := "segment is " + g.rec.State.String()
-		if n := len(g.rec.Failures); n > 0 {
-			msg = g.rec.Failures[n-1].Error
-		}
-		return end(pb.RunState_RUN_STATE_FAILED, msg)
+		return end(pb.RunState_RUN_STATE_FAILED, g.trouble())
 	}
 	out = append(out, s.upkeepAsides(r)...)
 	if len(out) == 0 {
@@ -542,20 +538,7 @@ func (s *Service) queue(e *exp, slots int) (q *queue, open int) {
 	q = &queue{e: e, coming: map[lockstep]bool{}}
 	places := map[[2]string]bool{}
 	for _, r := range e.active {
-		switch g := r.last(); {
-		case g == nil:
-		case g.rec.State == pb.SegmentState_SEGMENT_STATE_ASSIGNED:
-			open++
-			if place, ok := s.state.slot(g.rec); ok {
-				places[place] = true
-			}
-		case g.rec.State == pb.SegmentState_SEGMENT_STATE_PENDING && len(g.rec.Failures) < s.cfg.MaxFailures:
-			open++
-			q.pending = append(q.pending, g)
-		case g.rec.State == pb.SegmentState_SEGMENT_STATE_DONE && g.rec.Result.GetEndStep() < r.rec.Steps && r.trial().pack() > 1:
-			q.coming[lockstep{r.trial().form, r.rec.NumericsVersion, g.rec.Result.GetEndStep(), 0}] = true
-		}
-		for _, g := range r.asides {
+		for g := range r.going() {
 			switch {
 			case g.rec.State == pb.SegmentState_SEGMENT_STATE_ASSIGNED:
 				open++
@@ -564,8 +547,12 @@ func (s *Service) queue(e *exp, slots int) (q *queue, open int) {
 				}
 			case g.rec.State == pb.SegmentState_SEGMENT_STATE_PENDING && !s.settled(g):
 				open++
-				asides++
+				if g.aside() {
+					asides++
+				}
 				q.pending = append(q.pending, g)
+			case g.rec.State == pb.SegmentState_SEGMENT_STATE_DONE && !g.aside() && g.rec.Result.GetEndStep() < r.rec.Steps && r.trial().pack() > 1:
+				q.coming[lockstep{r.trial().form, r.rec.NumericsVersion, g.rec.Result.GetEndStep(), 0}] = true
 			}
 		}
 	}

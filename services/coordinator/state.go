@@ -439,6 +439,14 @@ func (r *run) last() *segment {
 	return r.segs[len(r.segs)-1]
 }
 
+// trouble is the last error of a segment, or its state where it has none.
+func (g *segment) trouble() string {
+	if n := len(g.rec.Failures); n > 0 {
+		return g.rec.Failures[n-1].Error
+	}
+	return "segment is " + g.rec.State.String()
+}
+
 // going are the segments of a run that may be open: the main track's last, and
 // those that measure aside.
 func (r *run) going() iter.Seq[*segment] {
