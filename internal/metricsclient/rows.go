@@ -145,7 +145,7 @@ type builder struct {
 	bytes   int64
 	columns []*pb.MetricColumn
 	index   map[Column]int
-	before  struct{ n, columns int64 } // of the batch before, which this one is likely to be like
+	before  struct{ n, dense int64 } // steps and dense columns of the batch before, which this one is likely to be like
 }
 
 // room returns how many steps of the rows fit: as if each had a value of every
@@ -202,7 +202,7 @@ func (b *builder) dense(k Column, values []float32) int64 {
 		return 0
 	}
 	c := b.column(k)
-	if c.Values == nil && int64(len(b.columns)) <= b.before.columns {
+	if c.Values == nil && int64(len(b.columns)) <= b.before.dense {
 		c.Values = make([]float32, 0, max(b.before.n, int64(len(values))))
 	}
 	// A column stays dense as long as it has a value for every step so far.
@@ -253,13 +253,16 @@ func (b *builder) spell(c *pb.MetricColumn) {
 
 // take returns the columns and starts anew.
 func (b *builder) take() []*pb.MetricColumn {
-	for _, c := range b.columns {
+	columns, before := b.columns, b.before
+	before.n, before.dense = b.n, 0
+	for _, c := range columns {
 		if int64(len(c.Values)) != b.n {
 			b.spell(c) // it was dense and then stopped
 		}
+		if len(c.Offsets) == 0 {
+			before.dense++
+		}
 	}
-	columns, n := b.columns, b.n
-	*b = builder{}
-	b.before.n, b.before.columns = n, int64(len(columns))
+	*b = builder{before: before}
 	return columns
 }
