@@ -2,6 +2,7 @@ package graph
 
 import (
 	"reflect"
+	"slices"
 	"unsafe"
 
 	"neoteny/pkg/engine/kernel"
@@ -92,6 +93,7 @@ func sideBySide(n int, array func(lane int) []float32) []float32 {
 type joinedRun struct {
 	run
 	lanes []instruction
+	same  [][]float32 // by single number: its values in all lanes
 }
 
 func (r *run) join(lanes []instruction) instruction {
@@ -104,7 +106,10 @@ func (r *run) join(lanes []instruction) instruction {
 	for i := range r.outs {
 		j.outs = append(j.outs, sideBySide(len(lanes), func(l int) []float32 { return at(l).outs[i] }))
 	}
-	for _, a := range append(j.arrays, j.outs...) {
+	for i := range r.singles {
+		j.same = append(j.same, sideBySide(len(lanes), func(l int) []float32 { return at(l).singles[i] }))
+	}
+	for _, a := range slices.Concat(j.arrays, j.outs, j.same) {
 		if a == nil {
 			return nil
 		}
@@ -174,15 +179,15 @@ func (j *joinedDescent) exec(uint64) {
 }
 
 func (j *joinedRun) exec(step uint64) {
-	first := j.lanes[0].(*run)
-	first.load()
-	for _, l := range j.lanes[1:] {
-		for i, s := range l.(*run).singles {
-			if s[0] != first.scalars[i] {
+	for i, values := range j.same {
+		first := values[0]
+		for _, v := range values {
+			if v != first {
 				each(j.lanes).exec(step)
 				return
 			}
 		}
+		j.scalars[i] = first
 	}
 	j.m.Run(j.n, j.arrays, j.scalars, j.outs)
 }

@@ -24,13 +24,16 @@ func backwardRowsAVX512(dx, w, x, dy *float32, rows, cols int, lr float32)
 func updateRowsAVX512(w, x, dy *float32, rows, cols int, lr float32)
 
 //go:noescape
-func backwardNarrowAVX512(dx, w, x, dy *float32, rows, cols, gated int, lr float32)
-
-//go:noescape
-func updateNarrowAVX512(w, x, dy *float32, rows, cols int, lr float32)
+func backwardNarrowAVX512(dx, w, x, dy, lr *float32, rows, cols, gated, lanes, rates int)
 
 //go:noescape
 func gemvNarrowAVX512(dx, w, dy *float32, rows, cols int)
+
+//go:noescape
+func updateNarrowAVX512(w, x, dy, lr *float32, spread *uint32, rows, cols, lanes, rates int)
+
+//go:noescape
+func gemvLanesAVX512(y, x, w *float32, rows, cols, lanes int)
 
 //go:noescape
 func axpyAVX2(y, x *float32, n int, s float32)
@@ -54,13 +57,16 @@ func backwardRowsAVX2(dx, w, x, dy *float32, rows, cols int, lr float32)
 func updateRowsAVX2(w, x, dy *float32, rows, cols int, lr float32)
 
 //go:noescape
-func backwardNarrowAVX2(dx, w, x, dy *float32, rows, cols, gated int, lr float32)
-
-//go:noescape
-func updateNarrowAVX2(w, x, dy *float32, rows, cols int, lr float32)
+func backwardNarrowAVX2(dx, w, x, dy, lr *float32, rows, cols, gated, lanes, rates int)
 
 //go:noescape
 func gemvNarrowAVX2(dx, w, dy *float32, rows, cols int)
+
+//go:noescape
+func updateNarrowAVX2(w, x, dy, lr *float32, spread *uint32, rows, cols, lanes, rates int)
+
+//go:noescape
+func gemvLanesAVX2(y, x, w *float32, rows, cols, lanes int)
 
 // axpyASM calls the assembly for the active instruction set, if there is one.
 func axpyASM(y, x *float32, n int, s float32) bool {
@@ -154,27 +160,15 @@ func updateRowsASM(w, x, dy *float32, rows, cols int, lr float32) bool {
 	return false
 }
 
-// backwardNarrowASM calls the assembly for the active instruction set, if there is one.
-func backwardNarrowASM(dx, w, x, dy *float32, rows, cols, gated int, lr float32) bool {
+// backwardNarrowASM does it for lanes matrices that follow each other, as do the vectors; matrix
+// l takes its step size from lr[l·rates].
+func backwardNarrowASM(dx, w, x, dy, lr *float32, rows, cols, gated, lanes, rates int) bool {
 	switch active {
 	case AVX512:
-		backwardNarrowAVX512(dx, w, x, dy, rows, cols, gated, lr)
+		backwardNarrowAVX512(dx, w, x, dy, lr, rows, cols, gated, lanes, rates)
 		return true
 	case AVX2:
-		backwardNarrowAVX2(dx, w, x, dy, rows, cols, gated, lr)
-		return true
-	}
-	return false
-}
-
-// updateNarrowASM calls the assembly for the active instruction set, if there is one.
-func updateNarrowASM(w, x, dy *float32, rows, cols int, lr float32) bool {
-	switch active {
-	case AVX512:
-		updateNarrowAVX512(w, x, dy, rows, cols, lr)
-		return true
-	case AVX2:
-		updateNarrowAVX2(w, x, dy, rows, cols, lr)
+		backwardNarrowAVX2(dx, w, x, dy, lr, rows, cols, gated, lanes, rates)
 		return true
 	}
 	return false
@@ -188,6 +182,33 @@ func gemvNarrowASM(dx, w, dy *float32, rows, cols int) bool {
 		return true
 	case AVX2:
 		gemvNarrowAVX2(dx, w, dy, rows, cols)
+		return true
+	}
+	return false
+}
+
+// updateNarrowASM does it for lanes matrices that follow each other, as do the vectors; matrix
+// l takes its step size from lr[l·rates]. spread is spreads of cols.
+func updateNarrowASM(w, x, dy, lr *float32, spread *uint32, rows, cols, lanes, rates int) bool {
+	switch active {
+	case AVX512:
+		updateNarrowAVX512(w, x, dy, lr, spread, rows, cols, lanes, rates)
+		return true
+	case AVX2:
+		updateNarrowAVX2(w, x, dy, lr, spread, rows, cols, lanes, rates)
+		return true
+	}
+	return false
+}
+
+// gemvLanesASM does it for lanes matrices that follow each other, as do the vectors.
+func gemvLanesASM(y, x, w *float32, rows, cols, lanes int) bool {
+	switch active {
+	case AVX512:
+		gemvLanesAVX512(y, x, w, rows, cols, lanes)
+		return true
+	case AVX2:
+		gemvLanesAVX2(y, x, w, rows, cols, lanes)
 		return true
 	}
 	return false

@@ -24,13 +24,16 @@ func backwardRowsNEON(dx, w, x, dy *float32, rows, cols int, lr float32)
 func updateRowsNEON(w, x, dy *float32, rows, cols int, lr float32)
 
 //go:noescape
-func backwardNarrowNEON(dx, w, x, dy *float32, rows, cols, gated int, lr float32)
-
-//go:noescape
-func updateNarrowNEON(w, x, dy *float32, rows, cols int, lr float32)
+func backwardNarrowNEON(dx, w, x, dy, lr *float32, rows, cols, gated, lanes, rates int)
 
 //go:noescape
 func gemvNarrowNEON(dx, w, dy *float32, rows, cols int)
+
+//go:noescape
+func updateNarrowNEON(w, x, dy, lr *float32, spread *uint32, rows, cols, lanes, rates int)
+
+//go:noescape
+func gemvLanesNEON(y, x, w *float32, rows, cols, lanes int)
 
 // axpyASM calls the assembly for the active instruction set, if there is one.
 func axpyASM(y, x *float32, n int, s float32) bool {
@@ -103,21 +106,12 @@ func updateRowsASM(w, x, dy *float32, rows, cols int, lr float32) bool {
 	return false
 }
 
-// backwardNarrowASM calls the assembly for the active instruction set, if there is one.
-func backwardNarrowASM(dx, w, x, dy *float32, rows, cols, gated int, lr float32) bool {
+// backwardNarrowASM does it for lanes matrices that follow each other, as do the vectors; matrix
+// l takes its step size from lr[l·rates].
+func backwardNarrowASM(dx, w, x, dy, lr *float32, rows, cols, gated, lanes, rates int) bool {
 	switch active {
 	case NEON:
-		backwardNarrowNEON(dx, w, x, dy, rows, cols, gated, lr)
-		return true
-	}
-	return false
-}
-
-// updateNarrowASM calls the assembly for the active instruction set, if there is one.
-func updateNarrowASM(w, x, dy *float32, rows, cols int, lr float32) bool {
-	switch active {
-	case NEON:
-		updateNarrowNEON(w, x, dy, rows, cols, lr)
+		backwardNarrowNEON(dx, w, x, dy, lr, rows, cols, gated, lanes, rates)
 		return true
 	}
 	return false
@@ -128,6 +122,27 @@ func gemvNarrowASM(dx, w, dy *float32, rows, cols int) bool {
 	switch active {
 	case NEON:
 		gemvNarrowNEON(dx, w, dy, rows, cols)
+		return true
+	}
+	return false
+}
+
+// updateNarrowASM does it for lanes matrices that follow each other, as do the vectors; matrix
+// l takes its step size from lr[l·rates]. spread is spreads of cols.
+func updateNarrowASM(w, x, dy, lr *float32, spread *uint32, rows, cols, lanes, rates int) bool {
+	switch active {
+	case NEON:
+		updateNarrowNEON(w, x, dy, lr, spread, rows, cols, lanes, rates)
+		return true
+	}
+	return false
+}
+
+// gemvLanesASM does it for lanes matrices that follow each other, as do the vectors.
+func gemvLanesASM(y, x, w *float32, rows, cols, lanes int) bool {
+	switch active {
+	case NEON:
+		gemvLanesNEON(y, x, w, rows, cols, lanes)
 		return true
 	}
 	return false

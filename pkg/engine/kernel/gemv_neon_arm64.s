@@ -5758,1166 +5758,1155 @@ skip3:
 done1:
 	RET
 
-// func backwardNarrowNEON(dx, w, x, dy *float32, rows, cols, gated int, lr float32)
-TEXT ·backwardNarrowNEON(SB), NOSPLIT, $0-60
-	MOVD w+8(FP), R0
-	MOVD dy+24(FP), R1
-	MOVD rows+32(FP), R2
-	MOVD cols+40(FP), R3
-	MOVD dx+0(FP), R4
-	MOVD R3, R5
-	LSL $2, R3
-	ADD $0, R1, R25
-	TBZ $2, R5, two1
-	FMOVQ (R25), F0
-	JMP moved4
-
-two1:
-	TBZ $1, R5, one2
-	FMOVD (R25), F0
-	TBZ $0, R5, moved4
-	ADD $8, R25, R25
-	VLD1 (R25), V0.S[2]
-	JMP moved4
-
-one2:
-	TBZ $0, R5, none3
-	FMOVS (R25), F0
-	JMP moved4
-
-none3:
-	VEOR V0.B16, V0.B16, V0.B16
-
-moved4:
+// func backwardNarrowNEON(dx, w, x, dy, lr *float32, rows, cols, gated, lanes, rates int)
+TEXT ·backwardNarrowNEON(SB), NOSPLIT, $0-80
+	MOVD dx+0(FP), R0
+	MOVD w+8(FP), R1
+	MOVD dy+24(FP), R2
+	MOVD rows+40(FP), R3
+	MOVD cols+48(FP), R4
+	MOVD R4, R5
+	LSL $2, R4
 	VEOR V3.B16, V3.B16, V3.B16
-	FMOVS lr+56(FP), F4
-	VDUP V4.S[0], V4.S4
 	MOVD x+16(FP), R6
-	CMP $4, R2
-	BLT rest6
-	MOVD $4, R8
-
-group5:
-	MOVD R0, R7
-	ADD $0, R7, R25
-	TBZ $2, R5, two9
-	FMOVQ (R25), F9
-	JMP moved12
-
-two9:
-	TBZ $1, R5, one10
-	FMOVD (R25), F9
-	TBZ $0, R5, moved12
-	ADD $8, R25, R25
-	VLD1 (R25), V9.S[2]
-	JMP moved12
-
-one10:
-	TBZ $0, R5, none11
-	FMOVS (R25), F9
-	JMP moved12
-
-none11:
-	VEOR V9.B16, V9.B16, V9.B16
-
-moved12:
-	WORD $0x6E20DD25 // FMUL V5.4S, V9.4S, V0.4S
-	VLD1R (R6), [V1.S4]
-	WORD $0x4E23E42D // FCMEQ V13.4S, V1.4S, V3.4S
-	WORD $0x6E2059AD // MVN V13.16B, V13.16B
-	WORD $0x6E20DC22 // FMUL V2.4S, V1.4S, V0.4S
-	WORD $0x6E22DC82 // FMUL V2.4S, V4.4S, V2.4S
-	WORD $0x4EA2D522 // FSUB V2.4S, V9.4S, V2.4S
-	WORD $0x6EAD1C49 // BIT V9.4S, V2.4S, V13.4S
-	ADD R3, R7
-	ADD $0, R7, R25
-	TBZ $2, R5, two13
-	FMOVQ (R25), F10
-	JMP moved16
-
-two13:
-	TBZ $1, R5, one14
-	FMOVD (R25), F10
-	TBZ $0, R5, moved16
-	ADD $8, R25, R25
-	VLD1 (R25), V10.S[2]
-	JMP moved16
-
-one14:
-	TBZ $0, R5, none15
-	FMOVS (R25), F10
-	JMP moved16
-
-none15:
-	VEOR V10.B16, V10.B16, V10.B16
-
-moved16:
-	WORD $0x6E20DD46 // FMUL V6.4S, V10.4S, V0.4S
-	ADD $4, R6, R25
-	VLD1R (R25), [V1.S4]
-	WORD $0x4E23E42D // FCMEQ V13.4S, V1.4S, V3.4S
-	WORD $0x6E2059AD // MVN V13.16B, V13.16B
-	WORD $0x6E20DC22 // FMUL V2.4S, V1.4S, V0.4S
-	WORD $0x6E22DC82 // FMUL V2.4S, V4.4S, V2.4S
-	WORD $0x4EA2D542 // FSUB V2.4S, V10.4S, V2.4S
-	WORD $0x6EAD1C4A // BIT V10.4S, V2.4S, V13.4S
-	ADD R3, R7
-	ADD $0, R7, R25
-	TBZ $2, R5, two17
-	FMOVQ (R25), F11
-	JMP moved20
-
-two17:
-	TBZ $1, R5, one18
-	FMOVD (R25), F11
-	TBZ $0, R5, moved20
-	ADD $8, R25, R25
-	VLD1 (R25), V11.S[2]
-	JMP moved20
-
-one18:
-	TBZ $0, R5, none19
-	FMOVS (R25), F11
-	JMP moved20
-
-none19:
-	VEOR V11.B16, V11.B16, V11.B16
-
-moved20:
-	WORD $0x6E20DD67 // FMUL V7.4S, V11.4S, V0.4S
-	ADD $8, R6, R25
-	VLD1R (R25), [V1.S4]
-	WORD $0x4E23E42D // FCMEQ V13.4S, V1.4S, V3.4S
-	WORD $0x6E2059AD // MVN V13.16B, V13.16B
-	WORD $0x6E20DC22 // FMUL V2.4S, V1.4S, V0.4S
-	WORD $0x6E22DC82 // FMUL V2.4S, V4.4S, V2.4S
-	WORD $0x4EA2D562 // FSUB V2.4S, V11.4S, V2.4S
-	WORD $0x6EAD1C4B // BIT V11.4S, V2.4S, V13.4S
-	ADD R3, R7
-	ADD $0, R7, R25
-	TBZ $2, R5, two21
-	FMOVQ (R25), F12
-	JMP moved24
-
-two21:
-	TBZ $1, R5, one22
-	FMOVD (R25), F12
-	TBZ $0, R5, moved24
-	ADD $8, R25, R25
-	VLD1 (R25), V12.S[2]
-	JMP moved24
-
-one22:
-	TBZ $0, R5, none23
-	FMOVS (R25), F12
-	JMP moved24
-
-none23:
-	VEOR V12.B16, V12.B16, V12.B16
-
-moved24:
-	WORD $0x6E20DD88 // FMUL V8.4S, V12.4S, V0.4S
-	ADD $12, R6, R25
-	VLD1R (R25), [V1.S4]
-	WORD $0x4E23E42D // FCMEQ V13.4S, V1.4S, V3.4S
-	WORD $0x6E2059AD // MVN V13.16B, V13.16B
-	WORD $0x6E20DC22 // FMUL V2.4S, V1.4S, V0.4S
-	WORD $0x6E22DC82 // FMUL V2.4S, V4.4S, V2.4S
-	WORD $0x4EA2D582 // FSUB V2.4S, V12.4S, V2.4S
-	WORD $0x6EAD1C4C // BIT V12.4S, V2.4S, V13.4S
-	ADD R3, R7
-
-rows8:
-	MOVD R0, R7
-	ADD $0, R7, R25
-	TBZ $2, R5, two26
-	FMOVQ F9, (R25)
-	JMP moved29
-
-two26:
-	TBZ $1, R5, one27
-	FMOVD F9, (R25)
-	TBZ $0, R5, moved29
-	ADD $8, R25, R25
-	VST1 V9.S[2], (R25)
-	JMP moved29
-
-one27:
-	TBZ $0, R5, none28
-	FMOVS F9, (R25)
-	JMP moved29
-
-none28:
-
-moved29:
-	ADD R3, R7
-	ADD $0, R7, R25
-	TBZ $2, R5, two30
-	FMOVQ F10, (R25)
-	JMP moved33
-
-two30:
-	TBZ $1, R5, one31
-	FMOVD F10, (R25)
-	TBZ $0, R5, moved33
-	ADD $8, R25, R25
-	VST1 V10.S[2], (R25)
-	JMP moved33
-
-one31:
-	TBZ $0, R5, none32
-	FMOVS F10, (R25)
-	JMP moved33
-
-none32:
-
-moved33:
-	ADD R3, R7
-	ADD $0, R7, R25
-	TBZ $2, R5, two34
-	FMOVQ F11, (R25)
-	JMP moved37
-
-two34:
-	TBZ $1, R5, one35
-	FMOVD F11, (R25)
-	TBZ $0, R5, moved37
-	ADD $8, R25, R25
-	VST1 V11.S[2], (R25)
-	JMP moved37
-
-one35:
-	TBZ $0, R5, none36
-	FMOVS F11, (R25)
-	JMP moved37
-
-none36:
-
-moved37:
-	ADD R3, R7
-	ADD $0, R7, R25
-	TBZ $2, R5, two38
-	FMOVQ F12, (R25)
-	JMP moved41
-
-two38:
-	TBZ $1, R5, one39
-	FMOVD F12, (R25)
-	TBZ $0, R5, moved41
-	ADD $8, R25, R25
-	VST1 V12.S[2], (R25)
-	JMP moved41
-
-one39:
-	TBZ $0, R5, none40
-	FMOVS F12, (R25)
-	JMP moved41
-
-none40:
-
-moved41:
-	ADD R3, R7
-
-rows25:
-	MOVD R7, R0
-	WORD $0x6E26D4A5 // FADDP V5.4S, V5.4S, V6.4S
-	WORD $0x6E28D4E7 // FADDP V7.4S, V7.4S, V8.4S
-	WORD $0x6E27D4A5 // FADDP V5.4S, V5.4S, V7.4S
-	WORD $0x4E23D4A5 // FADD V5.4S, V5.4S, V3.4S
-	MOVD gated+48(FP), R7
-	CMP $0, R7
-	BEQ all42
-	ADD $0, R6, R25
-	TBZ $2, R8, two43
-	FMOVQ (R25), F2
-	JMP moved46
-
-two43:
-	TBZ $1, R8, one44
-	FMOVD (R25), F2
-	TBZ $0, R8, moved46
-	ADD $8, R25, R25
-	VLD1 (R25), V2.S[2]
-	JMP moved46
-
-one44:
-	TBZ $0, R8, none45
-	FMOVS (R25), F2
-	JMP moved46
-
-none45:
-	VEOR V2.B16, V2.B16, V2.B16
-
-moved46:
-	WORD $0x4E23E449 // FCMEQ V9.4S, V2.4S, V3.4S
-	WORD $0x6E205929 // MVN V9.16B, V9.16B
-	WORD $0x4E251D25 // AND V5.4S, V9.4S, V5.4S
-
-all42:
-	ADD $0, R4, R25
-	TBZ $2, R8, two47
-	FMOVQ F5, (R25)
-	JMP moved50
-
-two47:
-	TBZ $1, R8, one48
-	FMOVD F5, (R25)
-	TBZ $0, R8, moved50
-	ADD $8, R25, R25
-	VST1 V5.S[2], (R25)
-	JMP moved50
-
-one48:
-	TBZ $0, R8, none49
-	FMOVS F5, (R25)
-	JMP moved50
-
-none49:
-
-moved50:
-	ADD $16, R4
-	ADD $16, R6
-	SUB $4, R2
-	CMP $4, R2
-	BGE group5
-
-rest6:
-	CMP $0, R2
-	BEQ done7
-	MOVD R0, R7
-	ADD $0, R7, R25
-	TBZ $2, R5, two52
-	FMOVQ (R25), F9
-	JMP moved55
-
-two52:
-	TBZ $1, R5, one53
-	FMOVD (R25), F9
-	TBZ $0, R5, moved55
-	ADD $8, R25, R25
-	VLD1 (R25), V9.S[2]
-	JMP moved55
-
-one53:
-	TBZ $0, R5, none54
-	FMOVS (R25), F9
-	JMP moved55
-
-none54:
-	VEOR V9.B16, V9.B16, V9.B16
-
-moved55:
-	WORD $0x6E20DD25 // FMUL V5.4S, V9.4S, V0.4S
-	VLD1R (R6), [V1.S4]
-	WORD $0x4E23E42D // FCMEQ V13.4S, V1.4S, V3.4S
-	WORD $0x6E2059AD // MVN V13.16B, V13.16B
-	WORD $0x6E20DC22 // FMUL V2.4S, V1.4S, V0.4S
-	WORD $0x6E22DC82 // FMUL V2.4S, V4.4S, V2.4S
-	WORD $0x4EA2D522 // FSUB V2.4S, V9.4S, V2.4S
-	WORD $0x6EAD1C49 // BIT V9.4S, V2.4S, V13.4S
-	ADD R3, R7
-	CMP $1, R2
-	BEQ rows51
-	ADD $0, R7, R25
-	TBZ $2, R5, two56
-	FMOVQ (R25), F10
-	JMP moved59
-
-two56:
-	TBZ $1, R5, one57
-	FMOVD (R25), F10
-	TBZ $0, R5, moved59
-	ADD $8, R25, R25
-	VLD1 (R25), V10.S[2]
-	JMP moved59
-
-one57:
-	TBZ $0, R5, none58
-	FMOVS (R25), F10
-	JMP moved59
-
-none58:
-	VEOR V10.B16, V10.B16, V10.B16
-
-moved59:
-	WORD $0x6E20DD46 // FMUL V6.4S, V10.4S, V0.4S
-	ADD $4, R6, R25
-	VLD1R (R25), [V1.S4]
-	WORD $0x4E23E42D // FCMEQ V13.4S, V1.4S, V3.4S
-	WORD $0x6E2059AD // MVN V13.16B, V13.16B
-	WORD $0x6E20DC22 // FMUL V2.4S, V1.4S, V0.4S
-	WORD $0x6E22DC82 // FMUL V2.4S, V4.4S, V2.4S
-	WORD $0x4EA2D542 // FSUB V2.4S, V10.4S, V2.4S
-	WORD $0x6EAD1C4A // BIT V10.4S, V2.4S, V13.4S
-	ADD R3, R7
-	CMP $2, R2
-	BEQ rows51
-	ADD $0, R7, R25
-	TBZ $2, R5, two60
-	FMOVQ (R25), F11
-	JMP moved63
-
-two60:
-	TBZ $1, R5, one61
-	FMOVD (R25), F11
-	TBZ $0, R5, moved63
-	ADD $8, R25, R25
-	VLD1 (R25), V11.S[2]
-	JMP moved63
-
-one61:
-	TBZ $0, R5, none62
-	FMOVS (R25), F11
-	JMP moved63
-
-none62:
-	VEOR V11.B16, V11.B16, V11.B16
-
-moved63:
-	WORD $0x6E20DD67 // FMUL V7.4S, V11.4S, V0.4S
-	ADD $8, R6, R25
-	VLD1R (R25), [V1.S4]
-	WORD $0x4E23E42D // FCMEQ V13.4S, V1.4S, V3.4S
-	WORD $0x6E2059AD // MVN V13.16B, V13.16B
-	WORD $0x6E20DC22 // FMUL V2.4S, V1.4S, V0.4S
-	WORD $0x6E22DC82 // FMUL V2.4S, V4.4S, V2.4S
-	WORD $0x4EA2D562 // FSUB V2.4S, V11.4S, V2.4S
-	WORD $0x6EAD1C4B // BIT V11.4S, V2.4S, V13.4S
-	ADD R3, R7
-	CMP $3, R2
-	BEQ rows51
-	ADD $0, R7, R25
-	TBZ $2, R5, two64
-	FMOVQ (R25), F12
-	JMP moved67
-
-two64:
-	TBZ $1, R5, one65
-	FMOVD (R25), F12
-	TBZ $0, R5, moved67
-	ADD $8, R25, R25
-	VLD1 (R25), V12.S[2]
-	JMP moved67
-
-one65:
-	TBZ $0, R5, none66
-	FMOVS (R25), F12
-	JMP moved67
-
-none66:
-	VEOR V12.B16, V12.B16, V12.B16
-
-moved67:
-	WORD $0x6E20DD88 // FMUL V8.4S, V12.4S, V0.4S
-	ADD $12, R6, R25
-	VLD1R (R25), [V1.S4]
-	WORD $0x4E23E42D // FCMEQ V13.4S, V1.4S, V3.4S
-	WORD $0x6E2059AD // MVN V13.16B, V13.16B
-	WORD $0x6E20DC22 // FMUL V2.4S, V1.4S, V0.4S
-	WORD $0x6E22DC82 // FMUL V2.4S, V4.4S, V2.4S
-	WORD $0x4EA2D582 // FSUB V2.4S, V12.4S, V2.4S
-	WORD $0x6EAD1C4C // BIT V12.4S, V2.4S, V13.4S
-	ADD R3, R7
-
-rows51:
-	MOVD R0, R7
-	ADD $0, R7, R25
-	TBZ $2, R5, two69
-	FMOVQ F9, (R25)
-	JMP moved72
-
-two69:
-	TBZ $1, R5, one70
-	FMOVD F9, (R25)
-	TBZ $0, R5, moved72
-	ADD $8, R25, R25
-	VST1 V9.S[2], (R25)
-	JMP moved72
-
-one70:
-	TBZ $0, R5, none71
-	FMOVS F9, (R25)
-	JMP moved72
-
-none71:
-
-moved72:
-	ADD R3, R7
-	CMP $1, R2
-	BEQ rows68
-	ADD $0, R7, R25
-	TBZ $2, R5, two73
-	FMOVQ F10, (R25)
-	JMP moved76
-
-two73:
-	TBZ $1, R5, one74
-	FMOVD F10, (R25)
-	TBZ $0, R5, moved76
-	ADD $8, R25, R25
-	VST1 V10.S[2], (R25)
-	JMP moved76
-
-one74:
-	TBZ $0, R5, none75
-	FMOVS F10, (R25)
-	JMP moved76
-
-none75:
-
-moved76:
-	ADD R3, R7
-	CMP $2, R2
-	BEQ rows68
-	ADD $0, R7, R25
-	TBZ $2, R5, two77
-	FMOVQ F11, (R25)
-	JMP moved80
-
-two77:
-	TBZ $1, R5, one78
-	FMOVD F11, (R25)
-	TBZ $0, R5, moved80
-	ADD $8, R25, R25
-	VST1 V11.S[2], (R25)
-	JMP moved80
-
-one78:
-	TBZ $0, R5, none79
-	FMOVS F11, (R25)
-	JMP moved80
-
-none79:
-
-moved80:
-	ADD R3, R7
-	CMP $3, R2
-	BEQ rows68
-	ADD $0, R7, R25
-	TBZ $2, R5, two81
-	FMOVQ F12, (R25)
-	JMP moved84
-
-two81:
-	TBZ $1, R5, one82
-	FMOVD F12, (R25)
-	TBZ $0, R5, moved84
-	ADD $8, R25, R25
-	VST1 V12.S[2], (R25)
-	JMP moved84
-
-one82:
-	TBZ $0, R5, none83
-	FMOVS F12, (R25)
-	JMP moved84
-
-none83:
-
-moved84:
-	ADD R3, R7
-
-rows68:
-	MOVD R7, R0
-	WORD $0x6E26D4A5 // FADDP V5.4S, V5.4S, V6.4S
-	WORD $0x6E28D4E7 // FADDP V7.4S, V7.4S, V8.4S
-	WORD $0x6E27D4A5 // FADDP V5.4S, V5.4S, V7.4S
-	WORD $0x4E23D4A5 // FADD V5.4S, V5.4S, V3.4S
-	MOVD gated+48(FP), R7
-	CMP $0, R7
-	BEQ all85
-	ADD $0, R6, R25
-	TBZ $2, R2, two86
-	FMOVQ (R25), F2
-	JMP moved89
-
-two86:
-	TBZ $1, R2, one87
-	FMOVD (R25), F2
-	TBZ $0, R2, moved89
-	ADD $8, R25, R25
-	VLD1 (R25), V2.S[2]
-	JMP moved89
-
-one87:
-	TBZ $0, R2, none88
-	FMOVS (R25), F2
-	JMP moved89
-
-none88:
-	VEOR V2.B16, V2.B16, V2.B16
-
-moved89:
-	WORD $0x4E23E449 // FCMEQ V9.4S, V2.4S, V3.4S
-	WORD $0x6E205929 // MVN V9.16B, V9.16B
-	WORD $0x4E251D25 // AND V5.4S, V9.4S, V5.4S
-
-all85:
-	ADD $0, R4, R25
-	TBZ $2, R2, two90
-	FMOVQ F5, (R25)
-	JMP moved93
-
-two90:
-	TBZ $1, R2, one91
-	FMOVD F5, (R25)
-	TBZ $0, R2, moved93
-	ADD $8, R25, R25
-	VST1 V5.S[2], (R25)
-	JMP moved93
-
-one91:
-	TBZ $0, R2, none92
-	FMOVS F5, (R25)
-	JMP moved93
-
-none92:
-
-moved93:
-	ADD $16, R4
-	ADD $16, R6
-
-done7:
-	RET
-
-// func updateNarrowNEON(w, x, dy *float32, rows, cols int, lr float32)
-TEXT ·updateNarrowNEON(SB), NOSPLIT, $0-44
-	MOVD w+0(FP), R0
-	MOVD dy+16(FP), R1
-	MOVD rows+24(FP), R2
-	MOVD cols+32(FP), R3
-	MOVD R3, R4
-	LSL $2, R3
-	ADD $0, R1, R25
-	TBZ $2, R4, two1
+	MOVD lr+32(FP), R7
+	MOVD lanes+64(FP), R8
+	MOVD $4, R10
+
+lane1:
+	VLD1R (R7), [V4.S4]
+	ADD $0, R2, R25
+	TBZ $2, R5, two5
 	FMOVQ (R25), F0
-	JMP moved4
+	JMP moved8
 
-two1:
-	TBZ $1, R4, one2
+two5:
+	TBZ $1, R5, one6
 	FMOVD (R25), F0
-	TBZ $0, R4, moved4
+	TBZ $0, R5, moved8
 	ADD $8, R25, R25
 	VLD1 (R25), V0.S[2]
-	JMP moved4
+	JMP moved8
 
-one2:
-	TBZ $0, R4, none3
+one6:
+	TBZ $0, R5, none7
 	FMOVS (R25), F0
-	JMP moved4
+	JMP moved8
 
-none3:
+none7:
 	VEOR V0.B16, V0.B16, V0.B16
 
-moved4:
-	VEOR V3.B16, V3.B16, V3.B16
-	FMOVS lr+40(FP), F4
-	VDUP V4.S[0], V4.S4
-	MOVD x+8(FP), R5
-	CMP $4, R2
-	BLT rest6
-	MOVD $4, R7
+moved8:
+	CMP $4, R3
+	BLT rest3
 
-group5:
-	MOVD R0, R6
-	ADD $0, R6, R25
-	TBZ $2, R4, two9
-	FMOVQ (R25), F5
-	JMP moved12
+group2:
+	MOVD R1, R9
+	ADD $0, R9, R25
+	TBZ $2, R5, two10
+	FMOVQ (R25), F9
+	JMP moved13
 
-two9:
-	TBZ $1, R4, one10
-	FMOVD (R25), F5
-	TBZ $0, R4, moved12
+two10:
+	TBZ $1, R5, one11
+	FMOVD (R25), F9
+	TBZ $0, R5, moved13
 	ADD $8, R25, R25
-	VLD1 (R25), V5.S[2]
-	JMP moved12
+	VLD1 (R25), V9.S[2]
+	JMP moved13
 
-one10:
-	TBZ $0, R4, none11
-	FMOVS (R25), F5
-	JMP moved12
+one11:
+	TBZ $0, R5, none12
+	FMOVS (R25), F9
+	JMP moved13
 
-none11:
-	VEOR V5.B16, V5.B16, V5.B16
+none12:
+	VEOR V9.B16, V9.B16, V9.B16
 
-moved12:
-	VLD1R (R5), [V1.S4]
-	WORD $0x4E23E429 // FCMEQ V9.4S, V1.4S, V3.4S
-	WORD $0x6E205929 // MVN V9.16B, V9.16B
+moved13:
+	WORD $0x6E20DD25 // FMUL V5.4S, V9.4S, V0.4S
+	VLD1R (R6), [V1.S4]
+	WORD $0x4E23E42D // FCMEQ V13.4S, V1.4S, V3.4S
+	WORD $0x6E2059AD // MVN V13.16B, V13.16B
 	WORD $0x6E20DC22 // FMUL V2.4S, V1.4S, V0.4S
 	WORD $0x6E22DC82 // FMUL V2.4S, V4.4S, V2.4S
-	WORD $0x4EA2D4A2 // FSUB V2.4S, V5.4S, V2.4S
-	WORD $0x6EA91C45 // BIT V5.4S, V2.4S, V9.4S
-	ADD R3, R6
-	ADD $0, R6, R25
-	TBZ $2, R4, two13
-	FMOVQ (R25), F6
-	JMP moved16
+	WORD $0x4EA2D522 // FSUB V2.4S, V9.4S, V2.4S
+	WORD $0x6EAD1C49 // BIT V9.4S, V2.4S, V13.4S
+	ADD R4, R9
+	ADD $0, R9, R25
+	TBZ $2, R5, two14
+	FMOVQ (R25), F10
+	JMP moved17
 
-two13:
-	TBZ $1, R4, one14
-	FMOVD (R25), F6
-	TBZ $0, R4, moved16
+two14:
+	TBZ $1, R5, one15
+	FMOVD (R25), F10
+	TBZ $0, R5, moved17
 	ADD $8, R25, R25
-	VLD1 (R25), V6.S[2]
-	JMP moved16
+	VLD1 (R25), V10.S[2]
+	JMP moved17
 
-one14:
-	TBZ $0, R4, none15
-	FMOVS (R25), F6
-	JMP moved16
+one15:
+	TBZ $0, R5, none16
+	FMOVS (R25), F10
+	JMP moved17
 
-none15:
-	VEOR V6.B16, V6.B16, V6.B16
+none16:
+	VEOR V10.B16, V10.B16, V10.B16
 
-moved16:
-	ADD $4, R5, R25
+moved17:
+	WORD $0x6E20DD46 // FMUL V6.4S, V10.4S, V0.4S
+	ADD $4, R6, R25
 	VLD1R (R25), [V1.S4]
-	WORD $0x4E23E429 // FCMEQ V9.4S, V1.4S, V3.4S
-	WORD $0x6E205929 // MVN V9.16B, V9.16B
+	WORD $0x4E23E42D // FCMEQ V13.4S, V1.4S, V3.4S
+	WORD $0x6E2059AD // MVN V13.16B, V13.16B
 	WORD $0x6E20DC22 // FMUL V2.4S, V1.4S, V0.4S
 	WORD $0x6E22DC82 // FMUL V2.4S, V4.4S, V2.4S
-	WORD $0x4EA2D4C2 // FSUB V2.4S, V6.4S, V2.4S
-	WORD $0x6EA91C46 // BIT V6.4S, V2.4S, V9.4S
-	ADD R3, R6
-	ADD $0, R6, R25
-	TBZ $2, R4, two17
-	FMOVQ (R25), F7
-	JMP moved20
+	WORD $0x4EA2D542 // FSUB V2.4S, V10.4S, V2.4S
+	WORD $0x6EAD1C4A // BIT V10.4S, V2.4S, V13.4S
+	ADD R4, R9
+	ADD $0, R9, R25
+	TBZ $2, R5, two18
+	FMOVQ (R25), F11
+	JMP moved21
 
-two17:
-	TBZ $1, R4, one18
-	FMOVD (R25), F7
-	TBZ $0, R4, moved20
+two18:
+	TBZ $1, R5, one19
+	FMOVD (R25), F11
+	TBZ $0, R5, moved21
 	ADD $8, R25, R25
-	VLD1 (R25), V7.S[2]
-	JMP moved20
+	VLD1 (R25), V11.S[2]
+	JMP moved21
 
-one18:
-	TBZ $0, R4, none19
-	FMOVS (R25), F7
-	JMP moved20
+one19:
+	TBZ $0, R5, none20
+	FMOVS (R25), F11
+	JMP moved21
 
-none19:
-	VEOR V7.B16, V7.B16, V7.B16
+none20:
+	VEOR V11.B16, V11.B16, V11.B16
 
-moved20:
-	ADD $8, R5, R25
+moved21:
+	WORD $0x6E20DD67 // FMUL V7.4S, V11.4S, V0.4S
+	ADD $8, R6, R25
 	VLD1R (R25), [V1.S4]
-	WORD $0x4E23E429 // FCMEQ V9.4S, V1.4S, V3.4S
-	WORD $0x6E205929 // MVN V9.16B, V9.16B
+	WORD $0x4E23E42D // FCMEQ V13.4S, V1.4S, V3.4S
+	WORD $0x6E2059AD // MVN V13.16B, V13.16B
 	WORD $0x6E20DC22 // FMUL V2.4S, V1.4S, V0.4S
 	WORD $0x6E22DC82 // FMUL V2.4S, V4.4S, V2.4S
-	WORD $0x4EA2D4E2 // FSUB V2.4S, V7.4S, V2.4S
-	WORD $0x6EA91C47 // BIT V7.4S, V2.4S, V9.4S
-	ADD R3, R6
-	ADD $0, R6, R25
-	TBZ $2, R4, two21
-	FMOVQ (R25), F8
-	JMP moved24
+	WORD $0x4EA2D562 // FSUB V2.4S, V11.4S, V2.4S
+	WORD $0x6EAD1C4B // BIT V11.4S, V2.4S, V13.4S
+	ADD R4, R9
+	ADD $0, R9, R25
+	TBZ $2, R5, two22
+	FMOVQ (R25), F12
+	JMP moved25
 
-two21:
-	TBZ $1, R4, one22
-	FMOVD (R25), F8
-	TBZ $0, R4, moved24
+two22:
+	TBZ $1, R5, one23
+	FMOVD (R25), F12
+	TBZ $0, R5, moved25
 	ADD $8, R25, R25
-	VLD1 (R25), V8.S[2]
-	JMP moved24
+	VLD1 (R25), V12.S[2]
+	JMP moved25
 
-one22:
-	TBZ $0, R4, none23
-	FMOVS (R25), F8
-	JMP moved24
+one23:
+	TBZ $0, R5, none24
+	FMOVS (R25), F12
+	JMP moved25
 
-none23:
-	VEOR V8.B16, V8.B16, V8.B16
+none24:
+	VEOR V12.B16, V12.B16, V12.B16
 
-moved24:
-	ADD $12, R5, R25
+moved25:
+	WORD $0x6E20DD88 // FMUL V8.4S, V12.4S, V0.4S
+	ADD $12, R6, R25
 	VLD1R (R25), [V1.S4]
-	WORD $0x4E23E429 // FCMEQ V9.4S, V1.4S, V3.4S
-	WORD $0x6E205929 // MVN V9.16B, V9.16B
+	WORD $0x4E23E42D // FCMEQ V13.4S, V1.4S, V3.4S
+	WORD $0x6E2059AD // MVN V13.16B, V13.16B
 	WORD $0x6E20DC22 // FMUL V2.4S, V1.4S, V0.4S
 	WORD $0x6E22DC82 // FMUL V2.4S, V4.4S, V2.4S
-	WORD $0x4EA2D502 // FSUB V2.4S, V8.4S, V2.4S
-	WORD $0x6EA91C48 // BIT V8.4S, V2.4S, V9.4S
-	ADD R3, R6
+	WORD $0x4EA2D582 // FSUB V2.4S, V12.4S, V2.4S
+	WORD $0x6EAD1C4C // BIT V12.4S, V2.4S, V13.4S
+	ADD R4, R9
 
-rows8:
-	MOVD R0, R6
+rows9:
+	MOVD R1, R9
+	ADD $0, R9, R25
+	TBZ $2, R5, two27
+	FMOVQ F9, (R25)
+	JMP moved30
+
+two27:
+	TBZ $1, R5, one28
+	FMOVD F9, (R25)
+	TBZ $0, R5, moved30
+	ADD $8, R25, R25
+	VST1 V9.S[2], (R25)
+	JMP moved30
+
+one28:
+	TBZ $0, R5, none29
+	FMOVS F9, (R25)
+	JMP moved30
+
+none29:
+
+moved30:
+	ADD R4, R9
+	ADD $0, R9, R25
+	TBZ $2, R5, two31
+	FMOVQ F10, (R25)
+	JMP moved34
+
+two31:
+	TBZ $1, R5, one32
+	FMOVD F10, (R25)
+	TBZ $0, R5, moved34
+	ADD $8, R25, R25
+	VST1 V10.S[2], (R25)
+	JMP moved34
+
+one32:
+	TBZ $0, R5, none33
+	FMOVS F10, (R25)
+	JMP moved34
+
+none33:
+
+moved34:
+	ADD R4, R9
+	ADD $0, R9, R25
+	TBZ $2, R5, two35
+	FMOVQ F11, (R25)
+	JMP moved38
+
+two35:
+	TBZ $1, R5, one36
+	FMOVD F11, (R25)
+	TBZ $0, R5, moved38
+	ADD $8, R25, R25
+	VST1 V11.S[2], (R25)
+	JMP moved38
+
+one36:
+	TBZ $0, R5, none37
+	FMOVS F11, (R25)
+	JMP moved38
+
+none37:
+
+moved38:
+	ADD R4, R9
+	ADD $0, R9, R25
+	TBZ $2, R5, two39
+	FMOVQ F12, (R25)
+	JMP moved42
+
+two39:
+	TBZ $1, R5, one40
+	FMOVD F12, (R25)
+	TBZ $0, R5, moved42
+	ADD $8, R25, R25
+	VST1 V12.S[2], (R25)
+	JMP moved42
+
+one40:
+	TBZ $0, R5, none41
+	FMOVS F12, (R25)
+	JMP moved42
+
+none41:
+
+moved42:
+	ADD R4, R9
+
+rows26:
+	MOVD R9, R1
+	WORD $0x6E26D4A5 // FADDP V5.4S, V5.4S, V6.4S
+	WORD $0x6E28D4E7 // FADDP V7.4S, V7.4S, V8.4S
+	WORD $0x6E27D4A5 // FADDP V5.4S, V5.4S, V7.4S
+	WORD $0x4E23D4A5 // FADD V5.4S, V5.4S, V3.4S
+	MOVD gated+56(FP), R9
+	CMP $0, R9
+	BEQ all43
 	ADD $0, R6, R25
-	TBZ $2, R4, two26
+	TBZ $2, R10, two44
+	FMOVQ (R25), F2
+	JMP moved47
+
+two44:
+	TBZ $1, R10, one45
+	FMOVD (R25), F2
+	TBZ $0, R10, moved47
+	ADD $8, R25, R25
+	VLD1 (R25), V2.S[2]
+	JMP moved47
+
+one45:
+	TBZ $0, R10, none46
+	FMOVS (R25), F2
+	JMP moved47
+
+none46:
+	VEOR V2.B16, V2.B16, V2.B16
+
+moved47:
+	WORD $0x4E23E449 // FCMEQ V9.4S, V2.4S, V3.4S
+	WORD $0x6E205929 // MVN V9.16B, V9.16B
+	WORD $0x4E251D25 // AND V5.4S, V9.4S, V5.4S
+
+all43:
+	ADD R10<<2, R6, R6
+	ADD $0, R0, R25
+	TBZ $2, R10, two48
 	FMOVQ F5, (R25)
-	JMP moved29
+	JMP moved51
 
-two26:
-	TBZ $1, R4, one27
+two48:
+	TBZ $1, R10, one49
 	FMOVD F5, (R25)
-	TBZ $0, R4, moved29
+	TBZ $0, R10, moved51
 	ADD $8, R25, R25
 	VST1 V5.S[2], (R25)
-	JMP moved29
+	JMP moved51
 
-one27:
-	TBZ $0, R4, none28
+one49:
+	TBZ $0, R10, none50
 	FMOVS F5, (R25)
-	JMP moved29
+	JMP moved51
 
-none28:
+none50:
 
-moved29:
-	ADD R3, R6
-	ADD $0, R6, R25
-	TBZ $2, R4, two30
-	FMOVQ F6, (R25)
-	JMP moved33
+moved51:
+	ADD R10<<2, R0, R0
+	SUB $4, R3
+	CMP $4, R3
+	BGE group2
 
-two30:
-	TBZ $1, R4, one31
-	FMOVD F6, (R25)
-	TBZ $0, R4, moved33
+rest3:
+	CMP $0, R3
+	BEQ done4
+	MOVD R1, R9
+	ADD $0, R9, R25
+	TBZ $2, R5, two53
+	FMOVQ (R25), F9
+	JMP moved56
+
+two53:
+	TBZ $1, R5, one54
+	FMOVD (R25), F9
+	TBZ $0, R5, moved56
 	ADD $8, R25, R25
-	VST1 V6.S[2], (R25)
-	JMP moved33
+	VLD1 (R25), V9.S[2]
+	JMP moved56
 
-one31:
-	TBZ $0, R4, none32
-	FMOVS F6, (R25)
-	JMP moved33
+one54:
+	TBZ $0, R5, none55
+	FMOVS (R25), F9
+	JMP moved56
 
-none32:
+none55:
+	VEOR V9.B16, V9.B16, V9.B16
 
-moved33:
-	ADD R3, R6
-	ADD $0, R6, R25
-	TBZ $2, R4, two34
-	FMOVQ F7, (R25)
-	JMP moved37
-
-two34:
-	TBZ $1, R4, one35
-	FMOVD F7, (R25)
-	TBZ $0, R4, moved37
-	ADD $8, R25, R25
-	VST1 V7.S[2], (R25)
-	JMP moved37
-
-one35:
-	TBZ $0, R4, none36
-	FMOVS F7, (R25)
-	JMP moved37
-
-none36:
-
-moved37:
-	ADD R3, R6
-	ADD $0, R6, R25
-	TBZ $2, R4, two38
-	FMOVQ F8, (R25)
-	JMP moved41
-
-two38:
-	TBZ $1, R4, one39
-	FMOVD F8, (R25)
-	TBZ $0, R4, moved41
-	ADD $8, R25, R25
-	VST1 V8.S[2], (R25)
-	JMP moved41
-
-one39:
-	TBZ $0, R4, none40
-	FMOVS F8, (R25)
-	JMP moved41
-
-none40:
-
-moved41:
-	ADD R3, R6
-
-rows25:
-	MOVD R6, R0
-	ADD $16, R5
-	SUB $4, R2
-	CMP $4, R2
-	BGE group5
-
-rest6:
-	CMP $0, R2
-	BEQ done7
-	MOVD R0, R6
-	ADD $0, R6, R25
-	TBZ $2, R4, two43
-	FMOVQ (R25), F5
-	JMP moved46
-
-two43:
-	TBZ $1, R4, one44
-	FMOVD (R25), F5
-	TBZ $0, R4, moved46
-	ADD $8, R25, R25
-	VLD1 (R25), V5.S[2]
-	JMP moved46
-
-one44:
-	TBZ $0, R4, none45
-	FMOVS (R25), F5
-	JMP moved46
-
-none45:
-	VEOR V5.B16, V5.B16, V5.B16
-
-moved46:
-	VLD1R (R5), [V1.S4]
-	WORD $0x4E23E429 // FCMEQ V9.4S, V1.4S, V3.4S
-	WORD $0x6E205929 // MVN V9.16B, V9.16B
+moved56:
+	WORD $0x6E20DD25 // FMUL V5.4S, V9.4S, V0.4S
+	VLD1R (R6), [V1.S4]
+	WORD $0x4E23E42D // FCMEQ V13.4S, V1.4S, V3.4S
+	WORD $0x6E2059AD // MVN V13.16B, V13.16B
 	WORD $0x6E20DC22 // FMUL V2.4S, V1.4S, V0.4S
 	WORD $0x6E22DC82 // FMUL V2.4S, V4.4S, V2.4S
-	WORD $0x4EA2D4A2 // FSUB V2.4S, V5.4S, V2.4S
-	WORD $0x6EA91C45 // BIT V5.4S, V2.4S, V9.4S
-	ADD R3, R6
-	CMP $1, R2
-	BEQ rows42
-	ADD $0, R6, R25
-	TBZ $2, R4, two47
-	FMOVQ (R25), F6
-	JMP moved50
+	WORD $0x4EA2D522 // FSUB V2.4S, V9.4S, V2.4S
+	WORD $0x6EAD1C49 // BIT V9.4S, V2.4S, V13.4S
+	ADD R4, R9
+	CMP $1, R3
+	BEQ rows52
+	ADD $0, R9, R25
+	TBZ $2, R5, two57
+	FMOVQ (R25), F10
+	JMP moved60
 
-two47:
-	TBZ $1, R4, one48
-	FMOVD (R25), F6
-	TBZ $0, R4, moved50
+two57:
+	TBZ $1, R5, one58
+	FMOVD (R25), F10
+	TBZ $0, R5, moved60
 	ADD $8, R25, R25
-	VLD1 (R25), V6.S[2]
-	JMP moved50
+	VLD1 (R25), V10.S[2]
+	JMP moved60
 
-one48:
-	TBZ $0, R4, none49
-	FMOVS (R25), F6
-	JMP moved50
+one58:
+	TBZ $0, R5, none59
+	FMOVS (R25), F10
+	JMP moved60
 
-none49:
-	VEOR V6.B16, V6.B16, V6.B16
+none59:
+	VEOR V10.B16, V10.B16, V10.B16
 
-moved50:
-	ADD $4, R5, R25
+moved60:
+	WORD $0x6E20DD46 // FMUL V6.4S, V10.4S, V0.4S
+	ADD $4, R6, R25
 	VLD1R (R25), [V1.S4]
-	WORD $0x4E23E429 // FCMEQ V9.4S, V1.4S, V3.4S
-	WORD $0x6E205929 // MVN V9.16B, V9.16B
+	WORD $0x4E23E42D // FCMEQ V13.4S, V1.4S, V3.4S
+	WORD $0x6E2059AD // MVN V13.16B, V13.16B
 	WORD $0x6E20DC22 // FMUL V2.4S, V1.4S, V0.4S
 	WORD $0x6E22DC82 // FMUL V2.4S, V4.4S, V2.4S
-	WORD $0x4EA2D4C2 // FSUB V2.4S, V6.4S, V2.4S
-	WORD $0x6EA91C46 // BIT V6.4S, V2.4S, V9.4S
-	ADD R3, R6
-	CMP $2, R2
-	BEQ rows42
-	ADD $0, R6, R25
-	TBZ $2, R4, two51
-	FMOVQ (R25), F7
-	JMP moved54
+	WORD $0x4EA2D542 // FSUB V2.4S, V10.4S, V2.4S
+	WORD $0x6EAD1C4A // BIT V10.4S, V2.4S, V13.4S
+	ADD R4, R9
+	CMP $2, R3
+	BEQ rows52
+	ADD $0, R9, R25
+	TBZ $2, R5, two61
+	FMOVQ (R25), F11
+	JMP moved64
 
-two51:
-	TBZ $1, R4, one52
-	FMOVD (R25), F7
-	TBZ $0, R4, moved54
+two61:
+	TBZ $1, R5, one62
+	FMOVD (R25), F11
+	TBZ $0, R5, moved64
 	ADD $8, R25, R25
-	VLD1 (R25), V7.S[2]
-	JMP moved54
+	VLD1 (R25), V11.S[2]
+	JMP moved64
 
-one52:
-	TBZ $0, R4, none53
-	FMOVS (R25), F7
-	JMP moved54
+one62:
+	TBZ $0, R5, none63
+	FMOVS (R25), F11
+	JMP moved64
 
-none53:
-	VEOR V7.B16, V7.B16, V7.B16
+none63:
+	VEOR V11.B16, V11.B16, V11.B16
 
-moved54:
-	ADD $8, R5, R25
+moved64:
+	WORD $0x6E20DD67 // FMUL V7.4S, V11.4S, V0.4S
+	ADD $8, R6, R25
 	VLD1R (R25), [V1.S4]
-	WORD $0x4E23E429 // FCMEQ V9.4S, V1.4S, V3.4S
-	WORD $0x6E205929 // MVN V9.16B, V9.16B
+	WORD $0x4E23E42D // FCMEQ V13.4S, V1.4S, V3.4S
+	WORD $0x6E2059AD // MVN V13.16B, V13.16B
 	WORD $0x6E20DC22 // FMUL V2.4S, V1.4S, V0.4S
 	WORD $0x6E22DC82 // FMUL V2.4S, V4.4S, V2.4S
-	WORD $0x4EA2D4E2 // FSUB V2.4S, V7.4S, V2.4S
-	WORD $0x6EA91C47 // BIT V7.4S, V2.4S, V9.4S
-	ADD R3, R6
-	CMP $3, R2
-	BEQ rows42
-	ADD $0, R6, R25
-	TBZ $2, R4, two55
-	FMOVQ (R25), F8
-	JMP moved58
+	WORD $0x4EA2D562 // FSUB V2.4S, V11.4S, V2.4S
+	WORD $0x6EAD1C4B // BIT V11.4S, V2.4S, V13.4S
+	ADD R4, R9
+	CMP $3, R3
+	BEQ rows52
+	ADD $0, R9, R25
+	TBZ $2, R5, two65
+	FMOVQ (R25), F12
+	JMP moved68
 
-two55:
-	TBZ $1, R4, one56
-	FMOVD (R25), F8
-	TBZ $0, R4, moved58
+two65:
+	TBZ $1, R5, one66
+	FMOVD (R25), F12
+	TBZ $0, R5, moved68
 	ADD $8, R25, R25
-	VLD1 (R25), V8.S[2]
-	JMP moved58
+	VLD1 (R25), V12.S[2]
+	JMP moved68
 
-one56:
-	TBZ $0, R4, none57
-	FMOVS (R25), F8
-	JMP moved58
+one66:
+	TBZ $0, R5, none67
+	FMOVS (R25), F12
+	JMP moved68
 
-none57:
-	VEOR V8.B16, V8.B16, V8.B16
+none67:
+	VEOR V12.B16, V12.B16, V12.B16
 
-moved58:
-	ADD $12, R5, R25
+moved68:
+	WORD $0x6E20DD88 // FMUL V8.4S, V12.4S, V0.4S
+	ADD $12, R6, R25
 	VLD1R (R25), [V1.S4]
-	WORD $0x4E23E429 // FCMEQ V9.4S, V1.4S, V3.4S
-	WORD $0x6E205929 // MVN V9.16B, V9.16B
+	WORD $0x4E23E42D // FCMEQ V13.4S, V1.4S, V3.4S
+	WORD $0x6E2059AD // MVN V13.16B, V13.16B
 	WORD $0x6E20DC22 // FMUL V2.4S, V1.4S, V0.4S
 	WORD $0x6E22DC82 // FMUL V2.4S, V4.4S, V2.4S
-	WORD $0x4EA2D502 // FSUB V2.4S, V8.4S, V2.4S
-	WORD $0x6EA91C48 // BIT V8.4S, V2.4S, V9.4S
-	ADD R3, R6
+	WORD $0x4EA2D582 // FSUB V2.4S, V12.4S, V2.4S
+	WORD $0x6EAD1C4C // BIT V12.4S, V2.4S, V13.4S
+	ADD R4, R9
 
-rows42:
-	MOVD R0, R6
+rows52:
+	MOVD R1, R9
+	ADD $0, R9, R25
+	TBZ $2, R5, two70
+	FMOVQ F9, (R25)
+	JMP moved73
+
+two70:
+	TBZ $1, R5, one71
+	FMOVD F9, (R25)
+	TBZ $0, R5, moved73
+	ADD $8, R25, R25
+	VST1 V9.S[2], (R25)
+	JMP moved73
+
+one71:
+	TBZ $0, R5, none72
+	FMOVS F9, (R25)
+	JMP moved73
+
+none72:
+
+moved73:
+	ADD R4, R9
+	CMP $1, R3
+	BEQ rows69
+	ADD $0, R9, R25
+	TBZ $2, R5, two74
+	FMOVQ F10, (R25)
+	JMP moved77
+
+two74:
+	TBZ $1, R5, one75
+	FMOVD F10, (R25)
+	TBZ $0, R5, moved77
+	ADD $8, R25, R25
+	VST1 V10.S[2], (R25)
+	JMP moved77
+
+one75:
+	TBZ $0, R5, none76
+	FMOVS F10, (R25)
+	JMP moved77
+
+none76:
+
+moved77:
+	ADD R4, R9
+	CMP $2, R3
+	BEQ rows69
+	ADD $0, R9, R25
+	TBZ $2, R5, two78
+	FMOVQ F11, (R25)
+	JMP moved81
+
+two78:
+	TBZ $1, R5, one79
+	FMOVD F11, (R25)
+	TBZ $0, R5, moved81
+	ADD $8, R25, R25
+	VST1 V11.S[2], (R25)
+	JMP moved81
+
+one79:
+	TBZ $0, R5, none80
+	FMOVS F11, (R25)
+	JMP moved81
+
+none80:
+
+moved81:
+	ADD R4, R9
+	CMP $3, R3
+	BEQ rows69
+	ADD $0, R9, R25
+	TBZ $2, R5, two82
+	FMOVQ F12, (R25)
+	JMP moved85
+
+two82:
+	TBZ $1, R5, one83
+	FMOVD F12, (R25)
+	TBZ $0, R5, moved85
+	ADD $8, R25, R25
+	VST1 V12.S[2], (R25)
+	JMP moved85
+
+one83:
+	TBZ $0, R5, none84
+	FMOVS F12, (R25)
+	JMP moved85
+
+none84:
+
+moved85:
+	ADD R4, R9
+
+rows69:
+	MOVD R9, R1
+	WORD $0x6E26D4A5 // FADDP V5.4S, V5.4S, V6.4S
+	WORD $0x6E28D4E7 // FADDP V7.4S, V7.4S, V8.4S
+	WORD $0x6E27D4A5 // FADDP V5.4S, V5.4S, V7.4S
+	WORD $0x4E23D4A5 // FADD V5.4S, V5.4S, V3.4S
+	MOVD gated+56(FP), R9
+	CMP $0, R9
+	BEQ all86
 	ADD $0, R6, R25
-	TBZ $2, R4, two60
+	TBZ $2, R3, two87
+	FMOVQ (R25), F2
+	JMP moved90
+
+two87:
+	TBZ $1, R3, one88
+	FMOVD (R25), F2
+	TBZ $0, R3, moved90
+	ADD $8, R25, R25
+	VLD1 (R25), V2.S[2]
+	JMP moved90
+
+one88:
+	TBZ $0, R3, none89
+	FMOVS (R25), F2
+	JMP moved90
+
+none89:
+	VEOR V2.B16, V2.B16, V2.B16
+
+moved90:
+	WORD $0x4E23E449 // FCMEQ V9.4S, V2.4S, V3.4S
+	WORD $0x6E205929 // MVN V9.16B, V9.16B
+	WORD $0x4E251D25 // AND V5.4S, V9.4S, V5.4S
+
+all86:
+	ADD R3<<2, R6, R6
+	ADD $0, R0, R25
+	TBZ $2, R3, two91
 	FMOVQ F5, (R25)
-	JMP moved63
+	JMP moved94
 
-two60:
-	TBZ $1, R4, one61
+two91:
+	TBZ $1, R3, one92
 	FMOVD F5, (R25)
-	TBZ $0, R4, moved63
+	TBZ $0, R3, moved94
 	ADD $8, R25, R25
 	VST1 V5.S[2], (R25)
-	JMP moved63
+	JMP moved94
 
-one61:
-	TBZ $0, R4, none62
+one92:
+	TBZ $0, R3, none93
 	FMOVS F5, (R25)
-	JMP moved63
+	JMP moved94
 
-none62:
+none93:
 
-moved63:
-	ADD R3, R6
-	CMP $1, R2
-	BEQ rows59
-	ADD $0, R6, R25
-	TBZ $2, R4, two64
-	FMOVQ F6, (R25)
-	JMP moved67
+moved94:
+	ADD R3<<2, R0, R0
 
-two64:
-	TBZ $1, R4, one65
-	FMOVD F6, (R25)
-	TBZ $0, R4, moved67
-	ADD $8, R25, R25
-	VST1 V6.S[2], (R25)
-	JMP moved67
-
-one65:
-	TBZ $0, R4, none66
-	FMOVS F6, (R25)
-	JMP moved67
-
-none66:
-
-moved67:
-	ADD R3, R6
-	CMP $2, R2
-	BEQ rows59
-	ADD $0, R6, R25
-	TBZ $2, R4, two68
-	FMOVQ F7, (R25)
-	JMP moved71
-
-two68:
-	TBZ $1, R4, one69
-	FMOVD F7, (R25)
-	TBZ $0, R4, moved71
-	ADD $8, R25, R25
-	VST1 V7.S[2], (R25)
-	JMP moved71
-
-one69:
-	TBZ $0, R4, none70
-	FMOVS F7, (R25)
-	JMP moved71
-
-none70:
-
-moved71:
-	ADD R3, R6
-	CMP $3, R2
-	BEQ rows59
-	ADD $0, R6, R25
-	TBZ $2, R4, two72
-	FMOVQ F8, (R25)
-	JMP moved75
-
-two72:
-	TBZ $1, R4, one73
-	FMOVD F8, (R25)
-	TBZ $0, R4, moved75
-	ADD $8, R25, R25
-	VST1 V8.S[2], (R25)
-	JMP moved75
-
-one73:
-	TBZ $0, R4, none74
-	FMOVS F8, (R25)
-	JMP moved75
-
-none74:
-
-moved75:
-	ADD R3, R6
-
-rows59:
-	MOVD R6, R0
-	ADD $16, R5
-
-done7:
+done4:
+	MOVD rows+40(FP), R3
+	ADD R4, R2
+	MOVD rates+72(FP), R9
+	ADD R9<<2, R7, R7
+	SUB $1, R8
+	CMP $0, R8
+	BGT lane1
 	RET
 
 // func gemvNarrowNEON(dx, w, dy *float32, rows, cols int)
 TEXT ·gemvNarrowNEON(SB), NOSPLIT, $0-40
-	MOVD w+8(FP), R0
-	MOVD dy+16(FP), R1
-	MOVD rows+24(FP), R2
-	MOVD cols+32(FP), R3
-	MOVD dx+0(FP), R4
-	MOVD R3, R5
-	LSL $2, R3
-	ADD $0, R1, R25
-	TBZ $2, R5, two1
+	MOVD dx+0(FP), R0
+	MOVD w+8(FP), R1
+	MOVD dy+16(FP), R2
+	MOVD rows+24(FP), R3
+	MOVD cols+32(FP), R4
+	MOVD R4, R5
+	LSL $2, R4
+	VEOR V3.B16, V3.B16, V3.B16
+	MOVD $4, R7
+	ADD $0, R2, R25
+	TBZ $2, R5, two5
 	FMOVQ (R25), F0
-	JMP moved4
+	JMP moved8
 
-two1:
-	TBZ $1, R5, one2
+two5:
+	TBZ $1, R5, one6
 	FMOVD (R25), F0
-	TBZ $0, R5, moved4
+	TBZ $0, R5, moved8
 	ADD $8, R25, R25
 	VLD1 (R25), V0.S[2]
-	JMP moved4
+	JMP moved8
 
-one2:
-	TBZ $0, R5, none3
+one6:
+	TBZ $0, R5, none7
 	FMOVS (R25), F0
-	JMP moved4
+	JMP moved8
 
-none3:
+none7:
 	VEOR V0.B16, V0.B16, V0.B16
 
-moved4:
+moved8:
+	CMP $4, R3
+	BLT rest3
+
+group2:
+	MOVD R1, R6
+	ADD $0, R6, R25
+	TBZ $2, R5, two10
+	FMOVQ (R25), F2
+	JMP moved13
+
+two10:
+	TBZ $1, R5, one11
+	FMOVD (R25), F2
+	TBZ $0, R5, moved13
+	ADD $8, R25, R25
+	VLD1 (R25), V2.S[2]
+	JMP moved13
+
+one11:
+	TBZ $0, R5, none12
+	FMOVS (R25), F2
+	JMP moved13
+
+none12:
+	VEOR V2.B16, V2.B16, V2.B16
+
+moved13:
+	WORD $0x6E20DC44 // FMUL V4.4S, V2.4S, V0.4S
+	ADD R4, R6
+	ADD $0, R6, R25
+	TBZ $2, R5, two14
+	FMOVQ (R25), F2
+	JMP moved17
+
+two14:
+	TBZ $1, R5, one15
+	FMOVD (R25), F2
+	TBZ $0, R5, moved17
+	ADD $8, R25, R25
+	VLD1 (R25), V2.S[2]
+	JMP moved17
+
+one15:
+	TBZ $0, R5, none16
+	FMOVS (R25), F2
+	JMP moved17
+
+none16:
+	VEOR V2.B16, V2.B16, V2.B16
+
+moved17:
+	WORD $0x6E20DC45 // FMUL V5.4S, V2.4S, V0.4S
+	ADD R4, R6
+	ADD $0, R6, R25
+	TBZ $2, R5, two18
+	FMOVQ (R25), F2
+	JMP moved21
+
+two18:
+	TBZ $1, R5, one19
+	FMOVD (R25), F2
+	TBZ $0, R5, moved21
+	ADD $8, R25, R25
+	VLD1 (R25), V2.S[2]
+	JMP moved21
+
+one19:
+	TBZ $0, R5, none20
+	FMOVS (R25), F2
+	JMP moved21
+
+none20:
+	VEOR V2.B16, V2.B16, V2.B16
+
+moved21:
+	WORD $0x6E20DC46 // FMUL V6.4S, V2.4S, V0.4S
+	ADD R4, R6
+	ADD $0, R6, R25
+	TBZ $2, R5, two22
+	FMOVQ (R25), F2
+	JMP moved25
+
+two22:
+	TBZ $1, R5, one23
+	FMOVD (R25), F2
+	TBZ $0, R5, moved25
+	ADD $8, R25, R25
+	VLD1 (R25), V2.S[2]
+	JMP moved25
+
+one23:
+	TBZ $0, R5, none24
+	FMOVS (R25), F2
+	JMP moved25
+
+none24:
+	VEOR V2.B16, V2.B16, V2.B16
+
+moved25:
+	WORD $0x6E20DC47 // FMUL V7.4S, V2.4S, V0.4S
+	ADD R4, R6
+
+rows9:
+	MOVD R6, R1
+	WORD $0x6E25D484 // FADDP V4.4S, V4.4S, V5.4S
+	WORD $0x6E27D4C6 // FADDP V6.4S, V6.4S, V7.4S
+	WORD $0x6E26D484 // FADDP V4.4S, V4.4S, V6.4S
+	WORD $0x4E23D484 // FADD V4.4S, V4.4S, V3.4S
+	ADD $0, R0, R25
+	TBZ $2, R7, two26
+	FMOVQ F4, (R25)
+	JMP moved29
+
+two26:
+	TBZ $1, R7, one27
+	FMOVD F4, (R25)
+	TBZ $0, R7, moved29
+	ADD $8, R25, R25
+	VST1 V4.S[2], (R25)
+	JMP moved29
+
+one27:
+	TBZ $0, R7, none28
+	FMOVS F4, (R25)
+	JMP moved29
+
+none28:
+
+moved29:
+	ADD R7<<2, R0, R0
+	SUB $4, R3
+	CMP $4, R3
+	BGE group2
+
+rest3:
+	CMP $0, R3
+	BEQ done4
+	MOVD R1, R6
+	ADD $0, R6, R25
+	TBZ $2, R5, two31
+	FMOVQ (R25), F2
+	JMP moved34
+
+two31:
+	TBZ $1, R5, one32
+	FMOVD (R25), F2
+	TBZ $0, R5, moved34
+	ADD $8, R25, R25
+	VLD1 (R25), V2.S[2]
+	JMP moved34
+
+one32:
+	TBZ $0, R5, none33
+	FMOVS (R25), F2
+	JMP moved34
+
+none33:
+	VEOR V2.B16, V2.B16, V2.B16
+
+moved34:
+	WORD $0x6E20DC44 // FMUL V4.4S, V2.4S, V0.4S
+	ADD R4, R6
+	CMP $1, R3
+	BEQ rows30
+	ADD $0, R6, R25
+	TBZ $2, R5, two35
+	FMOVQ (R25), F2
+	JMP moved38
+
+two35:
+	TBZ $1, R5, one36
+	FMOVD (R25), F2
+	TBZ $0, R5, moved38
+	ADD $8, R25, R25
+	VLD1 (R25), V2.S[2]
+	JMP moved38
+
+one36:
+	TBZ $0, R5, none37
+	FMOVS (R25), F2
+	JMP moved38
+
+none37:
+	VEOR V2.B16, V2.B16, V2.B16
+
+moved38:
+	WORD $0x6E20DC45 // FMUL V5.4S, V2.4S, V0.4S
+	ADD R4, R6
+	CMP $2, R3
+	BEQ rows30
+	ADD $0, R6, R25
+	TBZ $2, R5, two39
+	FMOVQ (R25), F2
+	JMP moved42
+
+two39:
+	TBZ $1, R5, one40
+	FMOVD (R25), F2
+	TBZ $0, R5, moved42
+	ADD $8, R25, R25
+	VLD1 (R25), V2.S[2]
+	JMP moved42
+
+one40:
+	TBZ $0, R5, none41
+	FMOVS (R25), F2
+	JMP moved42
+
+none41:
+	VEOR V2.B16, V2.B16, V2.B16
+
+moved42:
+	WORD $0x6E20DC46 // FMUL V6.4S, V2.4S, V0.4S
+	ADD R4, R6
+	CMP $3, R3
+	BEQ rows30
+	ADD $0, R6, R25
+	TBZ $2, R5, two43
+	FMOVQ (R25), F2
+	JMP moved46
+
+two43:
+	TBZ $1, R5, one44
+	FMOVD (R25), F2
+	TBZ $0, R5, moved46
+	ADD $8, R25, R25
+	VLD1 (R25), V2.S[2]
+	JMP moved46
+
+one44:
+	TBZ $0, R5, none45
+	FMOVS (R25), F2
+	JMP moved46
+
+none45:
+	VEOR V2.B16, V2.B16, V2.B16
+
+moved46:
+	WORD $0x6E20DC47 // FMUL V7.4S, V2.4S, V0.4S
+	ADD R4, R6
+
+rows30:
+	MOVD R6, R1
+	WORD $0x6E25D484 // FADDP V4.4S, V4.4S, V5.4S
+	WORD $0x6E27D4C6 // FADDP V6.4S, V6.4S, V7.4S
+	WORD $0x6E26D484 // FADDP V4.4S, V4.4S, V6.4S
+	WORD $0x4E23D484 // FADD V4.4S, V4.4S, V3.4S
+	ADD $0, R0, R25
+	TBZ $2, R3, two47
+	FMOVQ F4, (R25)
+	JMP moved50
+
+two47:
+	TBZ $1, R3, one48
+	FMOVD F4, (R25)
+	TBZ $0, R3, moved50
+	ADD $8, R25, R25
+	VST1 V4.S[2], (R25)
+	JMP moved50
+
+one48:
+	TBZ $0, R3, none49
+	FMOVS F4, (R25)
+	JMP moved50
+
+none49:
+
+moved50:
+	ADD R3<<2, R0, R0
+
+done4:
+	RET
+
+// func updateNarrowNEON(w, x, dy, lr *float32, spread *uint32, rows, cols, lanes, rates int)
+TEXT ·updateNarrowNEON(SB), NOSPLIT, $0-72
+	MOVD w+0(FP), R0
+	MOVD x+8(FP), R1
+	MOVD dy+16(FP), R2
+	MOVD lr+24(FP), R3
+	MOVD cols+48(FP), R4
+	MOVD lanes+56(FP), R5
 	VEOR V3.B16, V3.B16, V3.B16
-	CMP $4, R2
-	BLT rest6
+
+lane1:
+	VLD1R (R3), [V0.S4]
+	ADD $0, R2, R25
+	TBZ $2, R4, two7
+	FMOVQ (R25), F1
+	JMP moved10
+
+two7:
+	TBZ $1, R4, one8
+	FMOVD (R25), F1
+	TBZ $0, R4, moved10
+	ADD $8, R25, R25
+	VLD1 (R25), V1.S[2]
+	JMP moved10
+
+one8:
+	TBZ $0, R4, none9
+	FMOVS (R25), F1
+	JMP moved10
+
+none9:
+	VEOR V1.B16, V1.B16, V1.B16
+
+moved10:
+	MOVD rows+40(FP), R6
+
+group2:
+	MOVD R6, R7
+	CMP $4, R7
+	BLE few3
 	MOVD $4, R7
 
-group5:
-	MOVD R0, R6
-	ADD $0, R6, R25
+few3:
+	ADD $0, R1, R25
+	TBZ $2, R7, two11
+	FMOVQ (R25), F2
+	JMP moved14
+
+two11:
+	TBZ $1, R7, one12
+	FMOVD (R25), F2
+	TBZ $0, R7, moved14
+	ADD $8, R25, R25
+	VLD1 (R25), V2.S[2]
+	JMP moved14
+
+one12:
+	TBZ $0, R7, none13
+	FMOVS (R25), F2
+	JMP moved14
+
+none13:
+	VEOR V2.B16, V2.B16, V2.B16
+
+moved14:
+	ADD R7<<2, R1, R1
+	SUB R7, R6
+	MUL R4, R7
+	MOVD spread+32(FP), R8
+	CMP $4, R7
+	BLT part5
+
+vector4:
+	FMOVQ (R8), F7
+	VTBL V7.B16, [V2.B16], V4.B16
+	FMOVQ 16(R8), F7
+	VTBL V7.B16, [V1.B16], V5.B16
+	FMOVQ (R0), F6
+	WORD $0x4E23E488 // FCMEQ V8.4S, V4.4S, V3.4S
+	WORD $0x6E205908 // MVN V8.16B, V8.16B
+	WORD $0x6E25DC85 // FMUL V5.4S, V4.4S, V5.4S
+	WORD $0x6E25DC05 // FMUL V5.4S, V0.4S, V5.4S
+	WORD $0x4EA5D4C5 // FSUB V5.4S, V6.4S, V5.4S
+	WORD $0x6EA81CA6 // BIT V6.4S, V5.4S, V8.4S
+	FMOVQ F6, (R0)
+	ADD $16, R0
+	ADD $32, R8
+	SUB $4, R7
+	CMP $4, R7
+	BGE vector4
+
+part5:
+	CMP $0, R7
+	BEQ next6
+	FMOVQ (R8), F7
+	VTBL V7.B16, [V2.B16], V4.B16
+	FMOVQ 16(R8), F7
+	VTBL V7.B16, [V1.B16], V5.B16
+	ADD $0, R0, R25
+	TBZ $2, R7, two15
+	FMOVQ (R25), F6
+	JMP moved18
+
+two15:
+	TBZ $1, R7, one16
+	FMOVD (R25), F6
+	TBZ $0, R7, moved18
+	ADD $8, R25, R25
+	VLD1 (R25), V6.S[2]
+	JMP moved18
+
+one16:
+	TBZ $0, R7, none17
+	FMOVS (R25), F6
+	JMP moved18
+
+none17:
+	VEOR V6.B16, V6.B16, V6.B16
+
+moved18:
+	WORD $0x4E23E488 // FCMEQ V8.4S, V4.4S, V3.4S
+	WORD $0x6E205908 // MVN V8.16B, V8.16B
+	WORD $0x6E25DC85 // FMUL V5.4S, V4.4S, V5.4S
+	WORD $0x6E25DC05 // FMUL V5.4S, V0.4S, V5.4S
+	WORD $0x4EA5D4C5 // FSUB V5.4S, V6.4S, V5.4S
+	WORD $0x6EA81CA6 // BIT V6.4S, V5.4S, V8.4S
+	ADD $0, R0, R25
+	TBZ $2, R7, two19
+	FMOVQ F6, (R25)
+	JMP moved22
+
+two19:
+	TBZ $1, R7, one20
+	FMOVD F6, (R25)
+	TBZ $0, R7, moved22
+	ADD $8, R25, R25
+	VST1 V6.S[2], (R25)
+	JMP moved22
+
+one20:
+	TBZ $0, R7, none21
+	FMOVS F6, (R25)
+	JMP moved22
+
+none21:
+
+moved22:
+	ADD R7<<2, R0, R0
+
+next6:
+	CMP $0, R6
+	BGT group2
+	ADD R4<<2, R2, R2
+	MOVD rates+64(FP), R7
+	ADD R7<<2, R3, R3
+	SUB $1, R5
+	CMP $0, R5
+	BGT lane1
+	RET
+
+// func gemvLanesNEON(y, x, w *float32, rows, cols, lanes int)
+TEXT ·gemvLanesNEON(SB), NOSPLIT, $0-48
+	MOVD y+0(FP), R0
+	MOVD x+8(FP), R1
+	MOVD w+16(FP), R2
+	MOVD cols+32(FP), R3
+	MOVD lanes+40(FP), R4
+	MOVD R3, R5
+	LSL $2, R3
+	VEOR V3.B16, V3.B16, V3.B16
+
+lane1:
+	MOVD rows+24(FP), R6
+	VEOR V0.B16, V0.B16, V0.B16
+	CMP $4, R6
+	BLT rest3
+
+group2:
+	VLD1R (R1), [V1.S4]
+	WORD $0x4E23E424 // FCMEQ V4.4S, V1.4S, V3.4S
+	WORD $0x6E205884 // MVN V4.16B, V4.16B
+	ADD $0, R2, R25
+	TBZ $2, R5, two5
+	FMOVQ (R25), F2
+	JMP moved8
+
+two5:
+	TBZ $1, R5, one6
+	FMOVD (R25), F2
+	TBZ $0, R5, moved8
+	ADD $8, R25, R25
+	VLD1 (R25), V2.S[2]
+	JMP moved8
+
+one6:
+	TBZ $0, R5, none7
+	FMOVS (R25), F2
+	JMP moved8
+
+none7:
+	VEOR V2.B16, V2.B16, V2.B16
+
+moved8:
+	VMOV V0.B16, V5.B16
+	WORD $0x4E22CC25 // FMLA V5.4S, V1.4S, V2.4S
+	WORD $0x6EA41CA0 // BIT V0.4S, V5.4S, V4.4S
+	ADD R3, R2
+	ADD $4, R1, R25
+	VLD1R (R25), [V1.S4]
+	WORD $0x4E23E424 // FCMEQ V4.4S, V1.4S, V3.4S
+	WORD $0x6E205884 // MVN V4.16B, V4.16B
+	ADD $0, R2, R25
 	TBZ $2, R5, two9
 	FMOVQ (R25), F2
 	JMP moved12
@@ -6939,9 +6928,15 @@ none11:
 	VEOR V2.B16, V2.B16, V2.B16
 
 moved12:
-	WORD $0x6E20DC44 // FMUL V4.4S, V2.4S, V0.4S
-	ADD R3, R6
-	ADD $0, R6, R25
+	VMOV V0.B16, V5.B16
+	WORD $0x4E22CC25 // FMLA V5.4S, V1.4S, V2.4S
+	WORD $0x6EA41CA0 // BIT V0.4S, V5.4S, V4.4S
+	ADD R3, R2
+	ADD $8, R1, R25
+	VLD1R (R25), [V1.S4]
+	WORD $0x4E23E424 // FCMEQ V4.4S, V1.4S, V3.4S
+	WORD $0x6E205884 // MVN V4.16B, V4.16B
+	ADD $0, R2, R25
 	TBZ $2, R5, two13
 	FMOVQ (R25), F2
 	JMP moved16
@@ -6963,9 +6958,15 @@ none15:
 	VEOR V2.B16, V2.B16, V2.B16
 
 moved16:
-	WORD $0x6E20DC45 // FMUL V5.4S, V2.4S, V0.4S
-	ADD R3, R6
-	ADD $0, R6, R25
+	VMOV V0.B16, V5.B16
+	WORD $0x4E22CC25 // FMLA V5.4S, V1.4S, V2.4S
+	WORD $0x6EA41CA0 // BIT V0.4S, V5.4S, V4.4S
+	ADD R3, R2
+	ADD $12, R1, R25
+	VLD1R (R25), [V1.S4]
+	WORD $0x4E23E424 // FCMEQ V4.4S, V1.4S, V3.4S
+	WORD $0x6E205884 // MVN V4.16B, V4.16B
+	ADD $0, R2, R25
 	TBZ $2, R5, two17
 	FMOVQ (R25), F2
 	JMP moved20
@@ -6987,9 +6988,22 @@ none19:
 	VEOR V2.B16, V2.B16, V2.B16
 
 moved20:
-	WORD $0x6E20DC46 // FMUL V6.4S, V2.4S, V0.4S
-	ADD R3, R6
-	ADD $0, R6, R25
+	VMOV V0.B16, V5.B16
+	WORD $0x4E22CC25 // FMLA V5.4S, V1.4S, V2.4S
+	WORD $0x6EA41CA0 // BIT V0.4S, V5.4S, V4.4S
+	ADD R3, R2
+	ADD $16, R1
+	SUB $4, R6
+	CMP $4, R6
+	BGE group2
+
+rest3:
+	CMP $0, R6
+	BEQ done4
+	VLD1R (R1), [V1.S4]
+	WORD $0x4E23E424 // FCMEQ V4.4S, V1.4S, V3.4S
+	WORD $0x6E205884 // MVN V4.16B, V4.16B
+	ADD $0, R2, R25
 	TBZ $2, R5, two21
 	FMOVQ (R25), F2
 	JMP moved24
@@ -7011,176 +7025,38 @@ none23:
 	VEOR V2.B16, V2.B16, V2.B16
 
 moved24:
-	WORD $0x6E20DC47 // FMUL V7.4S, V2.4S, V0.4S
-	ADD R3, R6
+	VMOV V0.B16, V5.B16
+	WORD $0x4E22CC25 // FMLA V5.4S, V1.4S, V2.4S
+	WORD $0x6EA41CA0 // BIT V0.4S, V5.4S, V4.4S
+	ADD R3, R2
+	ADD $4, R1
+	SUB $1, R6
+	JMP rest3
 
-rows8:
-	MOVD R6, R0
-	WORD $0x6E25D484 // FADDP V4.4S, V4.4S, V5.4S
-	WORD $0x6E27D4C6 // FADDP V6.4S, V6.4S, V7.4S
-	WORD $0x6E26D484 // FADDP V4.4S, V4.4S, V6.4S
-	WORD $0x4E23D484 // FADD V4.4S, V4.4S, V3.4S
-	ADD $0, R4, R25
-	TBZ $2, R7, two25
-	FMOVQ F4, (R25)
+done4:
+	ADD $0, R0, R25
+	TBZ $2, R5, two25
+	FMOVQ F0, (R25)
 	JMP moved28
 
 two25:
-	TBZ $1, R7, one26
-	FMOVD F4, (R25)
-	TBZ $0, R7, moved28
+	TBZ $1, R5, one26
+	FMOVD F0, (R25)
+	TBZ $0, R5, moved28
 	ADD $8, R25, R25
-	VST1 V4.S[2], (R25)
+	VST1 V0.S[2], (R25)
 	JMP moved28
 
 one26:
-	TBZ $0, R7, none27
-	FMOVS F4, (R25)
+	TBZ $0, R5, none27
+	FMOVS F0, (R25)
 	JMP moved28
 
 none27:
 
 moved28:
-	ADD $16, R4
-	SUB $4, R2
-	CMP $4, R2
-	BGE group5
-
-rest6:
-	CMP $0, R2
-	BEQ done7
-	MOVD R0, R6
-	ADD $0, R6, R25
-	TBZ $2, R5, two30
-	FMOVQ (R25), F2
-	JMP moved33
-
-two30:
-	TBZ $1, R5, one31
-	FMOVD (R25), F2
-	TBZ $0, R5, moved33
-	ADD $8, R25, R25
-	VLD1 (R25), V2.S[2]
-	JMP moved33
-
-one31:
-	TBZ $0, R5, none32
-	FMOVS (R25), F2
-	JMP moved33
-
-none32:
-	VEOR V2.B16, V2.B16, V2.B16
-
-moved33:
-	WORD $0x6E20DC44 // FMUL V4.4S, V2.4S, V0.4S
-	ADD R3, R6
-	CMP $1, R2
-	BEQ rows29
-	ADD $0, R6, R25
-	TBZ $2, R5, two34
-	FMOVQ (R25), F2
-	JMP moved37
-
-two34:
-	TBZ $1, R5, one35
-	FMOVD (R25), F2
-	TBZ $0, R5, moved37
-	ADD $8, R25, R25
-	VLD1 (R25), V2.S[2]
-	JMP moved37
-
-one35:
-	TBZ $0, R5, none36
-	FMOVS (R25), F2
-	JMP moved37
-
-none36:
-	VEOR V2.B16, V2.B16, V2.B16
-
-moved37:
-	WORD $0x6E20DC45 // FMUL V5.4S, V2.4S, V0.4S
-	ADD R3, R6
-	CMP $2, R2
-	BEQ rows29
-	ADD $0, R6, R25
-	TBZ $2, R5, two38
-	FMOVQ (R25), F2
-	JMP moved41
-
-two38:
-	TBZ $1, R5, one39
-	FMOVD (R25), F2
-	TBZ $0, R5, moved41
-	ADD $8, R25, R25
-	VLD1 (R25), V2.S[2]
-	JMP moved41
-
-one39:
-	TBZ $0, R5, none40
-	FMOVS (R25), F2
-	JMP moved41
-
-none40:
-	VEOR V2.B16, V2.B16, V2.B16
-
-moved41:
-	WORD $0x6E20DC46 // FMUL V6.4S, V2.4S, V0.4S
-	ADD R3, R6
-	CMP $3, R2
-	BEQ rows29
-	ADD $0, R6, R25
-	TBZ $2, R5, two42
-	FMOVQ (R25), F2
-	JMP moved45
-
-two42:
-	TBZ $1, R5, one43
-	FMOVD (R25), F2
-	TBZ $0, R5, moved45
-	ADD $8, R25, R25
-	VLD1 (R25), V2.S[2]
-	JMP moved45
-
-one43:
-	TBZ $0, R5, none44
-	FMOVS (R25), F2
-	JMP moved45
-
-none44:
-	VEOR V2.B16, V2.B16, V2.B16
-
-moved45:
-	WORD $0x6E20DC47 // FMUL V7.4S, V2.4S, V0.4S
-	ADD R3, R6
-
-rows29:
-	MOVD R6, R0
-	WORD $0x6E25D484 // FADDP V4.4S, V4.4S, V5.4S
-	WORD $0x6E27D4C6 // FADDP V6.4S, V6.4S, V7.4S
-	WORD $0x6E26D484 // FADDP V4.4S, V4.4S, V6.4S
-	WORD $0x4E23D484 // FADD V4.4S, V4.4S, V3.4S
-	ADD $0, R4, R25
-	TBZ $2, R2, two46
-	FMOVQ F4, (R25)
-	JMP moved49
-
-two46:
-	TBZ $1, R2, one47
-	FMOVD F4, (R25)
-	TBZ $0, R2, moved49
-	ADD $8, R25, R25
-	VST1 V4.S[2], (R25)
-	JMP moved49
-
-one47:
-	TBZ $0, R2, none48
-	FMOVS F4, (R25)
-	JMP moved49
-
-none48:
-
-moved49:
-	ADD $16, R4
-
-done7:
+	ADD R3, R0
+	SUB $1, R4
+	CMP $0, R4
+	BGT lane1
 	RET

@@ -40,17 +40,24 @@ func updateRowsASM(_ *float32, _ *float32, _ *float32, _ int, _ int, _ float32) 
 	return false
 }
 
-// backwardNarrowASM calls the assembly for the active instruction set, if there is one.
-func backwardNarrowASM(_ *float32, _ *float32, _ *float32, _ *float32, _ int, _ int, _ int, _ float32) bool {
-	return false
-}
-
-// updateNarrowASM calls the assembly for the active instruction set, if there is one.
-func updateNarrowASM(_ *float32, _ *float32, _ *float32, _ int, _ int, _ float32) bool {
+// backwardNarrowASM does it for lanes matrices that follow each other, as do the vectors; matrix
+// l takes its step size from lr[l·rates].
+func backwardNarrowASM(_ *float32, _ *float32, _ *float32, _ *float32, _ *float32, _ int, _ int, _ int, _ int, _ int) bool {
 	return false
 }
 
 // gemvNarrowASM calls the assembly for the active instruction set, if there is one.
 func gemvNarrowASM(_ *float32, _ *float32, _ *float32, _ int, _ int) bool {
+	return false
+}
+
+// updateNarrowASM does it for lanes matrices that follow each other, as do the vectors; matrix
+// l takes its step size from lr[l·rates]. spread is spreads of cols.
+func updateNarrowASM(_ *float32, _ *float32, _ *float32, _ *float32, _ *uint32, _ int, _ int, _ int, _ int) bool {
+	return false
+}
+
+// gemvLanesASM does it for lanes matrices that follow each other, as do the vectors.
+func gemvLanesASM(_ *float32, _ *float32, _ *float32, _ int, _ int, _ int) bool {
 	return false
 }

@@ -203,11 +203,11 @@ func BackwardSGD(dx, w, x, dy []float32, lr float32, gated bool) {
 		rows := min(most, len(x))
 		switch {
 		case dx == nil && slim:
-			updateNarrowASM(ptr(w), ptr(x), ptr(dy), rows, n, lr)
+			updateNarrowASM(ptr(w), ptr(x), ptr(dy), &lr, spreads(n), rows, n, 1, 0)
 		case dx == nil:
 			updateRowsASM(ptr(w), ptr(x), ptr(dy), rows, n, lr)
 		case slim:
-			backwardNarrowASM(ptr(dx), ptr(w), ptr(x), ptr(dy), rows, n, oneIf(gated), lr)
+			backwardNarrowASM(ptr(dx), ptr(w), ptr(x), ptr(dy), &lr, rows, n, oneIf(gated), 1, 0)
 		default:
 			backwardRowsASM(ptr(dx), ptr(w), ptr(x), ptr(dy), rows, n, lr)
 			if !gated {
@@ -227,6 +227,41 @@ func BackwardSGD(dx, w, x, dy []float32, lr float32, gated bool) {
 
 // narrow says whether rows of n elements are at most one vector.
 func narrow(n int) bool { return n > 0 && n <= tilings[active].lanes }
+
+// spreads returns how rows of n elements, n at most one vector, lie in the
+// vectors of a matrix, for as many rows as a vector has lanes: for each of the n
+// vectors, which row its elements belong to, and which column.
+func spreads(n int) *uint32 {
+	l := tilings[active].lanes
+	return &spread[active][n*(n-1)*l]
+}
+
+// spread has [spreads] by instruction set, for n = 1, 2, …
+var spread = func() (tables [len(tilings)][]uint32) {
+	for isa, t := range tilings {
+		index := func(lane int) { tables[isa] = append(tables[isa], laneIndex(ISA(isa), lane)) }
+		for n := 1; n <= t.lanes; n++ {
+			for i := 0; i < n*t.lanes; i += t.lanes {
+				for e := range t.lanes {
+					index((i + e) / n)
+				}
+				for e := range t.lanes {
+					index((i + e) % n)
+				}
+			}
+		}
+	}
+	return tables
+}()
+
+// laneIndex returns how an instruction set's permutation names a lane: NEON's
+// by its four bytes.
+func laneIndex(isa ISA, lane int) uint32 {
+	if isa == NEON {
+		return 0x03020100 + uint32(lane)*0x04040404
+	}
+	return uint32(lane)
+}
 
 func oneIf(b bool) int {
 	if b {

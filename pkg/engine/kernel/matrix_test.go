@@ -298,22 +298,31 @@ func BenchmarkBatch1(b *testing.B) {
 
 func TestLanesAreSingleCalls(t *testing.T) {
 	eachISA(t, func(t *testing.T) {
-		for _, d := range [][3]int{{0, 2, 3}, {1, 20, 5}, {7, 20, 5}, {64, 5, 1}, {3, 70, 300}, {2, 0, 3}, {2, 3, 0}} {
+		for _, d := range [][3]int{{0, 2, 3}, {1, 20, 5}, {7, 20, 5}, {64, 5, 1}, {5, 9, 4}, {4, 8, 8}, {6, 17, 16}, {3, 70, 300}, {9, 1000, 15}, {2, 0, 3}, {2, 3, 0}} {
 			lanes, n, m := d[0], d[1], d[2]
-			x, w, dy, lr := random(lanes*n, 1), random(lanes*n*m, 2), random(lanes*m, 3), random(max(1, lanes), 4)
-			y, dx, dst := make([]float32, lanes*m), make([]float32, lanes*n), make([]float32, lanes*n*m)
-			wantY, wantDx, want := clone(y), clone(dx), clone(dst)
+			slot := 0
+			last := func(x []float32) []float32 { // in front of a page that must not be touched, where it fits
+				if slot++; len(x) > 16*1024 {
+					return x
+				}
+				at := beforeGuard(t, slot-1, len(x))
+				copy(at, x)
+				return at
+			}
+			x, w, dy := last(random(lanes*n, 1)), last(random(lanes*n*m, 2)), last(random(lanes*m, 3))
+			lr := last(random(max(1, lanes), 4))
+			for i := range x { // some of them zeros of either sign
+				if i%5 == 1 {
+					x[i] = float32(math.Copysign(0, float64(i%2)-.5))
+				}
+			}
+			y, dx := last(make([]float32, lanes*m)), last(make([]float32, lanes*n))
+			wantY, wantDx := clone(y), clone(dx)
 			GemvLanes(y, x, w, lanes, n, m)
-			GemvTLanes(dx, w, dy, lanes, n, m)
-			OuterLanes(dst, x, dy, lanes, n, m)
 			for l := range lanes {
 				gemvGeneric(wantY[l*m:(l+1)*m], x[l*n:(l+1)*n], w[l*n*m:(l+1)*n*m])
-				gemvTGeneric(wantDx[l*n:(l+1)*n], w[l*n*m:(l+1)*n*m], dy[l*m:(l+1)*m])
-				outerGeneric(want[l*n*m:(l+1)*n*m], x[l*n:(l+1)*n], dy[l*m:(l+1)*m])
 			}
 			requireBits(t, wantY, y, "gemv %v", d)
-			requireBits(t, wantDx, dx, "gemvT %v", d)
-			requireBits(t, want, dst, "outer %v", d)
 			wantW := clone(w)
 			for l := range lanes {
 				backwardSGDGeneric(wantDx[l*n:(l+1)*n], wantW[l*n*m:(l+1)*n*m], x[l*n:(l+1)*n], dy[l*m:(l+1)*m], lr[l], true)

@@ -361,9 +361,10 @@ func gemv(a *Asm) {
 	outer(a)
 	backward(a, "backwardRows", true)
 	backward(a, "updateRows", false)
-	narrow(a, "backwardNarrow", true, true)
-	narrow(a, "updateNarrow", false, true)
-	narrow(a, "gemvNarrow", true, false)
+	narrow(a, "backwardNarrow", true)
+	narrow(a, "gemvNarrow", false)
+	updateNarrow(a)
+	gemvLanes(a)
 }
 
 // gemvTile keeps the outputs in registers over all rows.

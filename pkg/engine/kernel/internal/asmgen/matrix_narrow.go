@@ -4,34 +4,27 @@ package asmgen
 var narrowRows = [...]int{AVX512: 8, AVX2: 4, NEON: 4}
 
 // narrow has the backward pass through matrices of 1 to Lanes columns, where a
-// row is one partial vector. Rows are loaded in groups before any of them is
-// stored: a load that overlaps a partial store has to wait for it.
-func narrow(a *Asm, name string, dot, update bool) {
-	params := "w, x, dy *float32, rows, cols int, lr float32"
-	switch {
-	case dot && update:
-		params = "dx, w, x, dy *float32, rows, cols, gated int, lr float32"
-	case dot:
-		params = "dx, w, dy *float32, rows, cols int"
+// row is one partial vector: dx, and the update of W. Rows are loaded in groups
+// before any of them is stored: a load that overlaps a partial store has to wait
+// for it.
+func narrow(a *Asm, name string, update bool) {
+	params := "dx, w, dy *float32, rows, cols int"
+	if update {
+		params = "dx, w, x, dy, lr *float32, rows, cols, gated, lanes, rates int"
 	}
 	f := a.Func(name, params, "")
-	w, dy, rows, stride := f.Arg("w"), f.Arg("dy"), f.Arg("rows"), f.Arg("cols")
-	var dx, x Reg
-	if dot {
-		dx = f.Arg("dx")
-	}
+	dx, w, dy, rows, stride := f.Arg("dx"), f.Arg("w"), f.Arg("dy"), f.Arg("rows"), f.Arg("cols")
 	last := f.Reg()
 	f.MovReg(last, stride)
 	f.ShlReg(stride, 2)
 	tail := f.Tail(last)
 	dyv, xv, t, zero := f.Vec(), f.Vec(), f.Vec(), f.Vec()
-	f.LoadTail(dyv, Mem{Base: dy}, tail)
 	f.Zero(zero)
+	var x, rate, lanes Reg
 	var lr Vec
 	if update {
-		lr = f.Vec()
-		f.BroadcastArg(lr, "lr")
-		x = f.Arg("x")
+		f.Doc = lanesDoc
+		x, rate, lanes, lr = f.Arg("x"), f.Arg("lr"), f.Arg("lanes"), f.Vec()
 	}
 	size := narrowRows[f.ISA]
 	p := f.Reg()
@@ -48,10 +41,8 @@ func narrow(a *Asm, name string, dot, update bool) {
 			}
 			f.Label(end)
 		}
-		var v, products []Vec
-		if dot {
-			products = f.Vecs(size)
-		}
+		var v []Vec
+		products := f.Vecs(size)
 		if update {
 			v = f.Vecs(size)
 		}
@@ -61,17 +52,10 @@ func narrow(a *Asm, name string, dot, update bool) {
 				u = v[i]
 			}
 			f.LoadTail(u, Mem{Base: p}, tail)
-			if dot {
-				f.Mul(products[i], u, dyv)
-			}
+			f.Mul(products[i], u, dyv)
 			if update {
 				f.Broadcast(xv, Mem{Base: x, Off: 4 * i})
-				c := f.Cmp(NE, xv, zero)
-				f.Mul(t, xv, dyv)
-				f.Mul(t, lr, t)
-				f.Sub(t, u, t)
-				f.Select(u, c, t, u)
-				f.FreeCond(c)
+				f.descend(u, xv, dyv, lr, zero, t)
 			}
 		})
 		if update {
@@ -79,33 +63,34 @@ func narrow(a *Asm, name string, dot, update bool) {
 			f.Free(v...)
 		}
 		f.MovReg(w, p)
-		if dot {
-			sum := f.foldRows(products)
-			f.Add(sum, sum, zero) // no −0
-			k := f.Tail(n)
-			if update {
-				all := f.NewLabel("all")
-				f.ReloadArg(p, "gated")
-				f.JumpIf(p, "==", 0, all)
-				f.LoadTail(t, Mem{Base: x}, k)
-				c := f.Cmp(NE, t, zero)
-				f.Keep(sum, c, sum)
-				f.FreeCond(c)
-				f.Label(all)
-			}
-			f.StoreTail(Mem{Base: dx}, sum, k)
-			f.FreeTail(k)
-			f.AddReg(dx, 4*size)
-			f.Free(products...)
-		}
+		sum := f.foldRows(products)
+		f.Add(sum, sum, zero) // no −0
+		k := f.Tail(n)
 		if update {
-			f.AddReg(x, 4*size)
+			all := f.NewLabel("all")
+			f.ReloadArg(p, "gated")
+			f.JumpIf(p, "==", 0, all)
+			f.LoadTail(t, Mem{Base: x}, k)
+			c := f.Cmp(NE, t, zero)
+			f.Keep(sum, c, sum)
+			f.FreeCond(c)
+			f.Label(all)
+			f.Lea(x, Mem{Base: x, Index: n, Scale: 4})
 		}
+		f.StoreTail(Mem{Base: dx}, sum, k)
+		f.FreeTail(k)
+		f.Lea(dx, Mem{Base: dx, Index: n, Scale: 4})
+		f.Free(products...)
 	}
-	top, rest, done := f.NewLabel("group"), f.NewLabel("rest"), f.NewLabel("done")
-	f.JumpIf(rows, "<", size, rest)
+	lane, top, rest, done := f.NewLabel("lane"), f.NewLabel("group"), f.NewLabel("rest"), f.NewLabel("done")
 	n := f.Reg()
 	f.MovReg(n, size)
+	if update {
+		f.Label(lane)
+		f.Broadcast(lr, Mem{Base: rate})
+	}
+	f.LoadTail(dyv, Mem{Base: dy}, tail)
+	f.JumpIf(rows, "<", size, rest)
 	f.Label(top)
 	group(n, false)
 	f.SubReg(rows, size)
@@ -114,6 +99,135 @@ func narrow(a *Asm, name string, dot, update bool) {
 	f.JumpIf(rows, "==", 0, done)
 	group(rows, true)
 	f.Label(done)
+	if update {
+		f.ReloadArg(rows, "rows")
+		f.AddReg(dy, stride)
+		f.ReloadArg(p, "rates")
+		f.Lea(rate, Mem{Base: rate, Index: p, Scale: 4})
+		f.SubReg(lanes, 1)
+		f.JumpIf(lanes, ">", 0, lane)
+	}
+	f.Ret()
+}
+
+const lanesDoc = "does it for lanes matrices that follow each other, as do the vectors; matrix\nl takes its step size from lr[l·rates]."
+
+// descend sets w = w − lr·(x·dy) where x is not zero, every operation rounded; t
+// is scratch and may be dy.
+func (f *Func) descend(w, x, dy, lr, zero, t Vec) {
+	c := f.Cmp(NE, x, zero)
+	f.Mul(t, x, dy)
+	f.Mul(t, lr, t)
+	f.Sub(t, w, t)
+	f.Select(w, c, t, w)
+	f.FreeCond(c)
+}
+
+// updateNarrow is the update alone. A vector covers several rows: indices say
+// which x and which dy each of its elements takes, for Lanes rows, after which
+// they are the same again. It stores no part of a vector but the last.
+func updateNarrow(a *Asm) {
+	f := a.Func("updateNarrow", "w, x, dy, lr *float32, spread *uint32, rows, cols, lanes, rates int", "")
+	f.Doc = lanesDoc + " spread is spreads of cols."
+	w, x, dy, rate, cols, lanes := f.Arg("w"), f.Arg("x"), f.Arg("dy"), f.Arg("lr"), f.Arg("cols"), f.Arg("lanes")
+	rows, n, table := f.Reg(), f.Reg(), f.Reg()
+	tail := f.Tail(cols)
+	lr, dyv, xv, zero := f.Vec(), f.Vec(), f.Vec(), f.Vec()
+	xi, dyi, v, index := f.Vec(), f.Vec(), f.Vec(), f.Vec()
+	f.Zero(zero)
+	vector := func(load func(), store func()) {
+		f.Load(index, Mem{Base: table})
+		f.Permute(xi, xv, index)
+		f.Load(index, Mem{Base: table, Off: 4 * f.Lanes})
+		f.Permute(dyi, dyv, index)
+		load()
+		f.descend(v, xi, dyi, lr, zero, dyi)
+		store()
+	}
+	lane, group, few := f.NewLabel("lane"), f.NewLabel("group"), f.NewLabel("few")
+	top, part, next := f.NewLabel("vector"), f.NewLabel("part"), f.NewLabel("next")
+	f.Label(lane)
+	f.Broadcast(lr, Mem{Base: rate})
+	f.LoadTail(dyv, Mem{Base: dy}, tail)
+	f.ReloadArg(rows, "rows")
+	f.Label(group)
+	f.MovReg(n, rows)
+	f.JumpIf(n, "<=", f.Lanes, few)
+	f.MovReg(n, f.Lanes)
+	f.Label(few)
+	k := f.Tail(n)
+	f.LoadTail(xv, Mem{Base: x}, k)
+	f.FreeTail(k)
+	f.Lea(x, Mem{Base: x, Index: n, Scale: 4})
+	f.SubReg(rows, n)
+	f.MulReg(n, cols)
+	f.ReloadArg(table, "spread")
+	f.JumpIf(n, "<", f.Lanes, part)
+	f.Label(top)
+	vector(func() { f.Load(v, Mem{Base: w}) }, func() { f.Store(Mem{Base: w}, v) })
+	f.AddReg(w, 4*f.Lanes)
+	f.AddReg(table, 8*f.Lanes)
+	f.SubReg(n, f.Lanes)
+	f.JumpIf(n, ">=", f.Lanes, top)
+	f.Label(part)
+	f.JumpIf(n, "==", 0, next)
+	k = f.Tail(n)
+	vector(func() { f.LoadTail(v, Mem{Base: w}, k) }, func() { f.StoreTail(Mem{Base: w}, v, k) })
+	f.FreeTail(k)
+	f.Lea(w, Mem{Base: w, Index: n, Scale: 4})
+	f.Label(next)
+	f.JumpIf(rows, ">", 0, group)
+	f.Lea(dy, Mem{Base: dy, Index: cols, Scale: 4})
+	f.ReloadArg(n, "rates")
+	f.Lea(rate, Mem{Base: rate, Index: n, Scale: 4})
+	f.SubReg(lanes, 1)
+	f.JumpIf(lanes, ">", 0, lane)
+	f.Ret()
+}
+
+// gemvLanes is gemvTile for matrices of 1 to Lanes columns that follow each
+// other, as do the vectors. A row is skipped by a mask: a jump would cost more
+// than it saves.
+func gemvLanes(a *Asm) {
+	f := a.Func("gemvLanes", "y, x, w *float32, rows, cols, lanes int", "")
+	f.Doc = "does it for lanes matrices that follow each other, as do the vectors."
+	y, x, w, stride, lanes := f.Arg("y"), f.Arg("x"), f.Arg("w"), f.Arg("cols"), f.Arg("lanes")
+	last, n := f.Reg(), f.Reg()
+	f.MovReg(last, stride)
+	f.ShlReg(stride, 2)
+	tail := f.Tail(last)
+	acc, xv, wv, zero := f.Vec(), f.Vec(), f.Vec(), f.Vec()
+	f.Zero(zero)
+	rows := func(count int) {
+		for i := range count {
+			f.Broadcast(xv, Mem{Base: x, Off: 4 * i})
+			c := f.Cmp(NE, xv, zero)
+			f.LoadTail(wv, Mem{Base: w}, tail)
+			f.FmaIf(acc, c, xv, wv)
+			f.FreeCond(c)
+			f.AddReg(w, stride)
+		}
+		f.AddReg(x, 4*count)
+		f.SubReg(n, count)
+	}
+	const group = 4
+	lane, top, rest, done := f.NewLabel("lane"), f.NewLabel("group"), f.NewLabel("rest"), f.NewLabel("done")
+	f.Label(lane)
+	f.ReloadArg(n, "rows")
+	f.Zero(acc)
+	f.JumpIf(n, "<", group, rest)
+	f.Label(top)
+	rows(group)
+	f.JumpIf(n, ">=", group, top)
+	f.Label(rest)
+	f.JumpIf(n, "==", 0, done)
+	rows(1)
+	f.Jump(rest)
+	f.Label(done)
+	f.StoreTail(Mem{Base: y}, acc, tail)
+	f.AddReg(y, stride)
+	f.SubReg(lanes, 1)
+	f.JumpIf(lanes, ">", 0, lane)
 	f.Ret()
 }
 

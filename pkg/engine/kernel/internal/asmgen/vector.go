@@ -139,6 +139,29 @@ func (f *Func) Div(d, a Vec, b Src) { f.three(opDiv, d, a, b) }
 // Fma sets d = a·b + d, rounded once.
 func (f *Func) Fma(d, a Vec, b Src) { f.three(opFma, d, a, b) }
 
+// FmaIf is Fma in the lanes where c holds.
+func (f *Func) FmaIf(d Vec, c Cond, a, b Vec) {
+	if f.ISA == AVX512 {
+		f.Emit("VFMADD231PS %s, %s, K%d, %s", f.v(b), f.v(a), c.n, f.v(d))
+		return
+	}
+	t := f.Vec()
+	f.Mov(t, d)
+	f.Fma(t, a, b)
+	f.Select(d, c, t, d)
+	f.Free(t)
+}
+
+// Permute sets lane i of d to lane index[i] of a, for an index as the kernel
+// package's laneIndex returns it. d is none of the others.
+func (f *Func) Permute(d, a, index Vec) {
+	if f.ISA == NEON {
+		f.Emit("VTBL V%d.B16, [V%d.B16], V%d.B16", index, a, d)
+		return
+	}
+	f.Emit("VPERMPS %s, %s, %s", f.v(a), f.v(index), f.v(d))
+}
+
 // Fnma sets d = d − a·b, rounded once.
 func (f *Func) Fnma(d, a Vec, b Src) { f.three(opFnma, d, a, b) }
 
