@@ -94,6 +94,34 @@ func TestForgettingScores(t *testing.T) {
 	require.ErrorContains(t, err, "no tensor first_learned")
 }
 
+// Sums of six examples by two networks; the formula is that for ranks without ties,
+// 1 − 6·Σd²/(n(n²−1)), and over ranks written down where there are some.
+func TestForgettingAgreement(t *testing.T) {
+	sums := func(events ...float32) []analysis.Given {
+		b := make([]byte, 4*len(events))
+		for i, v := range events {
+			binary.LittleEndian.PutUint32(b[4*i:], math.Float32bits(v))
+		}
+		return []analysis.Given{{File: file(t, safetensors.Tensor{Name: "events", DType: "F32", Shape: []int{len(events)}, Data: b})}}
+	}
+	agreement := object{"kind": "forgetting-agreement"}
+	never := float32(math.Inf(1))
+	r, err := run(t, agreement, map[string][]analysis.Given{"first": sums(0, 7, 3, 9, 1, never), "second": sums(1, 5, 8, 12, 0, 9)})
+	require.NoError(t, err)
+	// Ranks 1 4 3 5 2 6 and 2 3 4 6 1 5: every difference is 1.
+	require.InDelta(t, 1-6*6.0/(6*35), r.Metrics["rank_correlation"], 1e-14)
+
+	// Ranks 2 2 2 4.5 4.5 6 and 1.5 1.5 3 4 5 6.
+	r, err = run(t, agreement, map[string][]analysis.Given{"first": sums(0, 0, 0, 2, 2, never), "second": sums(0, 0, 1, 2, 3, 4)})
+	require.NoError(t, err)
+	require.InDelta(t, 15/math.Sqrt(15*17), r.Metrics["rank_correlation"], 1e-14)
+
+	_, err = run(t, agreement, map[string][]analysis.Given{"first": sums(0, 1), "second": sums(0)})
+	require.ErrorContains(t, err, "the first has 2 examples, the second 1")
+	_, err = run(t, agreement, map[string][]analysis.Given{"first": sums(0, 1), "second": {{File: file(t, ints("ranking", 0, 1))}}})
+	require.ErrorContains(t, err, "second: the file has no tensor events")
+}
+
 // A linear network on a regression stream: its squared error along a line between
 // two weights is a parabola that three of its points give.
 func TestLinearModeConnectivity(t *testing.T) {
