@@ -32,6 +32,11 @@ type ranger interface {
 // that their gradient is still in the cache when it is consumed.
 const stretch = 16 << 10
 
+// blockRows is how many rows a stretch has at least, unless that makes it eight
+// times as long: with fewer, the products of a batch with the rows of a wide
+// matrix cannot fill the registers, and read the batch again for every few.
+const blockRows = 32
+
 // small is the same where what is computed beside the update costs little for
 // any number of rows: noise, the gradient of one example.
 const small = 4 << 10
@@ -175,10 +180,17 @@ func (c *compiler) emitStretched(it *item, e *runBuilder, r *run) instruction {
 		}
 	}
 	if it.n > length {
-		s.size = max(1, length/s.width) * s.width
-		if it.width > 0 && s.size/s.width >= 8 {
-			s.size = s.size / s.width / 8 * 8 * s.width // the row blocks of matrix products
+		rows := length / s.width
+		if length == stretch {
+			rows = max(rows, min(blockRows, 8*stretch/s.width))
 		}
+		for _, block := range []int{blockRows, 8} {
+			if it.width > 0 && rows >= block {
+				rows -= rows % block
+				break
+			}
+		}
+		s.size = max(1, rows) * s.width
 	}
 	for _, id := range it.made {
 		buf := tensor.Float32s(s.size)
