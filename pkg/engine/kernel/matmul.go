@@ -124,6 +124,8 @@ func MatMul(form Form, m, n, k int, a []float32, lda int, b []float32, ldb int, 
 		gemmSwapped(m, n, k, a, ars, acs, b, ldb, c, ldc, scratch)
 	case bcs == 1 && manyZeros(m, n, k, a, ars, acs):
 		gemmSparse(m, n, k, a, ars, acs, b, ldb, c, ldc, scratch)
+	case bcs == 1 && n <= tilings[active].columns() && k <= panelRows && !packed(m, n, k, ldb): // one panel, in place
+		gemmPanel(&tilings[active], m, n, k, a, ars, acs, b, ldb, c, ldc, 0)
 	default:
 		gemmPanels(m, n, k, a, ars, acs, b, ldb, bcs != 1, c, ldc, scratch)
 	}
@@ -135,8 +137,7 @@ func gemmPanels(m, n, k int, a []float32, ars, acs int, b []float32, ldb int, tr
 	t := &tilings[active]
 	width := t.columns()
 	pack := !transposed && packed(m, n, k, ldb)
-	blocks := (k + panelRows - 1) / panelRows
-	depth := (k + blocks - 1) / blocks
+	depth := panelDepth(k)
 	for p := 0; p < k; p += depth {
 		depth := min(depth, k-p)
 		more := min(p, 1)
@@ -156,12 +157,20 @@ func gemmPanels(m, n, k int, a []float32, ars, acs int, b []float32, ldb int, tr
 	}
 }
 
+// panelDepth returns how many rows of B a panel has, so that all have as many.
+func panelDepth(k int) int {
+	if k <= panelRows {
+		return k
+	}
+	blocks := (k + panelRows - 1) / panelRows
+	return (k + blocks - 1) / blocks
+}
+
 // gemmSwapped computes Cᵀ = B·Aᵀ for B [n][k] in blocks of rows of B.
 func gemmSwapped(m, n, k int, a []float32, ars, acs int, b []float32, ldb int, c []float32, ldc int, scratch []float32) {
 	t := &tilings[active]
 	width := t.columns()
-	blocks := (k + panelRows - 1) / panelRows
-	depth := (k + blocks - 1) / blocks
+	depth := panelDepth(k)
 	out := scratch[k*panelColumns:]
 	for i := 0; i < m; i += width {
 		columns := min(width, m-i)
@@ -206,8 +215,14 @@ func gemmPanel(t *tiling, m, n, k int, a []float32, ars, acs int, b []float32, l
 // them; else a few share with a whole tile, so that there are always enough
 // independent chains.
 func (t *tiling) next(m, k, height int) (tiles, rows int) {
-	tiles = min(m/height, max(1, stretch*2/(height*t.vectors*k)))
-	if left := m % height; left > 0 && tiles == m/height && tiles > 0 {
+	m = min(m, 1<<30)                        // more than a call may take
+	whole := int(uint32(m) / uint32(height)) // 64 bits would take twice as long, of a product of fifty nanoseconds
+	left := m - whole*height
+	tiles = whole
+	if m*t.vectors*k > stretch*2 {
+		tiles = min(whole, max(1, stretch*2/(height*t.vectors*k)))
+	}
+	if left > 0 && tiles == whole && tiles > 0 {
 		joins := height+left <= t.rows
 		if joins || left < 4 {
 			tiles--
