@@ -12,7 +12,7 @@ import (
 )
 
 // schedule says when a probe's values are kept, and where they are measured: the
-// parameters every, at, reduce, as and aside, which all probes share.
+// parameters that all probes share, [probe.Shared].
 type schedule struct {
 	every  int64  // steps between values; 0 is by tasks
 	tasks  int    // tasks between values, where every is 0
@@ -22,15 +22,13 @@ type schedule struct {
 	aside  bool   // measured from a checkpoint, off the run's path: see [Aside]
 }
 
-var scheduleFields = []string{"every", "at", "reduce", "as", "aside"}
-
 // splitSchedule parts a probe's own parameters from those of its schedule.
 func splitSchedule(raw map[string]any) (own, common map[string]any) {
 	own, common = map[string]any{}, map[string]any{}
 	for k, v := range raw {
 		own[k] = v
 	}
-	for _, k := range scheduleFields {
+	for _, k := range probe.Shared {
 		if v, ok := own[k]; ok {
 			common[k] = v
 			delete(own, k)

@@ -99,6 +99,7 @@ type Doc struct {
 // in, B what is built.
 type Registry[E, B any] struct {
 	kind    string
+	shared  []string
 	mu      sync.Mutex
 	entries map[string]*entry[E, B]
 }
@@ -115,9 +116,11 @@ var (
 )
 
 // NewRegistry makes the registry of one kind of component. It is called once
-// per kind, from a package variable.
-func NewRegistry[E, B any](kind string) *Registry[E, B] {
-	r := &Registry[E, B]{kind: kind, entries: map[string]*entry[E, B]{}}
+// per kind, from a package variable. Shared are parameters that may stand beside
+// those of any component of the kind: who resolves has taken them out, and
+// messages about unknown ones name them.
+func NewRegistry[E, B any](kind string, shared ...string) *Registry[E, B] {
+	r := &Registry[E, B]{kind: kind, shared: shared, entries: map[string]*entry[E, B]{}}
 	listsMu.Lock()
 	defer listsMu.Unlock()
 	lists = append(lists, r.docs)
@@ -201,7 +204,7 @@ func Add[C Config, E, B any](r *Registry[E, B], info Info, def C, presets map[st
 		if err := json.Unmarshal(base, &cfg); err != nil {
 			return nil, err
 		}
-		if err := decodeInto(&cfg, fields, info.Name, given); err != nil {
+		if err := decodeInto(&cfg, fields, info.Name, given, r.shared...); err != nil {
 			return nil, err
 		}
 		if err := cfg.Validate(); err != nil {

@@ -53,8 +53,9 @@ func fieldsOf(cfg any) []field {
 	return fields
 }
 
-// decodeInto sets the given parameters on cfg, a pointer to a config struct.
-func decodeInto(cfg any, fields []field, component string, given map[string]any) error {
+// decodeInto sets the given parameters on cfg, a pointer to a config struct. A
+// parameter that it does not have may be a misspelt one of shared.
+func decodeInto(cfg any, fields []field, component string, given map[string]any, shared ...string) error {
 	names := make([]string, len(fields))
 	for i, f := range fields {
 		names[i] = f.name
@@ -63,7 +64,7 @@ func decodeInto(cfg any, fields []field, component string, given map[string]any)
 	for _, k := range sortedKeys(given) {
 		i := slices.Index(names, k)
 		if i < 0 {
-			errs = append(errs, &FieldError{Field: k, Problem: fmt.Sprintf("%s has no such parameter%s%s", component, DidYouMean(k, names), oneOf(names))})
+			errs = append(errs, &FieldError{Field: k, Problem: fmt.Sprintf("%s has no such parameter%s%s", component, DidYouMean(k, slices.Concat(names, shared)), oneOf(slices.Concat(names, shared)))})
 			continue
 		}
 		if err := decodeField(cfg, fields[i], given[k]); err != nil {

@@ -129,8 +129,12 @@ func (e Env) State(name string, t graph.DType, shape ...int) *graph.Var {
 	return e.Store.New(e.Scope+"/"+name, t, graph.Persistent, shape...)
 }
 
+// Shared are the parameters that all probes have beside their own: when they
+// measure, and what becomes of it.
+var Shared = []string{"every", "at", "reduce", "as", "aside"}
+
 var (
-	registry = component.NewRegistry[Env, Probe]("probe")
+	registry = component.NewRegistry[Env, Probe]("probe", Shared...)
 	infos    = map[string]Info{}
 )
 
