@@ -60,13 +60,14 @@ type refitHead struct {
 	classes int
 	layer   int // the last hidden one
 	width   int
-	x       []float32 // [tasks·samples][width]
-	y       []float64 // [tasks·samples][classes]
+	x       []float32      // [tasks·samples][width]
+	y       []float64      // [tasks·samples][classes]
+	shown   map[int32]bool // training examples of a task that are in x already
 	ridge   linalg.Ridge
 }
 
 func newRefitHead(c refitHeadConfig, env probe.Env) (probe.Probe, error) {
-	p := &refitHead{examples: newExamples(env, c.Samples), cfg: c, classes: env.Classes, columns: []probe.Column{{Metric: "refit_accuracy"}}}
+	p := &refitHead{examples: newExamples(env, c.Samples), cfg: c, classes: env.Classes, shown: map[int32]bool{}, columns: []probe.Column{{Metric: "refit_accuracy"}}}
 	p.layer = len(p.units) - 1
 	p.width = p.units[p.layer].N * p.units[p.layer].Outputs
 	for j := range c.Tasks {
@@ -113,8 +114,17 @@ func (p *refitHead) fit(t probe.Tasks) (w, b []float64, err error) {
 		if err != nil {
 			return nil, nil, err
 		}
-		p.x = append(p.x, p.features(e)...)
-		for _, label := range e.Batch.Labels {
+		h := p.features(e)
+		clear(p.shown)
+		for i, label := range e.Batch.Labels {
+			if e.Batch.Index != nil && e.Batch.Index[i] >= 0 {
+				image := e.Batch.Index[i]
+				if p.shown[image] { // the task has fewer examples, and goes round
+					continue
+				}
+				p.shown[image] = true
+			}
+			p.x = append(p.x, h[i*p.width:(i+1)*p.width]...)
 			for c := range p.classes {
 				hot := 0.0
 				if c == int(label) {
@@ -122,8 +132,8 @@ func (p *refitHead) fit(t probe.Tasks) (w, b []float64, err error) {
 				}
 				p.y = append(p.y, hot)
 			}
+			n++
 		}
-		n += e.N
 	}
 	for _, v := range p.x {
 		squares += float64(float64(v) * float64(v))

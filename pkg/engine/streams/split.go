@@ -140,12 +140,20 @@ func newSplit(c splitConfig, env stream.Env) (stream.Stream, error) {
 			for _, k := range drawn[:c.ExamplesPerClass] {
 				group.images = append(group.images, have[k])
 			}
-			group.held = append(group.held, heldOf[class]...)
 			switch c.Head {
 			case "shared":
 				s.names[class] = int32(place)
 			case "per-task":
 				s.names[class] = int32(first + place)
+			}
+		}
+		// Measurements look at the first of these, which must not be all of one class.
+		for i, more := 0, true; more; i++ {
+			more = false
+			for _, class := range classes[first : first+size] {
+				if i < len(heldOf[class]) {
+					group.held, more = append(group.held, heldOf[class][i]), true
+				}
 			}
 		}
 		if n := len(s.groups); n > 0 && len(s.groups[n-1].images) == len(group.images) {

@@ -530,6 +530,30 @@ func TestSplitShowsItsClassesOnly(t *testing.T) {
 	require.Len(t, classes, 10, "the groups cover all classes")
 }
 
+// Held-out images of a group come a class in turn, so that the first of them, which
+// measurements look at, are of all its classes.
+func TestSplitHoldsBackAllClassesAlike(t *testing.T) {
+	s := build(t, synthetic(60), 5, object{"kind": "split", "base": 6.0, "classes_per_task": 2.0, "tasks": 3.0, "examples_per_class": 5.0, "batch": 5.0})
+	tester := s.Stream.(stream.Tester)
+	for task, classes := range []int{6, 2, 2} {
+		require.NoError(t, s.Enter(task))
+		b := stream.NewBatch(s.info, tester.TestSize())
+		tester.Test(0, b)
+		images, count := map[string]bool{}, map[float32]int{}
+		for i, y := range b.Labels {
+			count[float32(y)]++
+			images[fmt.Sprint(b.X[i*784:(i+1)*784])] = true
+			if (i+1)%classes == 0 && i < 2*classes {
+				require.Len(t, count, classes)
+				for _, n := range count {
+					require.Equal(t, (i+1)/classes, n, "of the first %d", i+1)
+				}
+			}
+		}
+		require.Len(t, images, tester.TestSize(), "every image once")
+	}
+}
+
 // TestBitFlipAgainstTheReferenceFormula computes targets the way the reference
 // code does, with matrices.
 func TestBitFlipAgainstTheReferenceFormula(t *testing.T) {
