@@ -52,6 +52,7 @@ func Standard() Streams {
 type commands struct {
 	Run        runCmd        `cmd:"" help:"Run an experiment on this machine and write its results."`
 	Reproduce  reproduceCmd  `cmd:"" help:"Check a paper's claims: run its recipes and tell which held."`
+	Verify     verifyCmd     `cmd:"" help:"Compute results again and compare them to the bit."`
 	Papers     papersCmd     `cmd:"" help:"List the papers, their recipes and verdicts."`
 	Submit     submitCmd     `cmd:"" help:"Submit an experiment to a cluster." group:"cluster"`
 	Watch      watchCmd      `cmd:"" help:"Follow an experiment until it has ended." group:"cluster"`

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"iter"
 	"math"
 	"slices"
 	"strconv"
@@ -243,26 +244,39 @@ func (r *Result) WriteJSON(w io.Writer) error {
 // WriteTasksCSV writes the task tables, one line per value that was measured.
 func (r *Result) WriteTasksCSV(w io.Writer) error {
 	cw := csv.NewWriter(w)
-	if err := cw.Write([]string{"arm", "trial", "seed", "task", "metric", "layer", "value"}); err != nil {
+	if err := cw.Write(taskColumns); err != nil {
 		return err
 	}
 	for _, run := range r.Runs {
 		seed := strconv.FormatUint(uint64(run.GetSeed()), 10)
-		for _, row := range run.Table.GetRows() {
-			task := strconv.Itoa(int(row.GetTask()))
-			for i, c := range run.Table.GetColumns() {
-				if i >= len(row.GetValues()) || math.IsNaN(row.GetValues()[i]) {
-					continue
-				}
-				value := strconv.FormatFloat(row.GetValues()[i], 'g', -1, 64)
-				if err := cw.Write([]string{run.GetArm(), run.GetTrial(), seed, task, c.GetMetric(), c.GetLayer(), value}); err != nil {
-					return err
-				}
+		for c, value := range run.cells() {
+			if err := cw.Write([]string{run.GetArm(), run.GetTrial(), seed, c.task, c.metric, c.layer, value}); err != nil {
+				return err
 			}
 		}
 	}
 	cw.Flush()
 	return cw.Error()
+}
+
+var taskColumns = []string{"arm", "trial", "seed", "task", "metric", "layer", "value"}
+
+// cells are the values of the task table that were measured, each as the
+// shortest number that reads as itself.
+func (r Run) cells() iter.Seq2[cell, string] {
+	return func(yield func(cell, string) bool) {
+		for _, row := range r.Table.GetRows() {
+			task := strconv.Itoa(int(row.GetTask()))
+			for i, c := range r.Table.GetColumns() {
+				if i >= len(row.GetValues()) || math.IsNaN(row.GetValues()[i]) {
+					continue
+				}
+				if !yield(cell{task, c.GetMetric(), c.GetLayer()}, strconv.FormatFloat(row.GetValues()[i], 'g', -1, 64)) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // WriteRunsCSV writes one line per run, with its digest and run key.

@@ -1,0 +1,116 @@
+package results
+
+import (
+	"encoding/csv"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"google.golang.org/protobuf/encoding/protojson"
+
+	pb "neoteny/proto/neoteny/v1"
+)
+
+// Recorded is what a folder of results says of its runs.
+type Recorded struct {
+	Runs   []*pb.Run
+	values map[string]map[cell]string // by trial and seed
+}
+
+// cell is a place in a run's task table.
+type cell struct{ task, metric, layer string }
+
+func (c cell) String() string {
+	name := c.metric
+	if c.layer != "" {
+		name += "/" + c.layer
+	}
+	return name + " of task " + c.task
+}
+
+// ReadFolder reads the runs and task tables of a folder that
+// [Result.WriteFolder] has written.
+func ReadFolder(dir string) (*Recorded, error) {
+	b, err := os.ReadFile(filepath.Join(dir, "runs.json"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s is no folder of results: there is no runs.json in it", dir)
+	}
+	if err != nil {
+		return nil, err
+	}
+	var file struct {
+		Runs []json.RawMessage `json:"runs"`
+	}
+	if err := json.Unmarshal(b, &file); err != nil {
+		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, "runs.json"), err)
+	}
+	r := &Recorded{values: map[string]map[cell]string{}}
+	for i, raw := range file.Runs {
+		run := &pb.Run{}
+		if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(raw, run); err != nil {
+			return nil, fmt.Errorf("%s: run %d: %w", filepath.Join(dir, "runs.json"), i, err)
+		}
+		r.Runs = append(r.Runs, run)
+	}
+	if err := r.readTasks(filepath.Join(dir, "tasks.csv")); err != nil {
+		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, "tasks.csv"), err)
+	}
+	return r, nil
+}
+
+func (r *Recorded) readTasks(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	rows := csv.NewReader(f)
+	rows.FieldsPerRecord = len(taskColumns)
+	if _, err := rows.Read(); err != nil {
+		return fmt.Errorf("the head: %w", err)
+	}
+	for {
+		row, err := rows.Read()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		run := row[1] + "/" + row[2]
+		if r.values[run] == nil {
+			r.values[run] = map[cell]string{}
+		}
+		r.values[run][cell{row[3], row[4], row[5]}] = row[6]
+	}
+}
+
+// Difference says where the task table of a run first differs from what is
+// recorded, or that it does not.
+func (r *Recorded) Difference(run Run) string {
+	recorded := r.values[RunName(run.Run)]
+	n := 0
+	for place, value := range run.cells() {
+		n++
+		switch was, ok := recorded[place]; {
+		case !ok:
+			return fmt.Sprintf("%v: %s, not recorded", place, value)
+		case was != value:
+			return fmt.Sprintf("%v: %s, recorded is %s", place, value, was)
+		}
+	}
+	if n < len(recorded) {
+		return fmt.Sprintf("%d values, recorded are %d", n, len(recorded))
+	}
+	return "none in the task table: single steps or the state at the end"
+}
+
+// RunName is a run's trial and seed, its id without that of the experiment.
+func RunName(run *pb.Run) string {
+	return run.GetTrial() + "/" + strconv.FormatUint(uint64(run.GetSeed()), 10)
+}

@@ -1,0 +1,152 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+
+	"neoteny/cmd/neoteny/internal/cli/render"
+	"neoteny/cmd/neoteny/internal/cli/results"
+	"neoteny/pkg/engine"
+	"neoteny/pkg/experiment"
+	pb "neoteny/proto/neoteny/v1"
+)
+
+type verifyCmd struct {
+	Dir      string   `arg:"" help:"Folder of results, of neoteny run, results or reproduce." type:"existingdir"`
+	Seeds    []uint32 `help:"Only the runs with these seeds." placeholder:"SEED,…"`
+	Workers  int      `help:"Number of workers; 0 means one per core." default:"0"`
+	StateDir string   `help:"Folder of the state, which is kept. Default: a new one beside DIR, removed in the end." placeholder:"STATE"`
+	addresses
+	dataFlag
+	output
+}
+
+func (verifyCmd) Help() string {
+	return `Makes the runs of a folder of results again, on this machine, and compares their digests with those recorded. A digest covers the state at every task boundary and every value that was measured, so equal digests are equal results, to the bit, whatever machines and how many workers they were made on. For a run that differs it names the first value of the task table that does.
+
+  neoteny verify results/quickstart-1f3a
+  neoteny verify results/quickstart-1f3a --seeds 0 -o json
+
+Nothing in the folder is changed. Results of another numerics version differ by design and are refused. Ends with 1 if a run differs.`
+}
+
+// verified is one run and how it compares.
+type verified struct {
+	Run      string `json:"run"`
+	Arm      string `json:"arm"`
+	Same     bool   `json:"same"`
+	Digest   string `json:"digest"`
+	Recorded string `json:"recorded"`
+	Differs  string `json:"differs,omitempty"` // where first
+}
+
+func (c *verifyCmd) Run(ctx context.Context, a *app) error {
+	if c.Workers < 0 {
+		return usagef("--workers must not be negative")
+	}
+	recorded, err := results.ReadFolder(c.Dir)
+	if err != nil {
+		return err
+	}
+	was := map[string]*pb.Run{}
+	for _, run := range recorded.Runs {
+		if v := run.GetNumericsVersion(); v != engine.NumericsVersion {
+			return fmt.Errorf("%s was made with numerics version %d and this program has %d, whose results differ: verify with a program of that version", c.Dir, v, engine.NumericsVersion)
+		}
+		was[results.RunName(run)] = run
+	}
+	file := filepath.Join(c.Dir, "experiment.yaml")
+	spec, err := a.readSpec(file, experiment.Default, 0)
+	if err != nil {
+		return err
+	}
+	if err := c.restrict(spec, recorded.Runs); err != nil {
+		return err
+	}
+	spec.Claims = nil
+	plan, err := experiment.Expand(spec)
+	if err != nil {
+		return experiment.InFile(file, err)
+	}
+	beside := filepath.Dir(filepath.Clean(c.Dir))
+	if c.StateDir == "" {
+		if err := results.CheckWritable(beside); err != nil {
+			return fmt.Errorf("%w, or a folder for the state with --state-dir", err)
+		}
+	}
+	run := &runCmd{File: file, Out: beside, StateDir: c.StateDir, Workers: c.Workers, addresses: c.addresses, dataFlag: c.dataFlag}
+	l, err := run.live(ctx, a, spec, plan, func(context.Context, *stack, *results.Result) error { return nil })
+	if l == nil || err != nil {
+		return err
+	}
+	var all []verified
+	differ := 0
+	for _, now := range l.Runs {
+		then := was[results.RunName(now.Run)]
+		v := verified{
+			Run: results.RunName(now.Run), Arm: now.GetArm(), Digest: now.GetDigest(), Recorded: then.GetDigest(),
+			Same: then.GetState() == now.GetState() && then.GetDigest() == now.GetDigest(),
+		}
+		switch {
+		case then == nil:
+			v.Differs = "is not recorded"
+		case then.GetState() != now.GetState():
+			v.Differs = fmt.Sprintf("is %s, recorded as %s", results.RunStateName(now.GetState()), results.RunStateName(then.GetState()))
+		case !v.Same:
+			v.Differs = recorded.Difference(now)
+		}
+		if !v.Same {
+			differ++
+		}
+		all = append(all, v)
+	}
+	return c.conclude(a, all, differ, len(recorded.Runs))
+}
+
+// restrict leaves the asked seeds only.
+func (c *verifyCmd) restrict(spec *pb.ExperimentSpec, runs []*pb.Run) error {
+	if len(c.Seeds) == 0 {
+		return nil
+	}
+	if spec.GetSelect() != nil || len(spec.GetAnalyses()) > 0 {
+		return usagef("--seeds: the experiment selects trials or analyses runs over all seeds, which are needed together")
+	}
+	for _, seed := range c.Seeds {
+		if !slices.ContainsFunc(runs, func(r *pb.Run) bool { return r.GetSeed() == seed }) {
+			return usagef("--seeds: no run in %s has the seed %d", c.Dir, seed)
+		}
+	}
+	spec.Seeds = &pb.Seeds{List: c.Seeds}
+	return nil
+}
+
+func (c *verifyCmd) conclude(a *app, all []verified, differ, recorded int) error {
+	if c.json() {
+		if err := a.printJSON(map[string]any{"runs": all, "same": len(all) - differ, "differ": differ, "recorded": recorded}); err != nil {
+			return err
+		}
+	} else {
+		if differ > 0 {
+			t := &render.Table{Columns: []render.Column{{Title: "RUN"}, {Title: "FIRST DIFFERENCE"}}}
+			for _, v := range all {
+				if !v.Same {
+					t.Add(v.Run, v.Differs)
+				}
+			}
+			if err := t.Write(a.Out); err != nil {
+				return err
+			}
+		}
+		fmt.Fprintf(a.Out, "%d of %d runs are the same to the bit", len(all)-differ, len(all))
+		if n := recorded - len(all); n > 0 {
+			fmt.Fprintf(a.Out, "; %d more are recorded", n)
+		}
+		fmt.Fprintln(a.Out)
+	}
+	if differ > 0 {
+		return fmt.Errorf("%d of %d runs differ from %s", differ, len(all), c.Dir)
+	}
+	return nil
+}
