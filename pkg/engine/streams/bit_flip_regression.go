@@ -75,7 +75,15 @@ type bitFlip struct {
 	bias  float32
 	task  int
 	slow  uint64
+
+	// targets are those of the task by its random bits, as far as they are known,
+	// which known says; both are empty where the random bits are too many.
+	targets []float32
+	known   []bool
 }
+
+// tableBits is the most random bits that a table of targets is kept for.
+const tableBits = 10
 
 type thresholdUnit struct {
 	positive uint64 // bits whose weight is +1
@@ -87,6 +95,9 @@ type thresholdUnit struct {
 func newBitFlip(c bitFlipConfig, env stream.Env) (stream.Stream, error) {
 	s := &bitFlip{cfg: c, start: env.Key("slow-bits"), flips: env.Key("flips"), fast: env.Key("fast-bits")}
 	s.slow = s.start.Uint64(0, 0) & mask(c.SlowBits)
+	if fast := c.Bits - c.SlowBits; fast <= tableBits {
+		s.targets, s.known = make([]float32, 1<<fast), make([]bool, 1<<fast)
+	}
 	target := env.Key("target")
 	sign := func(bit uint64) float64 { return float64(2*int(bit&1) - 1) }
 	s.bias = float32(sign(target.Uint64(0, 2)))
@@ -115,6 +126,7 @@ func mask(n int) uint64 { return ^uint64(0) >> (64 - n) }
 // Enter implements [stream.Stream]. With flips of one bit the slow bits of a
 // task follow from all changes before it.
 func (s *bitFlip) Enter(task int) error {
+	clear(s.known)
 	if s.cfg.Flip == "all" {
 		s.task, s.slow = task, s.start.Uint64(uint64(task), 0)&mask(s.cfg.SlowBits)
 		return nil
@@ -152,6 +164,19 @@ func (s *bitFlip) example(number int64, i int, b *stream.Batch) {
 	for k := range row {
 		row[k] = float32(x >> k & 1)
 	}
+	if len(s.known) == 0 {
+		b.Targets[i] = s.target(x)
+		return
+	}
+	fast := x >> s.cfg.SlowBits
+	if !s.known[fast] {
+		s.targets[fast], s.known[fast] = s.target(x), true
+	}
+	b.Targets[i] = s.targets[fast]
+}
+
+// target returns y for an input.
+func (s *bitFlip) target(x uint64) float32 {
 	y := s.bias
 	for j := range s.units {
 		u := &s.units[j]
@@ -161,5 +186,5 @@ func (s *bitFlip) example(number int64, i int, b *stream.Batch) {
 			y += u.out
 		}
 	}
-	b.Targets[i] = y
+	return y
 }
