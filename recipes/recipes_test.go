@@ -198,3 +198,24 @@ func TestWork(t *testing.T) {
 		require.NotEqual(t, same, work(more), more)
 	}
 }
+
+func TestResultsAreComparedByTheirDigests(t *testing.T) {
+	result := func(work string, version int32, digests ...string) *recipes.Result {
+		r := &recipes.Result{Work: work, NumericsVersion: version}
+		for i, d := range digests {
+			r.Trials = append(r.Trials, recipes.Trial{Arm: string(rune('a' + i)), Digest: d})
+		}
+		return r
+	}
+	now := result("w", 3, "1", "2", "3")
+	arms, comparable := now.Deviates(result("w", 3, "1", "2", "3"))
+	require.True(t, comparable)
+	require.Empty(t, arms)
+	arms, comparable = now.Deviates(result("w", 3, "1", "9"))
+	require.True(t, comparable)
+	require.Equal(t, []string{"b", "c"}, arms)
+	for _, other := range []*recipes.Result{nil, result("other", 3, "1", "2", "3"), result("w", 2, "1", "2", "3")} {
+		_, comparable = now.Deviates(other)
+		require.False(t, comparable)
+	}
+}

@@ -162,6 +162,25 @@ func (r *Results) Find(file string, form experiment.Form) *Result {
 	return nil
 }
 
+// Deviates compares a result with an earlier one of the same file and form, and
+// returns the arms whose runs have other digests. Both must be of the same work
+// and numerics version, else comparable is false.
+func (r *Result) Deviates(earlier *Result) (arms []string, comparable bool) {
+	if earlier == nil || earlier.Work != r.Work || earlier.NumericsVersion != r.NumericsVersion {
+		return nil, false
+	}
+	was := map[string]string{}
+	for _, t := range earlier.Trials {
+		was[t.Arm] = t.Digest
+	}
+	for _, t := range r.Trials {
+		if was[t.Arm] != t.Digest {
+			arms = append(arms, t.Arm)
+		}
+	}
+	return arms, true
+}
+
 // Record puts a result into the paper's results.json, in the place of an
 // earlier one of the same file and form, and drops those of files that are
 // gone. It returns the path of the file.

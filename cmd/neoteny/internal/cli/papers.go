@@ -113,7 +113,7 @@ func (c *papersCmd) one(a *app, cat *recipes.Catalogue) error {
 	}
 	for _, st := range s.counting() {
 		fmt.Fprintln(a.Out)
-		if err := writeVerdicts(a.Out, p, st.recipe, st.result); err != nil {
+		if err := writeVerdicts(a.Out, &attempt{paper: p, recipe: st.recipe, result: st.result}); err != nil {
 			return err
 		}
 	}

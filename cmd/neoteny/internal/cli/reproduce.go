@@ -47,6 +47,8 @@ The quick form takes up to three minutes on two cores, the default one, which ve
 
 Stopped or killed, the same command goes on where it was. A recipe that is finished is not run again while DIR/<paper>/<recipe>-<form> is there: only its claims are judged anew, as the recipe has them then.
 
+Where recipes/<paper>/results.json has the same work of the same numerics version, it says whether the digests are the same: whether this machine computes what that one did, to the bit.
+
 Ends with 0 when all claims held, with 3 when one did not hold or is undecided (what is not tested does not count), with 1 when something failed.
 
 --record writes figures, seeds, digests, machine and cost into recipes/<paper>/results.json, in the place of earlier ones of the same file and form; docs/papers.md is then made by ` + "`make papers`" + `.`
@@ -103,6 +105,7 @@ type attempt struct {
 	paper  recipes.Paper
 	recipe *recipes.Recipe // nil for a paper without one
 	result *recipes.Result // nil before it is there
+	record string          // how it compares with what is committed; empty where that is of other work
 	err    error
 }
 
@@ -137,6 +140,9 @@ func (c *reproduceCmd) Run(ctx context.Context, a *app) error {
 			a.report(fmt.Errorf("%s: %w", cat.Path(at.recipe.Paper, at.recipe.File), at.err))
 			continue
 		}
+		if at.record, err = compare(cat, at.paper.ID, at.result); err != nil {
+			return err
+		}
 		if c.Record {
 			path, err := cat.Record(at.paper.ID, *at.result)
 			if err != nil {
@@ -145,12 +151,30 @@ func (c *reproduceCmd) Run(ctx context.Context, a *app) error {
 			fmt.Fprintf(a.progress, "recorded in %s\n", path)
 		}
 		if !c.json() {
-			if err := writeVerdicts(a.Out, at.paper, at.recipe, at.result); err != nil {
+			if err := writeVerdicts(a.Out, at); err != nil {
 				return err
 			}
 		}
 	}
 	return c.conclude(a, attempts)
+}
+
+// compare says how a result's digests compare with those that are committed
+// for the same work: that they are equal on every machine is the promise.
+func compare(cat *recipes.Catalogue, paper string, r *recipes.Result) (string, error) {
+	committed, err := cat.Results(paper)
+	if err != nil {
+		return "", err
+	}
+	earlier := committed.Find(r.File, r.Form)
+	arms, comparable := r.Deviates(earlier)
+	switch {
+	case !comparable:
+		return "", nil
+	case len(arms) > 0:
+		return "differs from the record of " + earlier.Date + " in " + strings.Join(arms, ", "), nil
+	}
+	return fmt.Sprintf("the same bits as the record of %s (%s, %s)", earlier.Date, earlier.Machine.CPU, earlier.Machine.ISA), nil
 }
 
 // attempts reads and checks every recipe before anything is run.
@@ -217,7 +241,7 @@ func (c *reproduceCmd) conclude(a *app, attempts []attempt) error {
 			one.add(at.result)
 			all.add(at.result)
 			done = append(done, at.result)
-			t.Add(at.paper.ID, at.recipe.Name(), fmt.Sprint(one.held), fmt.Sprint(one.not), fmt.Sprint(one.undecided), fmt.Sprint(one.untested), render.Duration(span(at.result.Seconds)))
+			t.Add(at.paper.ID, at.recipe.Name(), fmt.Sprint(one.held), fmt.Sprint(one.not), fmt.Sprint(one.undecided), fmt.Sprint(one.untested), render.Duration(span(at.result.Seconds)), at.record)
 		}
 	}
 	var err error
@@ -396,7 +420,8 @@ func trialOf(r *results.Result, arm string, main *report.Trial) recipes.Trial {
 func tenths(s float64) float64 { return span(s).Round(100 * time.Millisecond).Seconds() }
 
 // writeVerdicts tells claim by claim how a recipe went.
-func writeVerdicts(w io.Writer, p recipes.Paper, recipe *recipes.Recipe, r *recipes.Result) error {
+func writeVerdicts(w io.Writer, at *attempt) error {
+	p, recipe, r := at.paper, at.recipe, at.result
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %s\n%s, %s form: %d runs, %s steps, %s of computing\n\n", p.ID, p.Title, recipe.Name(), r.Form, r.Runs, render.Count(r.Steps), render.Duration(span(r.Seconds)))
 	for _, c := range r.Claims {
@@ -417,7 +442,11 @@ func writeVerdicts(w io.Writer, p recipes.Paper, recipe *recipes.Recipe, r *reci
 	}
 	var t tally
 	t.add(r)
-	fmt.Fprintf(&b, "\n%s\n\n", t)
+	fmt.Fprintf(&b, "\n%s\n", t)
+	if at.record != "" {
+		fmt.Fprintln(&b, at.record)
+	}
+	fmt.Fprintln(&b)
 	_, err := io.WriteString(w, b.String())
 	return err
 }
