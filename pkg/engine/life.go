@@ -74,6 +74,7 @@ type Life struct {
 	spec    *Spec
 	env     Env
 	stream  stream.Stream
+	relabel stream.Relabeler // the stream, if it is one
 	learner learner.Learner
 	rec     *recorder
 
@@ -114,6 +115,7 @@ func newLife(spec *Spec, env Env, store *graph.Store) (*Life, error) {
 		sampler, _ := l.learner.(learner.Sampler)
 		l.stream = &noStream{world, sampler}
 	}
+	l.relabel, _ = l.stream.(stream.Relabeler)
 	if l.rec, err = newRecorder(spec, probes, store); err != nil {
 		return nil, err
 	}
@@ -201,7 +203,10 @@ func (l *Life) begin() error {
 	}
 	l.tasks.learned = task + 1
 	l.stream.Batch(taskStep, l.batch)
-	l.now = learner.Step{Index: l.step, Task: task, TaskStep: taskStep, LastStep: taskStep == l.spec.info.StepsPerTask-1, Batch: l.batch}
+	l.now = learner.Step{
+		Index: l.step, Task: task, TaskStep: taskStep, LastStep: taskStep == l.spec.info.StepsPerTask-1,
+		Batch: l.batch, Relabel: l.relabel,
+	}
 	return nil
 }
 

@@ -31,6 +31,9 @@ type Step struct {
 	TaskStep int64 // since the start of the task
 	LastStep bool  // of its task
 	Batch    *stream.Batch
+	// Relabel knows the present labels of what was shown before; nil for streams
+	// whose labels last as long as a task.
+	Relabel stream.Relabeler
 
 	// In an environment: the reward, and whether an episode ended with this step.
 	Reward     float32

@@ -61,11 +61,11 @@ func (c homeostaticConfig) Validate() error {
 //
 //	η ← η ± d,  + for y ≥ C/2
 //
-// A step size below 0 becomes 1e-8. In the authors' code 20 examples are
-// remembered, batches have 10, and a swap of labels holds for what is remembered,
-// too; here an example is remembered with the label that it had. The optimiser
-// must be plain gradient descent with step size η0: its gradient is scaled by
-// η/η0.
+// A step size below 0 becomes 1e-8. What is remembered is judged by its present
+// labels: where a stream swaps labels, a swap holds for examples in memory, too.
+// In the authors' code 20 are remembered, batches have 10, and every epoch begins
+// with an empty memory; here it is empty at the start only. The optimiser must be
+// plain gradient descent with step size η0: its gradient is scaled by η/η0.
 type homeostatic struct {
 	cfg       homeostaticConfig
 	params    []*nn.Param
@@ -77,9 +77,11 @@ type homeostatic struct {
 	eta   []float64  // [1]
 	scale *graph.Var // [] η/η0, which the training program reads
 
-	// What is remembered, the oldest at seen mod memory: a row of x and a label.
+	// What is remembered, the oldest at seen mod memory: a row of x, a label, and
+	// the stream's number of the example, −1 for none.
 	x      []float32
 	labels []int32
+	index  []int32
 	seen   []int32 // [1] examples so far, at most 2·memory − 1
 
 	forward *graph.Program // the network on the memory
@@ -98,6 +100,7 @@ func newHomeostatic(c homeostaticConfig, env method.Env) (method.Method, error) 
 		scale:  env.State("scale", graph.F32),
 		x:      env.State("memory/x", graph.F32, c.Memory, env.Inputs).F32,
 		labels: env.State("memory/labels", graph.I32, c.Memory).I32,
+		index:  env.State("memory/index", graph.I32, c.Memory).I32,
 		seen:   env.State("memory/seen", graph.I32, 1).I32,
 	}
 	if c.Simulate == "example" {
@@ -170,6 +173,13 @@ func (m *homeostatic) decide(s *learner.Step) (bool, error) {
 	for i, p := range m.params {
 		copy(m.kept[i], p.Var.F32)
 	}
+	if s.Relabel != nil {
+		for i, index := range m.index {
+			if index >= 0 {
+				m.labels[i] = s.Relabel.Label(s.TaskStep*int64(s.Batch.N), index)
+			}
+		}
+	}
 	changed, unchanged := m.try(gradients, m.effect(int32(believed))), m.try(gradients, m.eta[0])
 	return changed > unchanged, nil
 }
@@ -208,7 +218,10 @@ func (m *homeostatic) remember(b *stream.Batch) {
 	for i := range b.N {
 		at := int(m.seen[0]) % m.cfg.Memory
 		copy(m.x[at*m.inputs:(at+1)*m.inputs], b.X[i*m.inputs:(i+1)*m.inputs])
-		m.labels[at] = b.Labels[i]
+		m.labels[at], m.index[at] = b.Labels[i], -1
+		if b.Index != nil {
+			m.index[at] = b.Index[i]
+		}
 		if m.seen[0]++; int(m.seen[0]) == 2*m.cfg.Memory {
 			m.seen[0] = int32(m.cfg.Memory)
 		}

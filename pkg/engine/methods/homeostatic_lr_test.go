@@ -89,11 +89,24 @@ func (c *closedForm) On(b *stream.Batch) ([][]float32, error) {
 func (c *closedForm) Output() []float32      { return c.output }
 func (c *closedForm) Input(string) []float32 { return nil }
 
+// swapped knows the classes of all examples shown so far, and the labels that
+// classes have.
+type swapped struct{ classes, labels []int32 }
+
+func (s *swapped) Label(example int64, index int32) int32 {
+	if int64(len(s.classes)) != example {
+		panic("asked for labels of another time")
+	}
+	return s.labels[s.classes[index]]
+}
+
 // TestHomeostaticAgainstAnIndependentSimulation follows the step size of a
 // linear classifier through random examples, whose labels change sides now and
-// then, so that it goes up and down.
+// then, so that it goes up and down. Two labels are swapped in between, in what
+// is remembered, too.
 func TestHomeostaticAgainstAnIndependentSimulation(t *testing.T) {
 	const batch, lr, step = 3, 0.3, 0.4
+	key := rng.New(9, "examples")
 	for _, simulate := range []string{"example", "batch"} {
 		b := newBenchOf(t, 1, map[string]any{"kind": "mlp", "hidden": []any{}, "init": "pytorch"})
 		b.classes, b.batch = 3, batch
@@ -108,16 +121,21 @@ func TestHomeostaticAgainstAnIndependentSimulation(t *testing.T) {
 			ref.b[i] = float64(v)
 		}
 		eta := lr
-		ups, downs, floors := 0, 0, 0
+		ups, downs, floors, outdated := 0, 0, 0, 0
 		var pastX [][]float32
-		var pastY []int32
-		key := rng.New(9, "examples")
+		var pastY []int32 // as they were
+		past := &swapped{labels: []int32{0, 1, 2}}
 		teacher := make([]float32, 12)
 		for index := range 6000 {
 			if index%50 == 0 {
 				key.FillNormal(teacher, uint64(1e6+index))
 			}
-			s := &stream.Batch{N: batch, X: make([]float32, batch*4), Labels: make([]int32, batch)}
+			if index%20 == 10 {
+				i := key.Intn(3, uint64(2e6+index), 0)
+				past.labels[i], past.labels[(i+1)%3] = past.labels[(i+1)%3], past.labels[i]
+			}
+			s := &stream.Batch{N: batch, X: make([]float32, batch*4), Labels: make([]int32, batch), Index: make([]int32, batch)}
+			classes := make([]int32, batch)
 			key.FillNormal(s.X, uint64(index))
 			var xs [][]float32
 			for i := range batch {
@@ -129,7 +147,8 @@ func TestHomeostaticAgainstAnIndependentSimulation(t *testing.T) {
 						z[j] += float64(v * teacher[k*3+j])
 					}
 				}
-				s.Labels[i] = int32(guess(z))
+				classes[i] = int32(guess(z))
+				s.Labels[i], s.Index[i] = past.labels[classes[i]], int32(index*batch+i)
 			}
 			effect := func(class int) float64 {
 				if e := eta + step*lr*map[bool]float64{true: 1, false: -1}[class == 2]; e >= 0 {
@@ -145,8 +164,12 @@ func TestHomeostaticAgainstAnIndependentSimulation(t *testing.T) {
 				right := func(e float64) (n int) {
 					moved := ref.moved(xs[:tried], s.Labels[:tried], e/batch)
 					for i := len(pastX) - 7; i < len(pastX); i++ {
-						if int32(guess(moved.logits(pastX[i]))) == pastY[i] {
+						y := past.labels[past.classes[i]]
+						if int32(guess(moved.logits(pastX[i]))) == y {
 							n++
+						}
+						if y != pastY[i] {
+							outdated++
 						}
 					}
 					return n
@@ -165,7 +188,7 @@ func TestHomeostaticAgainstAnIndependentSimulation(t *testing.T) {
 				}
 			}
 			called := false
-			require.NoError(t, m.Around(&learner.Step{Index: int64(index), Batch: s}, func() error {
+			require.NoError(t, m.Around(&learner.Step{Index: int64(index), TaskStep: int64(index), Batch: s, Relabel: past}, func() error {
 				called = true
 				require.InDelta(t, eta, m.eta[0], 1e-9, "step %d", index)
 				require.InDelta(t, eta/lr, m.scale.F32[0], 1e-6)
@@ -181,10 +204,12 @@ func TestHomeostaticAgainstAnIndependentSimulation(t *testing.T) {
 			}))
 			require.True(t, called)
 			pastX, pastY = append(pastX, xs...), append(pastY, s.Labels...)
+			past.classes = append(past.classes, classes...)
 		}
 		require.Greater(t, ups, 10, simulate)
 		require.Greater(t, downs, 10, simulate)
 		require.NotZero(t, floors, simulate)
+		require.NotZero(t, outdated, simulate)
 	}
 }
 

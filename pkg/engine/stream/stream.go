@@ -35,6 +35,14 @@ type Tester interface {
 	Test(first int, b *Batch)
 }
 
+// Relabeler is implemented by streams that give what they have shown other
+// labels in the midst of a task.
+type Relabeler interface {
+	// Label returns the label that training example number index (Batch.Index) has
+	// when the given example of the entered task is shown.
+	Label(example int64, index int32) int32
+}
+
 // Batch is a mini-batch of n examples.
 type Batch struct {
 	N       int

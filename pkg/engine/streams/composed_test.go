@@ -168,6 +168,9 @@ func TestLabelSwapAgainstTheAuthorsLoop(t *testing.T) {
 			for i := range batch {
 				require.Equal(t, labels[s.src.TrainSplit.Y[b.Index[i]]], b.Labels[i], "task %d step %d", task, step)
 			}
+			for i := range n {
+				require.Equal(t, labels[s.src.TrainSplit.Y[i]], s.Stream.(stream.Relabeler).Label(step*batch, int32(i)))
+			}
 			if step == n/batch-1 {
 				s.Test(held)
 				for i := range 25 {

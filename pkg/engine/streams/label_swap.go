@@ -128,6 +128,12 @@ func (s *labelSwap) Batch(step int64, b *stream.Batch) {
 	}
 }
 
+// Label implements [stream.Relabeler].
+func (s *labelSwap) Label(example int64, index int32) int32 {
+	s.at(example)
+	return s.names[s.images.train.class(index)]
+}
+
 // Sample implements [stream.Stream].
 func (s *labelSwap) Sample(b *stream.Batch) {
 	for i := range b.N {
