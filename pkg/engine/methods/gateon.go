@@ -16,15 +16,22 @@ func init() {
 	method.Register(component.Info{
 		Name:    "gateon",
 		Paper:   "Barry, Gerstner & Bellec 2023, GateON: an unsupervised method for large scale continual learning",
-		Summary: "every task gates units by factors that it learns, and units that tasks depend on become less available for learning",
+		Summary: "every task, told or found by itself, gates units by factors that it learns, and units that tasks depend on become less available for learning",
 		Needs:   []component.Capability{component.Units, component.Gradients},
 		Trial: component.Trial{
 			Inert:  []component.Object{{"gate": false, "obstruct": "nothing"}},
 			Lively: component.Object{"rate": 0.1},
 			Alone:  true, // others want layers without gates
 		},
-	}, gateONConfig{Contexts: 100, Gate: true, GateMean: 0, Obstruct: obstructUnits, Rate: 0.01, Relative: "largest", Epsilon: 0.01}, nil, newGateON)
+	}, gateONDefault, map[string]gateONConfig{"inferred": gateONInferred}, newGateON)
 }
+
+var gateONDefault = gateONConfig{
+	Contexts: 100, Context: contextTask, Jump: 2.5, Settle: 100,
+	Gate: true, GateMean: 0, Obstruct: obstructUnits, Rate: 0.01, Relative: "largest", Epsilon: 0.01,
+}
+
+var gateONInferred = func() gateONConfig { c := gateONDefault; c.Context = contextInferred; return c }()
 
 // What has an availability.
 const (
@@ -33,8 +40,17 @@ const (
 	obstructWeights = "weights"
 )
 
+// Where contexts come from.
+const (
+	contextTask     = "task"
+	contextInferred = "inferred"
+)
+
 type gateONConfig struct {
-	Contexts int     `json:"contexts" doc:"how many tasks have gates; at least as many as the stream has"`
+	Contexts int     `json:"contexts" doc:"how many contexts have gates; at least as many as the stream has tasks"`
+	Context  string  `json:"context" doc:"a context is a task, which the learner is told, or it is inferred from jumps of the loss" enum:"task|inferred"`
+	Jump     float64 `json:"jump" doc:"inferred: a jump is a loss of more than so many times the mean of the last 50 in the context"`
+	Settle   int     `json:"settle" doc:"inferred: steps in a context before a jump leads out of it"`
 	Gate     bool    `json:"gate" doc:"units are gated by the task; false is the ablation that only obstructs"`
 	GateMean float64 `json:"gate_mean" doc:"gates' parameters P start from a normal distribution with this mean and deviation 1; a unit whose P is not above 0 is off in that task for good"`
 	Obstruct string  `json:"obstruct" doc:"what has an availability: units (n-GateON), or every weight and bias into units (p-GateON); nothing is the ablation that only gates" enum:"nothing|units|weights"`
@@ -48,7 +64,11 @@ func (c gateONConfig) Validate() error {
 	if c.Contexts < 1 || c.Contexts > 1<<16 {
 		contexts = component.Fieldf("contexts", "must be between 1 and %d, is %d", 1<<16, c.Contexts)
 	}
-	return errors.Join(contexts, checkRange("gate_mean", c.GateMean, -10, 10), checkRange("rate", c.Rate, 0, 1), checkRange("epsilon", c.Epsilon, 0, 1e3))
+	var context error
+	if c.Context == contextInferred && !c.Gate {
+		context = component.Fieldf("context", "is of no use without gates; set gate to true")
+	}
+	return errors.Join(contexts, context, checkRange("jump", c.Jump, 1, 1e6), checkCount("settle", c.Settle, 1<<30), checkRange("gate_mean", c.GateMean, -10, 10), checkRange("rate", c.Rate, 0, 1), checkRange("epsilon", c.Epsilon, 0, 1e3))
 }
 
 // Build implements [method.Builder].
@@ -60,7 +80,7 @@ func (c gateONConfig) Build(bp *nn.Blueprint) error {
 		return component.Fieldf("gate", "needs a chain of layers with hidden ones, such as an mlp or a cnn, or false")
 	}
 	for i := range bp.Layers[:len(bp.Layers)-1] {
-		bp.Layers[i].Adapters = append(bp.Layers[i].Adapters, &contextGate{contexts: c.Contexts, mean: float32(c.GateMean)})
+		bp.Layers[i].Adapters = append(bp.Layers[i].Adapters, &contextGate{contexts: c.Contexts, inferred: c.Context == contextInferred, mean: float32(c.GateMean)})
 	}
 	return nil
 }
@@ -83,11 +103,11 @@ func (c gateONConfig) Build(bp *nn.Blueprint) error {
 // into, or, in the output layer, out of; or the weight's own. The paper scales
 // gradients; of an optimiser that divides by their size (Adam) that would be no
 // obstruction, so here the step is scaled, which for plain SGD is the same. It
-// normalises relevance in every layer and does not say how: by the largest or,
-// if asked for, by the mean; over the array for weights. Contexts are tasks,
-// which the learner is told: the paper's inference of contexts from jumps of the
-// loss is not here. Gates of other tasks keep their values. Biases of the output
-// layer have no unit behind them, and are obstructed among weights only.
+// normalises relevance in every layer; its program divides by the mean, which is to
+// be asked for here, over the array for weights. Availability works from the next
+// step on; in the program from the next context on. Gates of other tasks keep their
+// values. Biases of the output layer have no unit behind them, and are obstructed
+// among weights only. t is the task's number, or see [gateONInferring].
 type gateON struct {
 	cfg     gateONConfig
 	network nn.Network
@@ -100,6 +120,14 @@ type gateON struct {
 const gateName = "/gate"
 
 func newGateON(c gateONConfig, env method.Env) (method.Method, error) {
+	m, err := newGateONOfTasks(c, env)
+	if err != nil || c.Context == contextTask {
+		return m, err
+	}
+	return newGateONInferring(m, env)
+}
+
+func newGateONOfTasks(c gateONConfig, env method.Env) (*gateON, error) {
 	if env.Info.Tasks > c.Contexts && c.Gate {
 		return nil, component.Fieldf("contexts", "there are gates for %d tasks, the stream has %d", c.Contexts, env.Info.Tasks)
 	}
@@ -188,22 +216,171 @@ func (m *gateON) TaskBoundary(s *learner.Step) error {
 	return nil
 }
 
+// gateONInferring is a [gateON] whose contexts are not tasks. Before each step it
+// compares the batch's mean loss L_c in the present context c (cross-entropy, or
+// the squared error of regression) with the mean of the last 50 of these there:
+//
+//	L_c > jump·mean(L_c)   after settle steps in c: c is left
+//
+// for the first context k with L_k ≤ jump·mean(L_k), or, if there is none, for a
+// new one, while there are any. The step then is made in that context. Evaluations
+// of a task are in the context that was the last one of the task, or, for tasks to
+// come, is the present one.
+//
+// The rule is the authors' program's, where jump is 1.01 and settle 460 (a
+// confidence that grows by .005 of what is missing must be above .9). Its loss is
+// of 1000 examples and takes probabilities for logits, so that it lies between 1.46
+// and 2.46; cross-entropy on small batches varies more.
+type gateONInferring struct {
+	*gateON
+	forward *graph.Program // of the batch in the present context
+	x       []float32
+	labels  []int32
+	targets []float32
+	task    []int32
+	losses  []float32 // [batch]
+
+	active []int32     // [1] the present context
+	known  []int32     // [1] how many there are
+	steps  []int32     // [contexts] steps in each
+	recent []float32   // [contexts][recentLosses] its last losses, the oldest at steps mod recentLosses
+	of     [][]float32 // [tasks][contexts] a 1 for every task's context, by gated layer
+}
+
+// recentLosses is how many losses of a context are remembered.
+const recentLosses = 50
+
+const contextOfTask = "context_of_task"
+
+func newGateONInferring(g *gateON, env method.Env) (method.Method, error) {
+	if env.Info.Head > 0 {
+		return nil, component.Fieldf("context", "is inferred where tasks share one head; a head of a task's own tells the task")
+	}
+	m := &gateONInferring{
+		gateON: g,
+		active: env.State("active", graph.I32, 1).I32,
+		known:  env.State("known", graph.I32, 1).I32,
+		steps:  env.State("steps", graph.I32, g.cfg.Contexts).I32,
+		recent: env.State("recent", graph.F32, g.cfg.Contexts, recentLosses).F32,
+	}
+	for _, v := range env.Store.Vars() {
+		if strings.HasSuffix(v.Name, "/"+contextOfTask) {
+			m.of = append(m.of, v.F32)
+		}
+	}
+	m.known[0] = 1
+	m.enter(0, 0)
+	b := graph.NewBuilder()
+	out := env.Network.Forward(b, b.Input("x", env.Batch, env.Inputs), nn.Evaluation).Output
+	if env.Classes > 0 {
+		b.Output("losses", b.CrossEntropy(out, b.Labels("labels", env.Batch)))
+	} else {
+		b.Output("losses", b.SumRows(b.Square(b.Sub(out, b.Input("targets", env.Batch, env.Outputs)))))
+	}
+	m.forward = b.Compile()
+	m.x, m.targets = m.forward.Input("x"), m.forward.Input("targets")
+	m.labels, m.task = m.forward.Labels("labels"), m.forward.Labels("task")
+	m.losses = m.forward.Output("losses")
+	return m, nil
+}
+
+// Around implements [method.Around].
+func (m *gateONInferring) Around(s *learner.Step, next func() error) error {
+	copy(m.x, s.Batch.X)
+	copy(m.labels, s.Batch.Labels)
+	copy(m.targets, s.Batch.Targets)
+	m.task[0] = int32(s.Task)
+	c := int(m.active[0])
+	loss := m.loss()
+	if int(m.steps[c]) >= m.cfg.Settle && m.jumps(c, loss) {
+		loss = m.leave(c, s.Task)
+		c = int(m.active[0])
+	}
+	m.recent[c*recentLosses+int(m.steps[c])%recentLosses] = loss
+	m.steps[c]++
+	return next()
+}
+
+// loss returns that of the batch in the present context.
+func (m *gateONInferring) loss() float32 {
+	m.forward.Run(0)
+	var sum float64
+	for _, v := range m.losses {
+		sum += float64(v)
+	}
+	return float32(sum / float64(len(m.losses)))
+}
+
+func (m *gateONInferring) jumps(c int, loss float32) bool {
+	last := m.recent[c*recentLosses:][:min(int(m.steps[c]), recentLosses)]
+	var sum float64
+	for _, v := range last {
+		sum += float64(v)
+	}
+	return float64(loss)*float64(len(last)) > m.cfg.Jump*sum
+}
+
+// leave moves from context c to another one, and returns the batch's loss there.
+func (m *gateONInferring) leave(c, task int) float32 {
+	for k := range int(m.known[0]) {
+		if k == c {
+			continue
+		}
+		m.enter(k, task)
+		if loss := m.loss(); !m.jumps(k, loss) {
+			return loss
+		}
+	}
+	if int(m.known[0]) < m.cfg.Contexts {
+		c = int(m.known[0])
+		m.known[0]++
+	}
+	m.enter(c, task)
+	return m.loss()
+}
+
+// enter makes a context that of a task and of those after it.
+func (m *gateONInferring) enter(c, task int) {
+	m.active[0] = int32(c)
+	clear(m.open.F32)
+	m.open.F32[c] = 1
+	for _, of := range m.of {
+		for t := task; t < m.cfg.Contexts; t++ {
+			row := of[t*m.cfg.Contexts:][:m.cfg.Contexts]
+			clear(row)
+			row[c] = 1
+		}
+	}
+}
+
+// TaskBoundary implements [method.TaskBoundary]: nothing is told.
+func (m *gateONInferring) TaskBoundary(*learner.Step) error { return nil }
+
 // contextGate is the [nn.Adapter] of one layer.
 type contextGate struct {
 	contexts int
+	inferred bool
 	mean     float32
-	p        *nn.Param // P, [contexts][units]
+	p        *nn.Param  // P, [contexts][units]
+	of       *graph.Var // where contexts are inferred, a 1 for every task's context, [contexts][contexts]
 }
 
 // Make implements [nn.Adapter].
 func (g *contextGate) Make(m *nn.AdapterMaker) error {
 	g.p = m.Param(strings.TrimPrefix(gateName, "/"), 1, nn.Distribution{Mean: g.mean, Normal: 1}, g.contexts, m.Shape[len(m.Shape)-1])
+	if g.inferred {
+		g.of = m.State(contextOfTask, g.contexts, g.contexts)
+	}
 	return nil
 }
 
 // Apply implements [nn.Adapter].
 func (g *contextGate) Apply(b *graph.Builder, x graph.Node, _ nn.Mode) graph.Node {
-	p := b.MatMul(b.OneHot(nn.Task(b), g.contexts), b.Read(g.p.Var)) // 0, units off, for a task without gates
+	context := b.OneHot(nn.Task(b), g.contexts)
+	if g.inferred {
+		context = b.MatMul(context, b.Read(g.of))
+	}
+	p := b.MatMul(context, b.Read(g.p.Var)) // 0, units off, for a task without gates
 	return b.Mul(x, b.Reshape(b.Square(b.Tanh(b.ReLU(p))), g.p.Var.Shape[1]))
 }
 
@@ -212,5 +389,6 @@ var (
 	_ method.Losser        = (*gateON)(nil)
 	_ method.WeightUpdater = (*gateON)(nil)
 	_ method.TaskBoundary  = (*gateON)(nil)
+	_ method.Around        = (*gateONInferring)(nil)
 	_ nn.Adapter           = (*contextGate)(nil)
 )

@@ -206,6 +206,114 @@ func TestGateON(t *testing.T) {
 	}
 }
 
+// loss is the mean cross-entropy of a batch.
+func (g *gated) loss(b *stream.Batch) (mean float64) {
+	for e := range b.N {
+		z := append([]float64(nil), g.b2...)
+		for j := range g.hidden {
+			s := g.b1[j]
+			for i, v := range b.X[e*g.in : (e+1)*g.in] {
+				s += float64(v) * g.w1[i*g.hidden+j]
+			}
+			for k := range z {
+				z[k] += math.Max(s, 0) * math.Pow(math.Tanh(math.Max(g.p[j], 0)), 2) * g.w2[j*g.out+k]
+			}
+		}
+		var total float64
+		for _, v := range z {
+			total += math.Exp(v)
+		}
+		mean += (math.Log(total) - z[b.Labels[e]]) / float64(b.N)
+	}
+	return mean
+}
+
+// TestGateONInfersContexts follows the rule with losses computed apart, through
+// tasks of which every second one has the labels exchanged, and which the learner
+// is not told.
+func TestGateONInfersContexts(t *testing.T) {
+	shared := heads
+	shared.Head, shared.Classes, shared.Outputs, shared.StepsPerTask = 0, 2, 2, 150
+	const hidden, contexts, jump, settle = 16, 5, 6, 60
+	l := newLearner(t, shared, object{"kind": "mlp", "hidden": []any{float64(hidden)}, "init": "pytorch"}, object{"kind": "sgd", "lr": 0.1},
+		object{"kind": "gateon", "context": "inferred", "contexts": float64(contexts), "jump": float64(jump), "settle": float64(settle)})
+	read := func(name string) []float32 {
+		v := l.Store().Lookup(name)
+		require.NotNil(t, v, name)
+		return v.F32
+	}
+	in := func(context int) *gated {
+		return &gated{
+			in: shared.Input.Elems(), hidden: hidden, out: 2,
+			w1: wide(read("net/hidden1/weight")), b1: wide(read("net/hidden1/bias")), w2: wide(read("net/output/weight")), b2: wide(read("net/output/bias")),
+			p: wide(read("net/hidden1/adapter0/gate")[context*hidden : (context+1)*hidden]),
+		}
+	}
+	batch := func(task int, k int64) *stream.Batch {
+		b := examples(shared, 0, k)
+		for i := range b.Labels {
+			b.Labels[i] = (b.Labels[i] + int32(task)) % 2
+		}
+		b.Task = task
+		return b
+	}
+	active, losses := 0, [][]float64{nil}
+	jumps := func(context int, loss float64) bool {
+		last, sum := losses[context], 0.0
+		last = last[max(0, len(last)-50):]
+		for _, v := range last {
+			sum += v
+		}
+		return loss > jump*sum/float64(len(last))
+	}
+	var ends []int
+	for task := range 4 {
+		var s *learner.Step
+		for k := range shared.StepsPerTask {
+			b := batch(task, k)
+			loss := in(active).loss(b)
+			if len(losses[active]) >= settle && jumps(active, loss) {
+				next := len(losses)
+				for k := range losses {
+					if k != active && !jumps(k, in(k).loss(b)) {
+						next = k
+						break
+					}
+				}
+				if next == len(losses) {
+					losses = append(losses, nil)
+				}
+				active = next
+				loss = in(active).loss(b)
+			}
+			losses[active] = append(losses[active], loss)
+			before := append([]float32(nil), read("net/hidden1/adapter0/gate")...)
+			s = &learner.Step{Index: int64(task)*shared.StepsPerTask + k, Task: task, TaskStep: k, Batch: b}
+			require.NoError(t, l.Step(s))
+			require.Equal(t, int32(active), l.Store().Lookup("method/gateon/active").I32[0], "task %d step %d", task, k)
+			for i, v := range read("net/hidden1/adapter0/gate") {
+				if i/hidden != active {
+					require.Equal(t, before[i], v, "gates of another context")
+				}
+			}
+		}
+		require.NoError(t, l.EndTask(s))
+		ends = append(ends, active)
+	}
+	require.Equal(t, []int{0, 1, 0, 1}, ends)
+	require.Len(t, losses, 2)
+	for task, context := range []int{0, 1, 0, 1, 1} { // the last one is to come
+		b := batch(task, 1000)
+		e, err := l.Evaluate(b)
+		require.NoError(t, err)
+		var mean float64
+		for _, v := range e.Losses {
+			mean += float64(v) / float64(b.N)
+		}
+		require.InDelta(t, in(context).loss(b), mean, 1e-4, "task %d", task)
+	}
+}
+
 // TestGateONOnChannels: gates of channels and relevance over places.
 func TestGateONOnChannels(t *testing.T) {
 	l := newLearner(t, heads, smallCNN, object{"kind": "adam", "lr": 0.01}, object{"kind": "gateon", "contexts": 4.0})
