@@ -399,6 +399,35 @@ func TestRefitHead(t *testing.T) {
 	}))
 }
 
+// TestRefitHeadCountsAnExampleOnce has training that goes round after 10 examples.
+func TestRefitHeadCountsAnExampleOnce(t *testing.T) {
+	g := readGradients(t)
+	p := g.build(t, object{"kind": "refit-head", "tasks": 2.0, "lambda": 1e-5, "samples": 40.0}).(*refitHead)
+	for _, c := range []struct{ round, want int }{{10, 2 * 10}, {40, 2 * 40}, {0, 2 * 40}} {
+		values := make([]float32, 3)
+		require.NoError(t, p.MeasureTasks(&rounds{round: c.round}, values))
+		require.Len(t, p.x, c.want*p.width, "going round after %d, 0 for examples that have no number", c.round)
+		require.Len(t, p.y, c.want*p.classes)
+	}
+}
+
+type rounds struct {
+	halves
+	round int
+}
+
+func (x *rounds) EvaluateTraining(task, n int) (*learner.Evaluation, error) {
+	e, err := x.Evaluate(task, n)
+	e.Batch.Index = make([]int32, n)
+	for i := range e.Batch.Index {
+		e.Batch.Index[i] = -1
+		if x.round > 0 {
+			e.Batch.Index[i] = int32(i % x.round)
+		}
+	}
+	return e, err
+}
+
 // halves has 40 examples of four classes, two in each of two tasks.
 type halves struct {
 	exam
