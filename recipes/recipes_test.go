@@ -214,7 +214,10 @@ func TestResultsAreComparedByTheirDigests(t *testing.T) {
 	arms, comparable = now.Deviates(result("w", 3, "1", "9"))
 	require.True(t, comparable)
 	require.Equal(t, []string{"b", "c"}, arms)
-	for _, other := range []*recipes.Result{nil, result("other", 3, "1", "2", "3"), result("w", 2, "1", "2", "3")} {
+	arms, comparable = now.Deviates(result("w", 2, "1", "2", "3"))
+	require.True(t, comparable)
+	require.Empty(t, arms)
+	for _, other := range []*recipes.Result{nil, result("other", 3, "1", "2", "3"), result("w", 2, "1", "2", "9")} {
 		_, comparable = now.Deviates(other)
 		require.False(t, comparable)
 	}

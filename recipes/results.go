@@ -163,10 +163,10 @@ func (r *Results) Find(file string, form experiment.Form) *Result {
 }
 
 // Deviates compares a result with an earlier one of the same file and form, and
-// returns the arms whose runs have other digests. Both must be of the same work
-// and numerics version, else comparable is false.
+// returns the arms whose runs have other digests. They are not comparable where
+// the work is not the same, or where digests differ as numerics versions do.
 func (r *Result) Deviates(earlier *Result) (arms []string, comparable bool) {
-	if earlier == nil || earlier.Work != r.Work || earlier.NumericsVersion != r.NumericsVersion {
+	if earlier == nil || earlier.Work != r.Work {
 		return nil, false
 	}
 	was := map[string]string{}
@@ -178,7 +178,7 @@ func (r *Result) Deviates(earlier *Result) (arms []string, comparable bool) {
 			arms = append(arms, t.Arm)
 		}
 	}
-	return arms, true
+	return arms, len(arms) == 0 || earlier.NumericsVersion == r.NumericsVersion
 }
 
 // Record puts a result into the paper's results.json, in the place of an

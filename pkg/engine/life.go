@@ -24,7 +24,7 @@ import (
 // NumericsVersion is raised whenever a bit of any result may change. Results
 // of different versions are not compared, and workers take only work of their
 // own.
-const NumericsVersion = 3
+const NumericsVersion = 4
 
 // Env is what a run needs beyond its spec.
 type Env struct {

@@ -47,7 +47,7 @@ The quick form takes up to three minutes on two cores, the default one, which ve
 
 Stopped or killed, the same command goes on where it was. A recipe that is finished is not run again while DIR/<paper>/<recipe>-<form> is there: only its claims are judged anew, as the recipe has them then.
 
-Where recipes/<paper>/results.json has the same work of the same numerics version, it says whether the digests are the same: whether this machine computes what that one did, to the bit.
+Where recipes/<paper>/results.json has the same work, it says whether the digests are the same: whether this machine computes what that one did, to the bit.
 
 Ends with 0 when all claims held, with 3 when one did not hold or is undecided (what is not tested does not count), with 1 when something failed.
 
