@@ -106,8 +106,8 @@ func updateRowsASM(w, x, dy *float32, rows, cols int, lr float32) bool {
 	return false
 }
 
-// backwardNarrowASM does it for lanes matrices that follow each other, as do the vectors; matrix
-// l takes its step size from lr[l·rates].
+// backwardNarrowASM takes the step of BackwardSGD on lanes matrices of rows × cols that follow
+// each other, as do the vectors; matrix l has the step size lr[l·rates].
 func backwardNarrowASM(dx, w, x, dy, lr *float32, rows, cols, gated, lanes, rates int) bool {
 	switch active {
 	case NEON:
@@ -127,8 +127,9 @@ func gemvNarrowASM(dx, w, dy *float32, rows, cols int) bool {
 	return false
 }
 
-// updateNarrowASM does it for lanes matrices that follow each other, as do the vectors; matrix
-// l takes its step size from lr[l·rates]. spread is spreads of cols.
+// updateNarrowASM takes the step of BackwardSGD on lanes matrices of rows × cols that follow
+// each other, as do the vectors; matrix l has the step size lr[l·rates].
+// There is no dx; spread is spreads(cols).
 func updateNarrowASM(w, x, dy, lr *float32, spread *uint32, rows, cols, lanes, rates int) bool {
 	switch active {
 	case NEON:
@@ -138,7 +139,8 @@ func updateNarrowASM(w, x, dy, lr *float32, spread *uint32, rows, cols, lanes, r
 	return false
 }
 
-// gemvLanesASM does it for lanes matrices that follow each other, as do the vectors.
+// gemvLanesASM computes the products of Gemv for lanes matrices of rows × cols that
+// follow each other, as do the vectors.
 func gemvLanesASM(y, x, w *float32, rows, cols, lanes int) bool {
 	switch active {
 	case NEON:

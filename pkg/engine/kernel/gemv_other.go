@@ -40,8 +40,8 @@ func updateRowsASM(_ *float32, _ *float32, _ *float32, _ int, _ int, _ float32) 
 	return false
 }
 
-// backwardNarrowASM does it for lanes matrices that follow each other, as do the vectors; matrix
-// l takes its step size from lr[l·rates].
+// backwardNarrowASM takes the step of BackwardSGD on lanes matrices of rows × cols that follow
+// each other, as do the vectors; matrix l has the step size lr[l·rates].
 func backwardNarrowASM(_ *float32, _ *float32, _ *float32, _ *float32, _ *float32, _ int, _ int, _ int, _ int, _ int) bool {
 	return false
 }
@@ -51,13 +51,15 @@ func gemvNarrowASM(_ *float32, _ *float32, _ *float32, _ int, _ int) bool {
 	return false
 }
 
-// updateNarrowASM does it for lanes matrices that follow each other, as do the vectors; matrix
-// l takes its step size from lr[l·rates]. spread is spreads of cols.
+// updateNarrowASM takes the step of BackwardSGD on lanes matrices of rows × cols that follow
+// each other, as do the vectors; matrix l has the step size lr[l·rates].
+// There is no dx; spread is spreads(cols).
 func updateNarrowASM(_ *float32, _ *float32, _ *float32, _ *float32, _ *uint32, _ int, _ int, _ int, _ int) bool {
 	return false
 }
 
-// gemvLanesASM does it for lanes matrices that follow each other, as do the vectors.
+// gemvLanesASM computes the products of Gemv for lanes matrices of rows × cols that
+// follow each other, as do the vectors.
 func gemvLanesASM(_ *float32, _ *float32, _ *float32, _ int, _ int, _ int) bool {
 	return false
 }

@@ -110,7 +110,7 @@ func narrow(a *Asm, name string, update bool) {
 	f.Ret()
 }
 
-const lanesDoc = "does it for lanes matrices that follow each other, as do the vectors; matrix\nl takes its step size from lr[l·rates]."
+const lanesDoc = "takes the step of BackwardSGD on lanes matrices of rows × cols that follow\neach other, as do the vectors; matrix l has the step size lr[l·rates]."
 
 // descend sets w = w − lr·(x·dy) where x is not zero, every operation rounded; t
 // is scratch and may be dy.
@@ -128,7 +128,7 @@ func (f *Func) descend(w, x, dy, lr, zero, t Vec) {
 // they are the same again. It stores no part of a vector but the last.
 func updateNarrow(a *Asm) {
 	f := a.Func("updateNarrow", "w, x, dy, lr *float32, spread *uint32, rows, cols, lanes, rates int", "")
-	f.Doc = lanesDoc + " spread is spreads of cols."
+	f.Doc = lanesDoc + "\nThere is no dx; spread is spreads(cols)."
 	w, x, dy, rate, cols, lanes := f.Arg("w"), f.Arg("x"), f.Arg("dy"), f.Arg("lr"), f.Arg("cols"), f.Arg("lanes")
 	rows, n, table := f.Reg(), f.Reg(), f.Reg()
 	tail := f.Tail(cols)
@@ -190,7 +190,7 @@ func updateNarrow(a *Asm) {
 // than it saves.
 func gemvLanes(a *Asm) {
 	f := a.Func("gemvLanes", "y, x, w *float32, rows, cols, lanes int", "")
-	f.Doc = "does it for lanes matrices that follow each other, as do the vectors."
+	f.Doc = "computes the products of Gemv for lanes matrices of rows × cols that\nfollow each other, as do the vectors."
 	y, x, w, stride, lanes := f.Arg("y"), f.Arg("x"), f.Arg("w"), f.Arg("cols"), f.Arg("lanes")
 	last, n := f.Reg(), f.Reg()
 	f.MovReg(last, stride)
