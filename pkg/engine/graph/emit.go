@@ -184,11 +184,12 @@ func (c *compiler) emitStretched(it *item, e *runBuilder, r *run) instruction {
 		if length == stretch {
 			rows = max(rows, min(blockRows, 8*stretch/s.width))
 		}
-		for _, block := range []int{blockRows, 8} {
-			if it.width > 0 && rows >= block {
-				rows -= rows % block
-				break
-			}
+		switch { // the row blocks of matrix products
+		case it.width == 0:
+		case rows >= blockRows:
+			rows -= rows % blockRows
+		case rows >= 8:
+			rows -= rows % 8
 		}
 		s.size = max(1, rows) * s.width
 	}

@@ -4,16 +4,24 @@ package kernel
 // memory, what their namesakes do for one, with the same bits. Where a row is
 // one vector at most, the lanes are a loop of the assembly.
 
+// lanesOfCall returns how many lanes the assembly may go through in a call, or
+// that it is one, which takes what there is for a single network.
+func lanesOfCall(lanes, n, m int) (k int, one bool) {
+	if active == Generic || !narrow(m) || n == 0 || n*m > stretch {
+		return 1, true
+	}
+	return min(lanes, stretch/(n*m)), false
+}
+
 // GemvLanes computes y_l = x_l·W_l for y [lanes][m], x [lanes][n] and
 // w [lanes][n][m]: see [Gemv].
 func GemvLanes(y, x, w []float32, lanes, n, m int) {
 	y, x, w = y[:lanes*m], x[:lanes*n], w[:lanes*n*m]
 	for lanes > 0 {
-		k := 1
-		if active == Generic || !narrow(m) || n == 0 || n*m > stretch {
+		k, one := lanesOfCall(lanes, n, m)
+		if one {
 			Gemv(y[:m], x[:n], w[:n*m])
 		} else {
-			k = min(lanes, stretch/(n*m))
 			gemvLanesASM(ptr(y), ptr(x), ptr(w), n, m, k)
 		}
 		y, x, w, lanes = y[k*m:], x[k*n:], w[k*n*m:], lanes-k
@@ -33,19 +41,17 @@ func BackwardSGDLanes(dx, w, x, dy, lr []float32, gated bool, lanes, n, m int) {
 		dx = dx[:lanes*n]
 	}
 	for lanes > 0 {
-		k := 1
+		k, one := lanesOfCall(lanes, n, m)
 		switch {
-		case active == Generic || !narrow(m) || n == 0 || n*m > stretch:
+		case one:
 			var d []float32
 			if dx != nil {
 				d = dx[:n]
 			}
 			BackwardSGD(d, w[:n*m], x[:n], dy[:m], lr[0], gated)
 		case dx == nil:
-			k = min(lanes, stretch/(n*m))
 			updateNarrowASM(ptr(w), ptr(x), ptr(dy), ptr(lr), spreads(m), n, m, k, rates)
 		default:
-			k = min(lanes, stretch/(n*m))
 			backwardNarrowASM(ptr(dx), ptr(w), ptr(x), ptr(dy), ptr(lr), n, m, oneIf(gated), k, rates)
 		}
 		if dx != nil {

@@ -76,8 +76,9 @@ type bitFlip struct {
 	task  int
 	slow  uint64
 
-	// targets are those of the task by its random bits, as far as they are known,
-	// which known says; both are empty where the random bits are too many.
+	// targets are those with the slow bits as they are, by the random bits, as far
+	// as they are known, which known says; both are empty where the random bits are
+	// too many.
 	targets []float32
 	known   []bool
 }
@@ -126,10 +127,19 @@ func mask(n int) uint64 { return ^uint64(0) >> (64 - n) }
 // Enter implements [stream.Stream]. With flips of one bit the slow bits of a
 // task follow from all changes before it.
 func (s *bitFlip) Enter(task int) error {
-	clear(s.known)
+	before := s.slow
+	s.change(task)
+	if s.slow != before {
+		clear(s.known)
+	}
+	return nil
+}
+
+// change sets the slow bits to those of a task.
+func (s *bitFlip) change(task int) {
 	if s.cfg.Flip == "all" {
 		s.task, s.slow = task, s.start.Uint64(uint64(task), 0)&mask(s.cfg.SlowBits)
-		return nil
+		return
 	}
 	if task < s.task {
 		s.task, s.slow = 0, s.start.Uint64(0, 0)&mask(s.cfg.SlowBits)
@@ -138,7 +148,6 @@ func (s *bitFlip) Enter(task int) error {
 		s.task++
 		s.slow ^= 1 << s.flips.Intn(s.cfg.SlowBits, uint64(s.task), 0)
 	}
-	return nil
 }
 
 // Batch implements [stream.Stream].

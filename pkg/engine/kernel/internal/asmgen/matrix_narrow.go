@@ -102,15 +102,21 @@ func narrow(a *Asm, name string, update bool) {
 	if update {
 		f.ReloadArg(rows, "rows")
 		f.AddReg(dy, stride)
-		f.ReloadArg(p, "rates")
-		f.Lea(rate, Mem{Base: rate, Index: p, Scale: 4})
-		f.SubReg(lanes, 1)
-		f.JumpIf(lanes, ">", 0, lane)
+		f.nextLane(lane, lanes, rate, p)
 	}
 	f.Ret()
 }
 
 const lanesDoc = "takes the step of BackwardSGD on lanes matrices of rows × cols that follow\neach other, as do the vectors; matrix l has the step size lr[l·rates]."
+
+// nextLane ends a loop over lanes: it moves to the next step size and goes on at
+// lane while there are any left. t is scratch.
+func (f *Func) nextLane(lane Label, lanes, rate, t Reg) {
+	f.ReloadArg(t, "rates")
+	f.Lea(rate, Mem{Base: rate, Index: t, Scale: 4})
+	f.SubReg(lanes, 1)
+	f.JumpIf(lanes, ">", 0, lane)
+}
 
 // descend sets w = w − lr·(x·dy) where x is not zero, every operation rounded; t
 // is scratch and may be dy.
@@ -178,10 +184,7 @@ func updateNarrow(a *Asm) {
 	f.Label(next)
 	f.JumpIf(rows, ">", 0, group)
 	f.Lea(dy, Mem{Base: dy, Index: cols, Scale: 4})
-	f.ReloadArg(n, "rates")
-	f.Lea(rate, Mem{Base: rate, Index: n, Scale: 4})
-	f.SubReg(lanes, 1)
-	f.JumpIf(lanes, ">", 0, lane)
+	f.nextLane(lane, lanes, rate, n)
 	f.Ret()
 }
 
