@@ -32,16 +32,6 @@ func (verifyCmd) Help() string {
 Nothing in the folder is changed. Results of another numerics version differ by design and are refused. Ends with 1 if a run differs.`
 }
 
-// verified is one run and how it compares.
-type verified struct {
-	Run      string `json:"run"`
-	Arm      string `json:"arm"`
-	Same     bool   `json:"same"`
-	Digest   string `json:"digest"`
-	Recorded string `json:"recorded"`
-	Differs  string `json:"differs,omitempty"` // where first
-}
-
 func (c *verifyCmd) Run(ctx context.Context, a *app) error {
 	if c.Workers < 0 {
 		return usagef("--workers must not be negative")
@@ -50,12 +40,10 @@ func (c *verifyCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	was := map[string]*pb.Run{}
 	for _, run := range recorded.Runs {
 		if v := run.GetNumericsVersion(); v != engine.NumericsVersion {
 			return fmt.Errorf("%s was made with numerics version %d and this program has %d, whose results differ: verify with a program of that version", c.Dir, v, engine.NumericsVersion)
 		}
-		was[results.RunName(run)] = run
 	}
 	file := filepath.Join(c.Dir, "experiment.yaml")
 	spec, err := a.readSpec(file, experiment.Default, 0)
@@ -81,26 +69,14 @@ func (c *verifyCmd) Run(ctx context.Context, a *app) error {
 	if l == nil || err != nil {
 		return err
 	}
-	var all []verified
+	var all []results.Comparison
 	differ := 0
 	for _, now := range l.Runs {
-		then := was[results.RunName(now.Run)]
-		v := verified{
-			Run: results.RunName(now.Run), Arm: now.GetArm(), Digest: now.GetDigest(), Recorded: then.GetDigest(),
-			Same: then.GetState() == now.GetState() && then.GetDigest() == now.GetDigest(),
-		}
-		switch {
-		case then == nil:
-			v.Differs = "is not recorded"
-		case then.GetState() != now.GetState():
-			v.Differs = fmt.Sprintf("is %s, recorded as %s", results.RunStateName(now.GetState()), results.RunStateName(then.GetState()))
-		case !v.Same:
-			v.Differs = recorded.Difference(now)
-		}
-		if !v.Same {
+		one := recorded.Compare(now)
+		if !one.Same {
 			differ++
 		}
-		all = append(all, v)
+		all = append(all, one)
 	}
 	return c.conclude(a, all, differ, len(recorded.Runs))
 }
@@ -122,7 +98,7 @@ func (c *verifyCmd) restrict(spec *pb.ExperimentSpec, runs []*pb.Run) error {
 	return nil
 }
 
-func (c *verifyCmd) conclude(a *app, all []verified, differ, recorded int) error {
+func (c *verifyCmd) conclude(a *app, all []results.Comparison, differ, recorded int) error {
 	if c.json() {
 		if err := a.printJSON(map[string]any{"runs": all, "same": len(all) - differ, "differ": differ, "recorded": recorded}); err != nil {
 			return err

@@ -20,6 +20,17 @@ import (
 type Recorded struct {
 	Runs   []*pb.Run
 	values map[string]map[cell]string // by trial and seed
+	runs   map[string]*pb.Run         // the same
+}
+
+// Comparison is a run that was made again, and how it compares.
+type Comparison struct {
+	Run      string `json:"run"` // trial and seed
+	Arm      string `json:"arm"`
+	Same     bool   `json:"same"`
+	Digest   string `json:"digest"`
+	Recorded string `json:"recorded"`
+	Differs  string `json:"differs,omitempty"` // where first
 }
 
 // cell is a place in a run's task table.
@@ -49,13 +60,14 @@ func ReadFolder(dir string) (*Recorded, error) {
 	if err := json.Unmarshal(b, &file); err != nil {
 		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, "runs.json"), err)
 	}
-	r := &Recorded{values: map[string]map[cell]string{}}
+	r := &Recorded{values: map[string]map[cell]string{}, runs: map[string]*pb.Run{}}
 	for i, raw := range file.Runs {
 		run := &pb.Run{}
 		if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(raw, run); err != nil {
 			return nil, fmt.Errorf("%s: run %d: %w", filepath.Join(dir, "runs.json"), i, err)
 		}
 		r.Runs = append(r.Runs, run)
+		r.runs[runName(run)] = run
 	}
 	if err := r.readTasks(filepath.Join(dir, "tasks.csv")); err != nil {
 		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, "tasks.csv"), err)
@@ -90,10 +102,28 @@ func (r *Recorded) readTasks(path string) error {
 	}
 }
 
-// Difference says where the task table of a run first differs from what is
+// Compare holds a run against what is recorded of its trial and seed.
+func (r *Recorded) Compare(now Run) Comparison {
+	name := runName(now.Run)
+	then := r.runs[name]
+	c := Comparison{Run: name, Arm: now.GetArm(), Digest: now.GetDigest(), Recorded: then.GetDigest()}
+	switch {
+	case then == nil:
+		c.Differs = "is not recorded"
+	case then.GetState() != now.GetState():
+		c.Differs = fmt.Sprintf("is %s, recorded as %s", RunStateName(now.GetState()), RunStateName(then.GetState()))
+	case then.GetDigest() != now.GetDigest():
+		c.Differs = r.difference(name, now)
+	default:
+		c.Same = true
+	}
+	return c
+}
+
+// difference says where the task table of a run first differs from what is
 // recorded, or that it does not.
-func (r *Recorded) Difference(run Run) string {
-	recorded := r.values[RunName(run.Run)]
+func (r *Recorded) difference(name string, run Run) string {
+	recorded := r.values[name]
 	n := 0
 	for place, value := range run.cells() {
 		n++
@@ -110,7 +140,7 @@ func (r *Recorded) Difference(run Run) string {
 	return "none in the task table: single steps or the state at the end"
 }
 
-// RunName is a run's trial and seed, its id without that of the experiment.
-func RunName(run *pb.Run) string {
+// runName is a run's trial and seed, its id without that of the experiment.
+func runName(run *pb.Run) string {
 	return run.GetTrial() + "/" + strconv.FormatUint(uint64(run.GetSeed()), 10)
 }
