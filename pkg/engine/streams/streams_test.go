@@ -4,12 +4,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
-	"math/bits"
 	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"pgregory.net/rapid"
 
 	"neoteny/internal/datastore/datatest"
 	"neoteny/pkg/engine/component"
@@ -492,145 +490,6 @@ func TestRandomLabelsStayForATaskAndAreUniform(t *testing.T) {
 		require.InDelta(t, 300, n, 85, "label %v: 5 deviations of a binomial", label)
 	}
 	require.InDelta(t, 2700, changed, 90, "labels of tasks are independent: 9 of 10 change")
-}
-
-func TestSplitShowsItsClassesOnly(t *testing.T) {
-	s := build(t, synthetic(60), 5, object{"kind": "split", "tasks": 6.0, "examples_per_class": 5.0, "epochs": 2.0, "batch": 10.0})
-	for task := range 6 {
-		x, y := s.task(t, task)
-		count := map[int]int{}
-		for i, row := range x {
-			image := s.find(pixels(row, unit))
-			require.Equal(t, float32(s.src.TrainSplit.Y[image]), y[i])
-			require.Equal(t, task%5, int(y[i])/2, "class of another group")
-			count[image]++
-		}
-		require.Len(t, count, 10, "5 images of each of 2 classes")
-		for image, n := range count {
-			require.Equal(t, 2, n, "image %d: once per pass", image)
-		}
-	}
-	seeded := build(t, synthetic(60), 5, object{"kind": "split", "classes_per_task": 5.0, "tasks": 2.0, "examples_per_class": 5.0, "batch": 5.0, "head": "shared", "class_order": "seeded"})
-	require.Equal(t, 5, seeded.info.Outputs)
-	classes := map[uint8]bool{}
-	for task := range 2 {
-		x, y := seeded.task(t, task)
-		label := map[uint8]float32{}
-		for i, row := range x {
-			class := seeded.src.TrainSplit.Y[seeded.find(pixels(row, unit))]
-			classes[class] = true
-			if have, ok := label[class]; ok {
-				require.Equal(t, have, y[i])
-			}
-			label[class] = y[i]
-			require.Less(t, y[i], float32(5))
-		}
-		require.Len(t, label, 5)
-	}
-	require.Len(t, classes, 10, "the groups cover all classes")
-}
-
-// Held-out images of a group come a class in turn, so that the first of them, which
-// measurements look at, are of all its classes.
-func TestSplitHoldsBackAllClassesAlike(t *testing.T) {
-	s := build(t, synthetic(60), 5, object{"kind": "split", "base": 6.0, "classes_per_task": 2.0, "tasks": 3.0, "examples_per_class": 5.0, "batch": 5.0})
-	tester := s.Stream.(stream.Tester)
-	for task, classes := range []int{6, 2, 2} {
-		require.NoError(t, s.Enter(task))
-		b := stream.NewBatch(s.info, tester.TestSize())
-		tester.Test(0, b)
-		images, count := map[string]bool{}, map[float32]int{}
-		for i, y := range b.Labels {
-			count[float32(y)]++
-			images[fmt.Sprint(b.X[i*784:(i+1)*784])] = true
-			if (i+1)%classes == 0 && i < 2*classes {
-				require.Len(t, count, classes)
-				for _, n := range count {
-					require.Equal(t, (i+1)/classes, n, "of the first %d", i+1)
-				}
-			}
-		}
-		require.Len(t, images, tester.TestSize(), "every image once")
-	}
-}
-
-// TestBitFlipAgainstTheReferenceFormula computes targets the way the reference
-// code does, with matrices.
-func TestBitFlipAgainstTheReferenceFormula(t *testing.T) {
-	for _, threshold := range []string{"reference-code", "paper"} {
-		s := build(t, nil, 9, object{"kind": "bit-flip-regression", "tasks": 3.0, "examples_per_task": 200.0, "threshold": threshold})
-		b := s.Stream.(*bitFlip)
-		weights := make([][]float64, 100)
-		tau := make([]float64, 100)
-		for j, u := range b.units {
-			var sum, negative float64
-			for k := range 20 {
-				w := -1.0
-				if u.positive>>k&1 == 1 {
-					w = 1
-				} else {
-					negative++
-				}
-				weights[j] = append(weights[j], w)
-				sum += w
-			}
-			if threshold == "paper" {
-				if u.bias < 0 {
-					negative++
-				}
-				tau[j] = 0.7*21 - negative
-			} else {
-				tau[j] = 0.7*21 - (20-sum+u.bias)/2
-			}
-		}
-		fired := 0
-		for task := range 3 {
-			x, y := s.task(t, task)
-			for i := range x {
-				want := float64(b.bias)
-				for j, u := range b.units {
-					z := u.bias
-					for k, v := range x[i] {
-						z += weights[j][k] * float64(v)
-					}
-					if z > tau[j] {
-						want += float64(u.out)
-						fired++
-					}
-				}
-				require.Equal(t, float32(want), y[i], "%s: task %d example %d", threshold, task, i)
-			}
-		}
-		require.NotZero(t, fired)
-	}
-}
-
-func TestBitFlipChangesSlowBitsBetweenTasksOnly(t *testing.T) {
-	rapid.Check(t, func(rt *rapid.T) {
-		m := rapid.IntRange(1, 64).Draw(rt, "bits")
-		slow := rapid.IntRange(1, m).Draw(rt, "slow")
-		flip := rapid.SampledFrom([]string{"one", "all"}).Draw(rt, "flip")
-		s := build(t, nil, rapid.Uint64().Draw(rt, "seed"), object{"kind": "bit-flip-regression", "tasks": 5.0, "examples_per_task": 8.0, "bits": float64(m), "slow_bits": float64(slow), "flip": flip})
-		var before uint64
-		for task := range 5 {
-			x, _ := s.task(t, task)
-			var now uint64
-			for i, row := range x {
-				var word uint64
-				for k, v := range row[:slow] {
-					word |= uint64(v) << k
-				}
-				if i > 0 && word != now {
-					rt.Fatalf("task %d: slow bits changed within the task", task)
-				}
-				now = word
-			}
-			if task > 0 && flip == "one" && bits.OnesCount64(now^before) != 1 {
-				rt.Fatalf("task %d: %d bits flipped", task, bits.OnesCount64(now^before))
-			}
-			before = now
-		}
-	})
 }
 
 func TestMistakesNameTheField(t *testing.T) {
