@@ -197,11 +197,13 @@ func world(raw *engine.RawSpec) {
 	raw.Stream = nil
 	raw.Environment = object{"kind": "gridworld", "tasks": 3.0, "steps_per_task": 24.0, "size": 3.0, "limit": 5.0}
 	for _, doc := range component.All() {
-		if doc.Kind == "learner" && doc.Name == "dqn" {
+		if doc.Kind == "learner" && slices.Contains(doc.Needs, component.Environment) {
 			raw.Learner["kind"] = doc.Name
 			maps.Copy(raw.Learner, doc.Trial.Learner)
+			return
 		}
 	}
+	panic("no learner acts in an environment")
 }
 
 // lengthen changes how long a spec's tasks are, and how many.

@@ -6,4 +6,61 @@
 // at task boundaries, digests and the row of the task table; Save and Load cut
 // it anywhere. Import neoteny/pkg/engine/all for the components that come with
 // neoteny.
+//
+// This package is the face of the engine: spec, run and learner behind it say what
+// is done, and in which package a change of it belongs.
 package engine
+
+import (
+	"neoteny/pkg/engine/component"
+	"neoteny/pkg/engine/learner"
+	"neoteny/pkg/engine/run"
+	"neoteny/pkg/engine/spec"
+)
+
+// What a run is made of.
+type (
+	RawSpec          = spec.Raw
+	Spec             = spec.Spec
+	DeferredSchedule = spec.DeferredSchedule
+	Env              = run.Env
+)
+
+// Lives, and what they emit.
+type (
+	Life      = run.Life
+	Pack      = run.Pack
+	Deferred  = run.Deferred
+	Sink      = run.Sink
+	SinkError = run.SinkError
+	Rows      = run.Rows
+	Series    = run.Series
+	Column    = run.Column
+	Boundary  = run.Boundary
+)
+
+// Limits, versions and names.
+const (
+	NumericsVersion = run.NumericsVersion
+	MaxBytes        = spec.MaxBytes
+	MaxDeferred     = spec.MaxDeferred
+	Weights         = component.Weights
+)
+
+// ErrNotAlike says that runs cannot live in lockstep; see [NewPack].
+var ErrNotAlike = learner.ErrNotAlike
+
+// Resolve decodes and checks a spec. All mistakes are reported together, each
+// a [component.FieldError] with the path of the field from the spec's root.
+func Resolve(raw RawSpec) (*Spec, error) { return spec.Resolve(raw) }
+
+// New builds a life at step 0. What the spec defers is measured with [NewDeferred].
+func New(s *Spec, env Env) (*Life, error) { return run.New(s, env) }
+
+// NewPack builds the lives of the given specs and environments at step 0, side by
+// side. It returns an error that is [ErrNotAlike] where they must run one by one.
+func NewPack(specs []*Spec, envs []Env) (*Pack, error) { return run.NewPack(specs, envs) }
+
+// NewDeferred builds a deferred measurement of a run, at step 0 or where the
+// checkpoint that is loaded was made.
+func NewDeferred(s *Spec, env Env) (*Deferred, error) { return run.NewDeferred(s, env) }

@@ -113,3 +113,35 @@ func requireOrthonormalColumns(t *testing.T, data string, rows, cols int) {
 		}
 	}
 }
+
+// What a kind of learner remembers beside its network is made anew, too; the world
+// goes on.
+func TestFreshNetworkStartsALearnerInAnEnvironmentAnew(t *testing.T) {
+	raw := engine.RawSpec{
+		Learner: object{
+			"network": object{"kind": "mlp", "hidden": []any{4.0}}, "optimizer": object{"kind": "adam"},
+			"methods": []any{object{"kind": "fresh-network"}},
+		},
+		Probes: []map[string]any{{"kind": "episode-return"}},
+	}
+	world(&raw)
+	spec := resolve(t, raw)
+	l := newLife(t, spec, 1)
+	start := state(t, l)
+	require.NoError(t, l.Advance(context.Background(), spec.StepsPerTask()-1, newRecord()))
+	var remembered []string
+	for name, v := range state(t, l) {
+		if strings.HasPrefix(name, "learner/") && v != start[name] {
+			remembered = append(remembered, name)
+		}
+	}
+	require.Contains(t, remembered, "learner/observations")
+	require.NoError(t, l.Advance(context.Background(), spec.StepsPerTask(), newRecord()))
+	now := state(t, l)
+	for _, name := range remembered {
+		require.Equal(t, start[name], now[name], name)
+	}
+	require.NotEqual(t, start["net/output/weight"], now["net/output/weight"], "another seed")
+	require.Equal(t, now["net/output/weight"], now["shadow/target/net/output/weight"], "the target network is the newborn's")
+	require.NoError(t, l.Advance(context.Background(), spec.Steps(), newRecord()))
+}

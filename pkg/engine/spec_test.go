@@ -62,7 +62,7 @@ func TestMistakesInSpecsNameTheField(t *testing.T) {
 
 		probes(`{"kind": "loss"}, {"kind": "loss", "every": 10}`): {"probes[1]: emits the metric loss, as probes[0] does; give one of them another name"},
 		probes(`{"kind": "los"}`):                                 {`probes[0].kind: unknown probe "los", did you mean "loss"?`},
-		probes(`{"kind": "loss", "asid": true}`):                  {`probes[0].asid: loss has no such parameter, did you mean "aside"? (have: every, at, reduce, as, aside)`},
+		probes(`{"kind": "loss", "defered": true}`):               {`probes[0].defered: loss has no such parameter, did you mean "deferred"? (have: every, at, reduce, as, deferred)`},
 		probes(`{"kind": "loss", "every": "epoch"}`):              {`probes[0].every: must be step, task, a number of steps, or of tasks as in "10 tasks", is "epoch"`},
 		probes(`{"kind": "loss", "every": 0}`):                    {"probes[0].every: must be a whole number of steps from 1 up, is 0"},
 		probes(`{"kind": "loss", "every": 1.5}`):                  {"probes[0].every: must be a whole number of steps from 1 up, is 1.5"},

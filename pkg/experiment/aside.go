@@ -69,9 +69,9 @@ func (a Asides) Cut(first int64, segmentTasks int32) int64 {
 	return end
 }
 
-// AsideSchedules says when runs of the trial are measured aside.
-func (t Trial) AsideSchedules() (list []*pb.AsideSchedule) {
-	for _, a := range t.Spec.Asides() {
+// DeferredSchedules says when runs of the trial are measured aside.
+func (t Trial) DeferredSchedules() (list []*pb.AsideSchedule) {
+	for _, a := range t.Spec.Deferred() {
 		list = append(list, &pb.AsideSchedule{Every: int32(a.Every), Start: a.Start})
 	}
 	return list

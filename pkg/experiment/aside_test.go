@@ -75,8 +75,8 @@ func TestExpandWithAsides(t *testing.T) {
 		"claims":   `claims: [{name: c, value: 'arms["base"].test_dormant.last(1).mean()', holds: {lt: 1}}]`,
 	})
 	trial := p.Trials[0]
-	require.Equal(t, "every:10", trial.AsideSchedules()[0].String())
-	require.Len(t, trial.AsideSchedules(), 1)
+	require.Equal(t, "every:10", trial.DeferredSchedules()[0].String())
+	require.Len(t, trial.DeferredSchedules(), 1)
 	require.Equal(t, 4+2, trial.Segments(5), "two measurements")
 	require.EqualValues(t, plain.Segments()+2, p.Segments())
 	require.Equal(t, plain.Steps(), p.Steps())

@@ -59,7 +59,7 @@ type Trial struct {
 // Segments is the number of segments of a run of the trial at the given number
 // of tasks per segment, with those that measure aside.
 func (t Trial) Segments(segmentTasks int) int {
-	asides := Asides{t.AsideSchedules(), int64(t.Spec.Tasks()), t.Spec.StepsPerTask()}
+	asides := Asides{t.DeferredSchedules(), int64(t.Spec.Tasks()), t.Spec.StepsPerTask()}
 	return (t.Spec.Tasks()+segmentTasks-1)/segmentTasks + int(asides.Count())
 }
 

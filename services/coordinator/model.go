@@ -59,7 +59,7 @@ func (experiments) Plan(spec *pb.ExperimentSpec) (*Plan, error) {
 			Pack:          int32(t.Spec.PackSize()),
 			Needs:         needs(t.Needs),
 			Publishes:     t.Publishes,
-			Asides:        t.AsideSchedules(),
+			Asides:        t.DeferredSchedules(),
 		})
 	}
 	for _, a := range p.Analyses {

@@ -63,7 +63,7 @@ func (p engineProgram) env(o origin) engine.Env {
 
 func (p engineProgram) New(o origin) (life, error) {
 	if o.aside {
-		a, err := engine.NewAside(p.spec, p.env(o))
+		a, err := engine.NewDeferred(p.spec, p.env(o))
 		if err != nil {
 			return nil, err
 		}

@@ -199,18 +199,18 @@ func (w *Worker) wrapUp(j *job, run *runInfo, l life, s *sink, err error) (outco
 	for _, c := range l.Columns() {
 		r.Columns = append(r.Columns, &pb.ColumnName{Metric: c.Metric, Layer: c.Layer})
 	}
-	aside := cluster.IsAside(j.key.track)
-	if !aside { // nothing goes on from a measurement
-		if r.Checkpoint, err = w.save(j, l); err != nil {
+	c, goesOn := l.(checkpointer) // a measurement does not
+	if goesOn {
+		if r.Checkpoint, err = w.save(j, l, c); err != nil {
 			return outcome{}, err
 		}
 	}
-	flush, last := s.writer.Flush, aside || l.Step() == run.steps
+	flush, last := s.writer.Flush, !goesOn || l.Step() == run.steps
 	if last {
 		flush = s.writer.Finish
 	}
-	if last && !aside {
-		if r.Artifacts, err = w.publish(j, run, l); err != nil {
+	if p, ok := l.(publisher); ok && last {
+		if r.Artifacts, err = w.publish(j, run, p); err != nil {
 			return outcome{}, err
 		}
 	}
@@ -271,10 +271,10 @@ func (w *Worker) origin(j *job, run *runInfo) (origin, error) {
 }
 
 // publish stores the artifacts that a run leaves.
-func (w *Worker) publish(j *job, run *runInfo, l life) (map[string]*pb.BlobRef, error) {
+func (w *Worker) publish(j *job, run *runInfo, p publisher) (map[string]*pb.BlobRef, error) {
 	out := map[string]*pb.BlobRef{}
 	for _, name := range run.publishes {
-		b, err := l.Artifact(name)
+		b, err := p.Artifact(name)
 		if err != nil {
 			return nil, &runError{err}
 		}
@@ -345,10 +345,10 @@ func (w *Worker) run(ctx context.Context, id string) (*runInfo, error) {
 }
 
 // save stores a checkpoint of where l stands.
-func (w *Worker) save(j *job, l life) (*pb.BlobRef, error) {
+func (w *Worker) save(j *job, l life, c checkpointer) (*pb.BlobRef, error) {
 	begin := time.Now()
 	var buf bytes.Buffer
-	if err := l.Save(&buf); err != nil {
+	if err := c.Save(&buf); err != nil {
 		return nil, &runError{err}
 	}
 	sum := sha256.Sum256(buf.Bytes())

@@ -176,13 +176,19 @@ func (o origin) artifacts() component.Artifacts {
 	return out
 }
 
-// life is an engine.Life.
+// life is what a worker advances: an engine.Life, a deferred measurement of one, or
+// an analysis. What goes on from where it stops is a checkpointer, too, and what has
+// artifacts a publisher.
 type life interface {
 	Step() int64
 	Columns() []engine.Column
 	Advance(ctx context.Context, until int64, sink engine.Sink) error
-	Save(w io.Writer) error
 	Load(b []byte) error
+}
+
+type checkpointer interface{ Save(w io.Writer) error }
+
+type publisher interface {
 	Artifact(name string) ([]byte, error)
 }
 

@@ -75,3 +75,8 @@ func ArtifactRefs(path string, v any) (refs []ArtifactRef) {
 	}
 	return refs
 }
+
+// Weights is the artifact that every learner with a network has: a safetensors
+// file of its parameters and of the statistics of its normalisations, under the
+// names that weights.path of a network reads.
+const Weights = "weights"

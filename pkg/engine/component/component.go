@@ -50,6 +50,8 @@ const (
 	Stream Capability = "stream"
 	// Environment: the learner acts in an environment.
 	Environment Capability = "environment"
+	// Lockstep: the learner can step together with others that are built alike.
+	Lockstep Capability = "lockstep"
 )
 
 // Info describes a component to people and to the validator.
@@ -106,6 +108,7 @@ type Registry[E, B any] struct {
 
 type entry[E, B any] struct {
 	doc    Doc
+	names  []string // of the parameters
 	decode func(base json.RawMessage, given map[string]any) (Config, error)
 	build  func(Config, E) (B, error)
 }
@@ -159,6 +162,17 @@ func (r *Registry[E, B]) Names() []string {
 	return slices.Sorted(maps.Keys(r.entries))
 }
 
+// Parameters returns the names of a component's parameters; none of one that is
+// not registered.
+func (r *Registry[E, B]) Parameters(name string) []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if e := r.entries[name]; e != nil {
+		return e.names
+	}
+	return nil
+}
+
 var (
 	kebab = regexp.MustCompile(`^[a-z][a-z0-9]*(-[a-z0-9]+)*$`)
 	snake = regexp.MustCompile(`^[a-z][a-z0-9]*(_[a-z0-9]+)*$`)
@@ -196,6 +210,9 @@ func Add[C Config, E, B any](r *Registry[E, B], info Info, def C, presets map[st
 	e := &entry[E, B]{doc: Doc{Info: info, Defaults: mustJSON(def), Presets: map[string]json.RawMessage{}}}
 	for name, p := range presets {
 		e.doc.Presets[name] = mustJSON(p)
+	}
+	for _, f := range fields {
+		e.names = append(e.names, f.name)
 	}
 	e.doc.Schema = schemaOf(info, fields, e.doc.Defaults)
 	e.decode = func(base json.RawMessage, given map[string]any) (Config, error) {

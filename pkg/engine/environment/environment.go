@@ -52,7 +52,7 @@ type Config interface {
 
 // Env is what an environment is built in.
 type Env struct {
-	Store *graph.Store
+	Space graph.Space // of the environment's variables
 	// Key returns the random key of a purpose. It is made of the run's seed and
 	// the purpose, so that every arm acts in the same world.
 	Key func(purpose string) rng.Key
@@ -60,7 +60,7 @@ type Env struct {
 
 // State makes a persistent variable of the environment.
 func (e Env) State(name string, t graph.DType, shape ...int) *graph.Var {
-	return e.Store.New("environment/"+name, t, graph.Persistent, shape...)
+	return e.Space.State(name, t, shape...)
 }
 
 var registry = component.NewRegistry[Env, Environment]("environment")

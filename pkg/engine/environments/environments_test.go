@@ -14,7 +14,7 @@ import (
 func build[C environment.Config](t *testing.T, c C, make func(C, environment.Env) (environment.Environment, error)) environment.Environment {
 	t.Helper()
 	require.NoError(t, c.Validate())
-	e, err := make(c, environment.Env{Store: graph.NewStore(), Key: func(p string) rng.Key { return rng.New(7, p) }})
+	e, err := make(c, environment.Env{Space: graph.NewStore().Space(graph.OfEnvironment, "environment"), Key: func(p string) rng.Key { return rng.New(7, p) }})
 	require.NoError(t, err)
 	require.NoError(t, e.Enter(0))
 	return e

@@ -65,7 +65,8 @@ type Builder struct {
 	outputs []namedNode
 	assigns []assign
 	reads   map[*Var]int
-	wanted  []bool // by node, while gradients are traced: its gradient is asked for
+	with    map[*Var]Node // see [Builder.With]
+	wanted  []bool        // by node, while gradients are traced: its gradient is asked for
 	memory  *memory
 }
 
@@ -160,6 +161,9 @@ func (b *Builder) Read(v *Var) Node {
 	if v.Type != F32 {
 		panic(errorf("read %q: a program reads F32, this is %s", v.Name, v.Type))
 	}
+	if n, ok := b.with[v]; ok {
+		return n
+	}
 	if id, ok := b.reads[v]; ok {
 		return Node{b, id}
 	}
@@ -168,17 +172,20 @@ func (b *Builder) Read(v *Var) Node {
 	return n
 }
 
-// Instead makes this program read another variable, of the same shape, wherever
-// it would read v: the same network with other parameters. It comes before the
-// first Read of v.
-func (b *Builder) Instead(v, other *Var) {
-	if _, read := b.reads[v]; read {
-		panic(errorf("%q is read already", v.Name))
+// With calls trace, during which a Read of one of the given variables is the node
+// that stands beside it: what is traced there is the same function with other
+// weights, be they another variable's value or computed. Nodes have the shapes of
+// the variables they stand for.
+func (b *Builder) With(values map[*Var]Node, trace func()) {
+	for v, x := range values {
+		if !v.Shape.Equal(x.Shape()) {
+			panic(errorf("%q %s instead of %q %s", b.nodes[x.id].op.name(), x.Shape(), v.Name, v.Shape))
+		}
 	}
-	if !slices.Equal(v.Shape, other.Shape) {
-		panic(errorf("%q %s instead of %q %s", other.Name, other.Shape, v.Name, v.Shape))
-	}
-	b.reads[v] = b.Read(other).id
+	outer := b.with
+	b.with = values
+	defer func() { b.with = outer }()
+	trace()
 }
 
 // Assign stores a value in a variable when the run ends. A program assigns to

@@ -34,10 +34,29 @@ const (
 	Transient
 )
 
+// Owner is the part of a life that keeps a variable. Programs do not look at it;
+// whoever saves, restarts, copies or publishes variables chooses them by owner,
+// never by their names.
+type Owner uint8
+
+// Owners.
+const (
+	Unowned       Owner = iota // of a store that is no life's
+	OfNetwork                  // parameters, and statistics of normalisations
+	OfOptimizer                // states, and what they start from
+	OfMethod                   // what a method remembers, networks of its own included
+	OfProbe                    // what a probe remembers
+	OfLearner                  // of a kind of learner: replay memories, target networks, counters
+	OfEnvironment              // the state of the world
+	OfLife                     // what the recorder has gathered
+)
+
 // Var is a named array of the store. Exactly one of the slices is set, by its
 // type. Programs and methods read and write the slice in place; it never moves.
 type Var struct {
-	Name  string
+	Name  string // unique in the store
+	Owner Owner
+	Local string // the name that its owner knows it by
 	Type  DType
 	Keep  Keep
 	Shape tensor.Shape
@@ -61,17 +80,22 @@ type Store struct {
 // NewStore returns an empty store.
 func NewStore() *Store { return &Store{byName: map[string]*Var{}, memory: &memory{}} }
 
-// New adds a zeroed variable. A name that is taken, or a shape that does not
-// pass [tensor.Shape.Check], panics with an *[Error].
+// New adds a zeroed variable without an owner. A name that is taken, or a shape
+// that does not pass [tensor.Shape.Check], panics with an *[Error].
 func (s *Store) New(name string, t DType, keep Keep, shape ...int) *Var {
+	return s.add(&Var{Name: name, Local: name, Type: t, Keep: keep, Shape: slices.Clone(shape)})
+}
+
+// add gives a variable its memory and its place in the store.
+func (s *Store) add(v *Var) *Var {
+	name := v.Name
 	if _, dup := s.byName[name]; dup {
 		panic(errorf("variable %q made twice", name))
 	}
-	v := &Var{Name: name, Type: t, Keep: keep, Shape: slices.Clone(shape)}
 	if err := v.Shape.Check(); err != nil {
 		panic(errorf("variable %q: %v", name, err))
 	}
-	switch n := v.Shape.Elems(); t {
+	switch n := v.Shape.Elems(); v.Type {
 	case F32:
 		v.F32 = s.memory.alloc(n)
 	case F64:
@@ -99,6 +123,65 @@ func (s *Store) Lookup(name string) *Var { return s.byName[name] }
 
 // Vars returns all variables in the order in which they were made.
 func (s *Store) Vars() []*Var { return s.vars }
+
+// Of returns the variables of one owner in the order in which they were made.
+func (s *Store) Of(o Owner) []*Var {
+	var vars []*Var
+	for _, v := range s.vars {
+		if v.Owner == o {
+			vars = append(vars, v)
+		}
+	}
+	return vars
+}
+
+// Space makes the variables of one owner in a store, under names of its own. The
+// zero Space makes none. Spaces are equal if their variables' names are.
+type Space struct {
+	store *Store
+	owner Owner
+	name  string
+}
+
+// Space returns the space of an owner; name, which is unique among spaces, stands
+// before the names of its variables.
+func (s *Store) Space(o Owner, name string) Space { return Space{s, o, name} }
+
+// Store returns the store that the space is in.
+func (s Space) Store() *Store { return s.store }
+
+// Name returns the space's name.
+func (s Space) Name() string { return s.name }
+
+// Sub returns a space inside of this one, of the same owner.
+func (s Space) Sub(name string) Space { return Space{s.store, s.owner, s.name + "/" + name} }
+
+// New adds a zeroed variable, as [Store.New] does.
+func (s Space) New(name string, t DType, keep Keep, shape ...int) *Var {
+	return s.store.add(&Var{
+		Name: s.name + "/" + name, Owner: s.owner, Local: name, Type: t, Keep: keep, Shape: slices.Clone(shape),
+	})
+}
+
+// State adds a zeroed variable that is part of the state: checkpointed and
+// digested.
+func (s Space) State(name string, t DType, shape ...int) *Var {
+	return s.New(name, t, Persistent, shape...)
+}
+
+// Lookup returns the space's variable of that name, or nil.
+func (s Space) Lookup(name string) *Var { return s.store.Lookup(s.name + "/" + name) }
+
+// Builder returns an empty program under construction, as [Store.Builder] does.
+func (s Space) Builder() *Builder { return s.store.Builder() }
+
+// CopyFrom sets the elements to those of a variable of the same type and shape.
+func (v *Var) CopyFrom(from *Var) {
+	copy(v.F32, from.F32)
+	copy(v.F64, from.F64)
+	copy(v.I32, from.I32)
+	copy(v.U8, from.U8)
+}
 
 // Error is a mistake in how a program or store is put together: shapes that do
 // not fit, a name used twice. The graph package panics with it; whoever builds

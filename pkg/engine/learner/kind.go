@@ -1,6 +1,9 @@
 package learner
 
 import (
+	"fmt"
+	"maps"
+
 	"neoteny/pkg/engine/component"
 	"neoteny/pkg/engine/environment"
 	"neoteny/pkg/engine/graph"
@@ -8,14 +11,13 @@ import (
 	"neoteny/pkg/engine/stream"
 )
 
-// Learners of a kind of their own, `learner: {kind: …}`, register themselves;
-// each is one file in package learners. A spec may give them a network, a rule,
-// an optimiser and methods, as supervised learners have, which they build with
-// [Env.Core], and train in a way of their own.
+// Kinds of learners register themselves; each is one file in package learners. A
+// spec may give them a network, a rule, an optimiser and methods, which they build
+// with [Env.Core], and train in a way of their own.
 
-// Env is what such a learner is built in.
+// Env is what a learner is built in.
 type Env struct {
-	Store *graph.Store
+	Space graph.Space // of the learner's own variables
 	// Info is the stream's. In an environment Input is the shape of an
 	// observation and Outputs the number of actions.
 	Info        stream.Info
@@ -31,7 +33,7 @@ type Env struct {
 
 // State makes a persistent variable of the learner.
 func (e Env) State(name string, t graph.DType, shape ...int) *graph.Var {
-	return e.Store.New("learner/"+name, t, graph.Persistent, shape...)
+	return e.Space.State(name, t, shape...)
 }
 
 // Objective is what a [Core] is trained for.
@@ -39,7 +41,9 @@ type Objective struct {
 	// Batch is the number of examples of an update.
 	Batch int
 	// Losses traces the loss of each of n examples, [n], from the network's
-	// output [n][outputs]. What else it needs it declares as inputs of b.
+	// output [n][outputs]. Of a batch there are the labels [n] and the targets
+	// [n][outputs], inputs of b under those names; what else the objective needs it
+	// declares as inputs. An output "correct", [n], is 1 where the answer was right.
 	Losses func(b *graph.Builder, output graph.Node, n int) graph.Node
 }
 
@@ -47,7 +51,6 @@ type Objective struct {
 // update on s.Batch, whose X is filled in; s.Index counts the updates.
 type Core interface {
 	Learner
-	component.Publisher // of its weights, and of what its methods publish
 	// Input returns the storage of an input that the objective declared for the
 	// training program.
 	Input(name string) []float32
@@ -72,16 +75,48 @@ type Sampler interface {
 	Sample(b *stream.Batch)
 }
 
-var registry = component.NewRegistry[Env, Learner]("learner")
+// Fitter is implemented by configurations that go with some streams only: it
+// reports the parameter that does not fit, as a [component.FieldError]. source
+// names the stream or the environment.
+type Fitter interface {
+	Fits(info stream.Info, source string) error
+}
+
+var (
+	registry    = component.NewRegistry[Env, Learner]("learner")
+	defaultKind string
+)
 
 // Register adds a kind of learner; see [component.Add].
 func Register[C component.Config](info component.Info, def C, presets map[string]C, build func(C, Env) (Learner, error)) {
 	component.Add(registry, info, def, presets, build)
 }
 
-// Resolved is a learner of a spec that is of a kind of its own, ready to build.
+// SetDefault says which kind the learners are of whose spec names none. The kind's
+// own file calls it.
+func SetDefault(kind string) {
+	if defaultKind != "" {
+		panic(fmt.Sprintf("learner: %s and %s are both the default", defaultKind, kind))
+	}
+	defaultKind = kind
+}
+
+// Default returns the kind of the learners whose spec names none.
+func Default() string { return defaultKind }
+
+// Resolved is a learner of a spec, ready to build.
 type Resolved = component.Resolved[Env, Learner]
 
 // Resolve decodes the learner object that stands at path in a spec, without its
-// network, rule, optimiser and methods.
-func Resolve(path string, raw map[string]any) (*Resolved, error) { return registry.Resolve(path, raw) }
+// network, rule, optimiser and methods. Without a kind it is of the default one.
+func Resolve(path string, raw map[string]any) (*Resolved, error) {
+	if raw["kind"] == nil {
+		raw = maps.Clone(raw)
+		raw["kind"] = defaultKind
+	}
+	return registry.Resolve(path, raw)
+}
+
+// Parameters returns the names of the parameters that learners of a kind have beside
+// their network, rule, optimiser and methods.
+func Parameters(kind string) []string { return registry.Parameters(kind) }

@@ -9,6 +9,8 @@
 package method
 
 import (
+	"slices"
+
 	"neoteny/pkg/engine/component"
 	"neoteny/pkg/engine/graph"
 	"neoteny/pkg/engine/learner"
@@ -18,8 +20,25 @@ import (
 	"neoteny/pkg/engine/stream"
 )
 
-// Method is an intervention on a learner: any of the hooks below.
+// Method is an intervention on a learner: at least one of the hooks below.
 type Method any
+
+// hooks are the interfaces by which a method takes part.
+var hooks = []func(any) bool{
+	is[Builder], is[Batcher], is[Losser], is[GradientUpdater], is[WeightUpdater], is[SecondGradient],
+	is[AfterBackward], is[AfterStep], is[Around], is[TaskBoundary], is[Rebirther], is[Evaluator],
+}
+
+func is[H any](m any) bool {
+	_, ok := m.(H)
+	return ok
+}
+
+// Acts reports whether a method or its configuration has a hook: without one it
+// would be no part of the learner, whatever it is meant to do.
+func Acts(m Method, config component.Config) bool {
+	return slices.ContainsFunc(hooks, func(has func(any) bool) bool { return has(m) || has(config) })
+}
 
 // Builder changes the network before its parameters are made. It is implemented
 // by a method's configuration, because the method itself is built with the
@@ -132,7 +151,7 @@ type Trace struct {
 
 // Env is what a method is built in.
 type Env struct {
-	Store        *graph.Store
+	Space        graph.Space // of the method's variables
 	Network      nn.Network
 	Info         stream.Info
 	Inputs       int // numbers of an example
@@ -143,15 +162,13 @@ type Env struct {
 	States       *optim.States
 	// Key returns the random key of a purpose of this method.
 	Key func(purpose string) rng.Key
-	// Scope is the prefix of the method's variables, unique in the learner.
-	Scope string
 	// Artifacts are files of other runs, for methods that start from one.
 	component.Artifacts
 }
 
 // State makes a persistent variable of the method.
 func (e Env) State(name string, t graph.DType, shape ...int) *graph.Var {
-	return e.Store.New(e.Scope+"/"+name, t, graph.Persistent, shape...)
+	return e.Space.State(name, t, shape...)
 }
 
 var registry = component.NewRegistry[Env, Method]("method")

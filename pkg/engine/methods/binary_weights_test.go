@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"neoteny/pkg/engine/graph"
 	"neoteny/pkg/engine/learner"
 	"neoteny/pkg/engine/method"
 )
@@ -73,7 +74,7 @@ func TestBinaryWeightsAreAskedFor(t *testing.T) {
 	for _, kind := range []string{"field-vcl", "metaplasticity"} {
 		r, err := method.Resolve("methods[0]", map[string]any{"kind": kind})
 		require.NoError(t, err)
-		_, err = r.Build(method.Env{Store: b.store, Network: b.net})
+		_, err = r.Build(method.Env{Space: b.store.Space(graph.OfMethod, "method/m"), Network: b.net})
 		require.ErrorContains(t, err, "needs a network of binary weights")
 	}
 }

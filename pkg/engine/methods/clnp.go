@@ -103,7 +103,7 @@ func newCLNP(c clnpConfig, env method.Env) (method.Method, error) {
 			units: u, new: newRecycler(env, u),
 			allocated: env.State("allocated/"+u.Layer, graph.I32, u.N).I32,
 			active:    env.State("active/"+u.Layer, graph.U8, u.N).U8,
-			activity:  env.Store.New(env.Scope+"/activity/"+u.Layer, graph.F32, graph.Transient, u.N),
+			activity:  env.Space.New("activity/"+u.Layer, graph.F32, graph.Transient, u.N),
 		})
 	}
 	m.freeze(0)

@@ -1,8 +1,6 @@
 package methods
 
 import (
-	"strings"
-
 	"neoteny/pkg/engine/component"
 	"neoteny/pkg/engine/graph"
 	"neoteny/pkg/engine/learner"
@@ -87,19 +85,23 @@ type clr struct {
 	states *optim.States
 	params []*nn.Param
 	open   map[*nn.Param]*graph.Var // 1 for what learns now; its shape broadcasts to the parameter's
+	kernel map[*nn.Param]bool       // of the reprogramming behind convolutions
 }
-
-const kernelName = "/reprogramming"
 
 func newCLR(c clrConfig, env method.Env) (method.Method, error) {
 	if env.Info.Tasks > c.Tasks && c.Convolutions > 0 {
 		return nil, component.Fieldf("tasks", "there are kernels for %d tasks, the stream has %d", c.Tasks, env.Info.Tasks)
 	}
-	m := &clr{cfg: c, info: env.Info, states: env.States, params: env.Network.Params(), open: map[*nn.Param]*graph.Var{}}
+	m := &clr{cfg: c, info: env.Info, states: env.States, params: env.Network.Params(), open: map[*nn.Param]*graph.Var{}, kernel: map[*nn.Param]bool{}}
+	for _, a := range nn.Adapters(env.Network) {
+		if r, ok := a.(*reprogramming); ok {
+			m.kernel[r.change] = true
+		}
+	}
 	for _, p := range m.params {
 		var shape []int
 		switch {
-		case strings.HasSuffix(p.Var.Name, kernelName):
+		case m.kernel[p]:
 			shape = []int{p.Var.Shape[0], 1}
 		case p.Layer == "output":
 			shape = []int{env.Outputs}
@@ -135,7 +137,7 @@ func (m *clr) enter(task int) {
 		open := m.open[p].F32
 		clear(open)
 		switch {
-		case strings.HasSuffix(p.Var.Name, kernelName):
+		case m.kernel[p]:
 			if task < m.cfg.Tasks && !learnsAnchor {
 				open[task] = 1
 			}
@@ -158,7 +160,7 @@ type reprogramming struct {
 func (r *reprogramming) Make(m *nn.AdapterMaker) error {
 	r.shape = m.Shape
 	area := r.size * r.size
-	r.change = m.Param(strings.TrimPrefix(kernelName, "/"), area, nn.Distribution{}, r.tasks, area*m.Shape[2])
+	r.change = m.Param("reprogramming", area, nn.Distribution{}, r.tasks, area*m.Shape[2])
 	return nil
 }
 

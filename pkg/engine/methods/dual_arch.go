@@ -76,13 +76,14 @@ func newDualArch(c dualArchConfig, env method.Env) (_ method.Method, err error) 
 	m := &dualArch{cfg: c, states: env.States, info: env.Info, first: int64(float64(c.Share * float64(env.StepsPerTask)))}
 	m.learns = env.State("learns", graph.F32)
 	m.shown = env.State("shown", graph.F32, env.Outputs)
-	m.soft = env.Store.New(env.Scope+"/soft", graph.F32, graph.Transient, env.Batch, env.Outputs)
+	m.soft = env.Space.New("soft", graph.F32, graph.Transient, env.Batch, env.Outputs)
 	if c.Alpha == 0 && c.Share == 0 {
 		return m, nil
 	}
 	network, err := c.Network.Build(nn.Env{
-		Store: env.Store, Key: env.Key("init"), Keys: func(purpose string) rng.Key { return env.Key("plastic/" + purpose) },
-		Input: env.Info.Input, Outputs: env.Outputs, Scope: env.Scope + "/plastic",
+		Space: env.Space.Sub("plastic"),
+		Key:   env.Key("init"), Keys: func(purpose string) rng.Key { return env.Key("plastic/" + purpose) },
+		Input: env.Info.Input, Outputs: env.Outputs,
 	})
 	if err != nil {
 		return nil, component.At("network", err)
@@ -95,26 +96,17 @@ func newDualArch(c dualArchConfig, env method.Env) (_ method.Method, err error) 
 		out := network.Forward(b, b.Input("x", env.Batch, env.Inputs), mode).Output
 		return b.Add(out, b.Input("head", env.Outputs))
 	}
-	b := env.Store.Builder()
+	b := env.Space.Builder()
 	loss := b.Mean(b.CrossEntropy(forward(b, nn.Training), b.Labels("labels", env.Batch)))
 	var reads []graph.Node
 	for _, p := range network.Params() {
 		reads = append(reads, b.Read(p.Var))
 	}
-	tracer := optim.NewTracer(env.Store, env.Key)
+	tracer := optim.NewTracer(env.Space.Store(), graph.OfMethod, env.Key)
 	m.plasticStates = tracer.States
-	var updates []*optim.Update
-	for i, g := range b.Gradients(loss, reads...) {
-		updates = append(updates, tracer.Update(b, network.Params()[i], "optimizer", reads[i], g))
-	}
-	if h, ok := optimizer.(optim.Preparer); ok {
-		h.Prepare(updates)
-	}
-	for _, u := range updates {
-		b.Assign(u.Param.Var, optimizer.Update(u))
-	}
+	tracer.Descend(b, optimizer, network.Params(), b.Gradients(loss, reads...), optim.Edits{})
 	m.train = b.Compile()
-	b = env.Store.Builder()
+	b = env.Space.Builder()
 	b.Output("output", forward(b, nn.Evaluation))
 	m.ask = b.Compile()
 	return m, nil

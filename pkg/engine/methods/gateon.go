@@ -2,7 +2,6 @@ package methods
 
 import (
 	"errors"
-	"strings"
 
 	"neoteny/pkg/engine/component"
 	"neoteny/pkg/engine/graph"
@@ -114,10 +113,9 @@ type gateON struct {
 	units   []*graph.Var             // availability by layer, [units]
 	into    map[*nn.Param]*graph.Var // that of the units that a parameter leads into
 	outOf   map[*nn.Param]*graph.Var // that of the units that the output layer reads
+	gates   map[*nn.Param]bool       // P of every layer
 	open    *graph.Var               // [contexts][1], 1 for the task's gates
 }
-
-const gateName = "/gate"
 
 func newGateON(c gateONConfig, env method.Env) (method.Method, error) {
 	m, err := newGateONOfTasks(c, env)
@@ -131,7 +129,10 @@ func newGateONOfTasks(c gateONConfig, env method.Env) (*gateON, error) {
 	if env.Info.Tasks > c.Contexts && c.Gate {
 		return nil, component.Fieldf("contexts", "there are gates for %d tasks, the stream has %d", c.Contexts, env.Info.Tasks)
 	}
-	m := &gateON{cfg: c, network: env.Network, into: map[*nn.Param]*graph.Var{}, outOf: map[*nn.Param]*graph.Var{}}
+	m := &gateON{cfg: c, network: env.Network, into: map[*nn.Param]*graph.Var{}, outOf: map[*nn.Param]*graph.Var{}, gates: map[*nn.Param]bool{}}
+	for _, gate := range gatesOf(env.Network) {
+		m.gates[gate.p] = true
+	}
 	for _, u := range env.Network.Units() {
 		a := env.State("availability/"+u.Layer, graph.F32, u.N)
 		fill(a.F32, 1)
@@ -184,7 +185,7 @@ func (m *gateON) follow(b *graph.Builder, availability *graph.Var, r graph.Node)
 // UpdateWeight implements [method.WeightUpdater].
 func (m *gateON) UpdateWeight(u *optim.Update, w graph.Node) graph.Node {
 	b := u.B
-	if strings.HasSuffix(u.Param.Var.Name, gateName) {
+	if m.gates[u.Param] {
 		return b.Select(b.Read(m.open), w, u.W)
 	}
 	var availability graph.Node
@@ -250,8 +251,6 @@ type gateONInferring struct {
 // recentLosses is how many losses of a context are remembered.
 const recentLosses = 50
 
-const contextOfTask = "context_of_task"
-
 func newGateONInferring(g *gateON, env method.Env) (method.Method, error) {
 	if env.Info.Head > 0 {
 		return nil, component.Fieldf("context", "is inferred where tasks share one head; a head of a task's own tells the task")
@@ -263,10 +262,8 @@ func newGateONInferring(g *gateON, env method.Env) (method.Method, error) {
 		steps:  env.State("steps", graph.I32, g.cfg.Contexts).I32,
 		recent: env.State("recent", graph.F32, g.cfg.Contexts, recentLosses).F32,
 	}
-	for _, v := range env.Store.Vars() {
-		if strings.HasSuffix(v.Name, "/"+contextOfTask) {
-			m.of = append(m.of, v.F32)
-		}
+	for _, gate := range gatesOf(env.Network) {
+		m.of = append(m.of, gate.of.F32)
 	}
 	m.known[0] = 1
 	m.enter(0, 0)
@@ -365,11 +362,21 @@ type contextGate struct {
 	of       *graph.Var // where contexts are inferred, a 1 for every task's context, [contexts][contexts]
 }
 
+// gatesOf returns the gates that Build has put into a network.
+func gatesOf(n nn.Network) (gates []*contextGate) {
+	for _, a := range nn.Adapters(n) {
+		if g, ok := a.(*contextGate); ok {
+			gates = append(gates, g)
+		}
+	}
+	return gates
+}
+
 // Make implements [nn.Adapter].
 func (g *contextGate) Make(m *nn.AdapterMaker) error {
-	g.p = m.Param(strings.TrimPrefix(gateName, "/"), 1, nn.Distribution{Mean: g.mean, Normal: 1}, g.contexts, m.Shape[len(m.Shape)-1])
+	g.p = m.Param("gate", 1, nn.Distribution{Mean: g.mean, Normal: 1}, g.contexts, m.Shape[len(m.Shape)-1])
 	if g.inferred {
-		g.of = m.State(contextOfTask, g.contexts, g.contexts)
+		g.of = m.State("context_of_task", g.contexts, g.contexts)
 	}
 	return nil
 }

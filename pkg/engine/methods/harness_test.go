@@ -34,9 +34,9 @@ func newBenchOf(t *testing.T, seed uint64, network map[string]any) *bench {
 	b := &bench{t: t, store: graph.NewStore(), seed: seed}
 	r, err := nn.Resolve("network", network)
 	require.NoError(t, err)
-	b.net, err = r.Build(nn.Env{Store: b.store, Key: b.key("init"), Input: tensor.Shape{4}, Outputs: 3})
+	b.net, err = r.Build(nn.Env{Space: b.store.Space(graph.OfNetwork, "net"), Key: b.key("init"), Input: tensor.Shape{4}, Outputs: 3})
 	require.NoError(t, err)
-	b.tracer = optim.NewTracer(b.store, b.key)
+	b.tracer = optim.NewTracer(b.store, graph.OfOptimizer, b.key)
 	return b
 }
 
@@ -48,7 +48,8 @@ func (b *bench) method(spec map[string]any) method.Method {
 	require.NoError(b.t, err)
 	scope := "method/" + spec["kind"].(string)
 	m, err := r.Build(method.Env{
-		Store: b.store, Network: b.net, Inputs: 4, Outputs: 3, Classes: b.classes, Batch: max(b.batch, 1), StepsPerTask: 10, States: b.tracer.States, Scope: scope,
+		Space: b.store.Space(graph.OfMethod, scope), Network: b.net, Inputs: 4, Outputs: 3, Classes: b.classes,
+		Batch: max(b.batch, 1), StepsPerTask: 10, States: b.tracer.States,
 		Key: func(purpose string) rng.Key { return b.key(scope + "/" + purpose) },
 	})
 	require.NoError(b.t, err)
@@ -68,11 +69,11 @@ func (b *bench) update(p *nn.Param, m method.Method, optimizer map[string]any) *
 	g := graph.NewBuilder()
 	w, grad := g.Read(p.Var), g.Input("g", p.Var.Shape...)
 	if h, ok := m.(method.GradientUpdater); ok {
-		grad = h.UpdateGradient(b.tracer.Update(g, p, "method/m", w, grad))
+		grad = h.UpdateGradient(b.tracer.Update(g, p, b.store.Space(graph.OfMethod, "method/m"), w, grad))
 	}
-	next := opt.Update(b.tracer.Update(g, p, "optimizer", w, grad))
+	next := opt.Update(b.tracer.Update(g, p, b.store.Space(graph.OfOptimizer, "optimizer"), w, grad))
 	if h, ok := m.(method.WeightUpdater); ok {
-		next = h.UpdateWeight(b.tracer.Update(g, p, "method/m", w, grad), next)
+		next = h.UpdateWeight(b.tracer.Update(g, p, b.store.Space(graph.OfMethod, "method/m"), w, grad), next)
 	}
 	g.Assign(p.Var, next)
 	return g.Compile()

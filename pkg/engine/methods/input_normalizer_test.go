@@ -20,7 +20,7 @@ func TestInputNormalizerAgainstItsFormulas(t *testing.T) {
 		r, err := nn.Resolve("network", map[string]any{"kind": "mlp", "hidden": []any{}, "init": "pytorch"})
 		require.NoError(t, err)
 		net, err := r.Build(nn.Env{
-			Store: store, Key: rng.New(3, "init"), Input: tensor.Shape{2, 2}, Outputs: 3,
+			Space: store.Space(graph.OfNetwork, "net"), Key: rng.New(3, "init"), Input: tensor.Shape{2, 2}, Outputs: 3,
 			Edit: inputNormalizerConfig{Decay: decay, Epsilon: epsilon}.Build,
 		})
 		require.NoError(t, err)

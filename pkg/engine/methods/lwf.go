@@ -70,8 +70,12 @@ func (m *lwf) Loss(t *method.Trace) graph.Node {
 	b := t.B
 	n, outputs := t.X.Shape()[0], m.seen.Len()
 	heads := outputs / m.head
+	then := map[*graph.Var]graph.Node{}
+	for i, p := range m.params {
+		then[p.Var] = b.Read(m.old[i])
+	}
 	var before graph.Node
-	nn.With(m.params, m.old, func() { before = t.Network.Forward(b, t.X, nn.Evaluation).Output })
+	b.With(then, func() { before = t.Network.Forward(b, t.X, nn.Evaluation).Output })
 
 	seen := b.Read(m.seen)
 	out := b.Scale(1e30, b.Sub(seen, b.Const(1))) // 0 for what counts, else out of reach

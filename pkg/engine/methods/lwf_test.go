@@ -31,7 +31,7 @@ func TestLwFAgainstItsFormula(t *testing.T) {
 		r, err := nn.Resolve("network", map[string]any{"kind": "mlp", "hidden": []any{6}, "init": "pytorch"})
 		require.NoError(t, err)
 		b.store = graph.NewStore()
-		b.net, err = r.Build(nn.Env{Store: b.store, Key: b.key("init"), Input: tensor.Shape{4}, Outputs: 4})
+		b.net, err = r.Build(nn.Env{Space: b.store.Space(graph.OfNetwork, "net"), Key: b.key("init"), Input: tensor.Shape{4}, Outputs: 4})
 		require.NoError(t, err)
 		env := b.env("lwf")
 		env.Outputs, env.Classes, env.Info.Head = 4, 4, test.head

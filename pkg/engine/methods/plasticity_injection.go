@@ -3,7 +3,6 @@ package methods
 import (
 	"errors"
 	"fmt"
-	"strings"
 
 	"neoteny/pkg/engine/component"
 	"neoteny/pkg/engine/graph"
@@ -163,11 +162,15 @@ func newInjection(c injectionConfig, env method.Env) (method.Method, error) {
 			layers = append(layers, p.Layer)
 		}
 		m.head[p] = len(layers) <= c.Layers && p.Role != nn.Adapted
-		m.added[p] = strings.Contains(p.Var.Name, "/injected_a/")
 	}
-	for _, v := range env.Store.Vars() {
-		if strings.HasSuffix(v.Name, "/injected") {
-			m.done = v
+	for _, a := range nn.Adapters(env.Network) {
+		if h, ok := a.(*injectedHead); ok {
+			m.done = h.done
+			for _, pair := range h.a {
+				for _, p := range pair {
+					m.added[p] = true
+				}
+			}
 		}
 	}
 	return m, nil

@@ -25,7 +25,7 @@ func TestPlasticityInjection(t *testing.T) {
 	r, err := nn.Resolve("network", map[string]any{"kind": "mlp", "hidden": []any{6, 5}, "init": "pytorch"})
 	require.NoError(t, err)
 	b.store = graph.NewStore()
-	b.net, err = r.Build(nn.Env{Store: b.store, Key: b.key("init"), Input: tensor.Shape{4}, Outputs: 3, Edit: spec.Build})
+	b.net, err = r.Build(nn.Env{Space: b.store.Space(graph.OfNetwork, "net"), Key: b.key("init"), Input: tensor.Shape{4}, Outputs: 3, Edit: spec.Build})
 	require.NoError(t, err)
 	for _, p := range b.net.Params() {
 		if w, known := plain[p.Var.Name]; known {
@@ -141,7 +141,7 @@ func TestPlasticityInjectionNeedsAPlainHead(t *testing.T) {
 	} {
 		r, err := nn.Resolve("network", network)
 		require.NoError(t, err)
-		_, err = r.Build(nn.Env{Store: graph.NewStore(), Input: tensor.Shape{4}, Outputs: 3, Edit: injectionConfig{Layers: 2, FromTask: 1}.Build})
+		_, err = r.Build(nn.Env{Space: graph.NewStore().Space(graph.OfNetwork, "net"), Input: tensor.Shape{4}, Outputs: 3, Edit: injectionConfig{Layers: 2, FromTask: 1}.Build})
 		require.ErrorContains(t, err, "layers: ")
 	}
 }

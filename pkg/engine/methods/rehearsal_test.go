@@ -71,7 +71,7 @@ func (b *bench) batchNumber(n int, from int, class func(i int) int) *stream.Batc
 // env is what a memory is made in.
 func (b *bench) env(name string) method.Env {
 	return method.Env{
-		Store: b.store, Network: b.net, Inputs: 4, Outputs: 3, Classes: 3, Batch: 1, States: b.tracer.States, Scope: "method/" + name,
+		Space: b.store.Space(graph.OfMethod, "method/"+name), Network: b.net, Inputs: 4, Outputs: 3, Classes: 3, Batch: 1, States: b.tracer.States,
 		Key: b.key,
 	}
 }

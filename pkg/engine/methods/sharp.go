@@ -211,8 +211,8 @@ func newSHARP(c sharpConfig, env method.Env) (method.Method, error) {
 	m.counts = env.State("counts", graph.F32, env.Classes, width)
 	m.known = env.State("known", graph.F32, rows)
 	if c.Replay > 0 {
-		m.replayed = env.Store.New(env.Scope+"/replayed", graph.F32, graph.Transient, c.Replay, units)
-		m.replayedOf = env.Store.New(env.Scope+"/replayed_of", graph.F32, graph.Transient, c.Replay, env.Classes)
+		m.replayed = env.Space.New("replayed", graph.F32, graph.Transient, c.Replay, units)
+		m.replayedOf = env.Space.New("replayed_of", graph.F32, graph.Transient, c.Replay, env.Classes)
 	}
 	m.pool = make([]int, 0, env.Classes)
 

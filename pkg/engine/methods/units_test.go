@@ -87,7 +87,7 @@ func buildNetwork(t *testing.T, store *graph.Store, spec map[string]any, input t
 	t.Helper()
 	r, err := nn.Resolve("network", spec)
 	require.NoError(t, err)
-	net, err := r.Build(nn.Env{Store: store, Key: rng.New(1, "init"), Input: input, Outputs: 3})
+	net, err := r.Build(nn.Env{Space: store.Space(graph.OfNetwork, "net"), Key: rng.New(1, "init"), Input: input, Outputs: 3})
 	require.NoError(t, err)
 	return net
 }
@@ -98,7 +98,7 @@ func TestRecyclingUnitsOfAnyNetwork(t *testing.T) {
 	for _, n := range networks {
 		store := graph.NewStore()
 		net := buildNetwork(t, store, n.spec, n.input)
-		tracer := optim.NewTracer(store, func(purpose string) rng.Key { return rng.New(1, purpose) })
+		tracer := optim.NewTracer(store, graph.OfOptimizer, func(purpose string) rng.Key { return rng.New(1, purpose) })
 		for _, p := range net.Params() {
 			for i := range p.Var.F32 {
 				p.Var.F32[i] = 7 + float32(i)
@@ -141,7 +141,7 @@ func TestReDoFindsUnitsOfAnyNetwork(t *testing.T) {
 	for _, n := range networks {
 		store := graph.NewStore()
 		net := buildNetwork(t, store, n.spec, n.input)
-		tracer := optim.NewTracer(store, func(purpose string) rng.Key { return rng.New(1, purpose) })
+		tracer := optim.NewTracer(store, graph.OfOptimizer, func(purpose string) rng.Key { return rng.New(1, purpose) })
 		m, err := newRedo(redoConfig{Period: 1, Threshold: 0.01, Window: 1}, methodEnv(store, net, tracer))
 		require.NoError(t, err)
 		step := &learner.Step{Batch: &stream.Batch{N: 2}}
@@ -176,7 +176,7 @@ func TestReDoFindsUnitsOfAnyNetwork(t *testing.T) {
 
 func methodEnv(store *graph.Store, net nn.Network, tracer *optim.Tracer) method.Env {
 	return method.Env{
-		Store: store, Network: net, Batch: 2, StepsPerTask: 10, States: tracer.States, Scope: "method/of-test",
+		Space: store.Space(graph.OfMethod, "method/of-test"), Network: net, Batch: 2, StepsPerTask: 10, States: tracer.States,
 		Key: func(purpose string) rng.Key { return rng.New(2, purpose) },
 	}
 }
@@ -191,7 +191,7 @@ func TestBiasCompensationOfChannels(t *testing.T) {
 		net := buildNetwork(t, store, map[string]any{"kind": "cnn", "hidden": []any{5.0}, "activation": "tanh", "convolutions": []any{
 			map[string]any{"channels": 3.0, "pool": 2.0}, map[string]any{"channels": 4.0},
 		}}, input)
-		tracer := optim.NewTracer(store, func(purpose string) rng.Key { return rng.New(1, purpose) })
+		tracer := optim.NewTracer(store, graph.OfOptimizer, func(purpose string) rng.Key { return rng.New(1, purpose) })
 		m, err := newContinualBackprop(continualBackpropConfig{
 			ReplacementRate: 0.35, Decay: 0, Utility: "contribution", Accumulate: true, BiasCompensation: "paper", // one unit
 		}, methodEnv(store, net, tracer))

@@ -35,6 +35,17 @@ type AdapterMaker struct {
 // the same with and without.
 const adapterDraws = 1 << 32
 
+// Adapters returns the adapters that methods have put into a network: each
+// finds its own by their type.
+func Adapters(n Network) []Adapter {
+	if a, ok := n.(interface{ made() []Adapter }); ok {
+		return a.made()
+	}
+	return nil
+}
+
+func (m *maker) made() []Adapter { return m.adapters }
+
 // Param makes a trained parameter that starts from draws of the distribution.
 // name is unique in the adapter.
 func (a *AdapterMaker) Param(name string, fanIn int, init Distribution, shape ...int) *Param {
@@ -49,16 +60,16 @@ func (a *AdapterMaker) Param(name string, fanIn int, init Distribution, shape ..
 // State makes a persistent variable of the adapter that is not trained, zero
 // to begin with. name is unique in the adapter.
 func (a *AdapterMaker) State(name string, shape ...int) *graph.Var {
-	return a.m.env.Store.New(fmt.Sprintf("net/%s/adapter%d/%s", a.layer, a.index, name), graph.F32, graph.Persistent, shape...)
+	return a.m.env.Space.State(fmt.Sprintf("%s/adapter%d/%s", a.layer, a.index, name), graph.F32, shape...)
 }
 
 // adapt makes the parameters of adapters that are applied to values of a shape.
 func (m *maker) adapt(layer string, shape tensor.Shape, adapters []Adapter) error {
 	for _, a := range adapters {
-		if err := a.Make(&AdapterMaker{Shape: shape, Outputs: m.env.Outputs, layer: layer, index: m.adapters, m: m}); err != nil {
+		if err := a.Make(&AdapterMaker{Shape: shape, Outputs: m.env.Outputs, layer: layer, index: len(m.adapters), m: m}); err != nil {
 			return fmt.Errorf("layer %s: %w", layer, err)
 		}
-		m.adapters++
+		m.adapters = append(m.adapters, a)
 	}
 	return nil
 }

@@ -20,7 +20,7 @@ func TestBinaryLayerHasTheMomentsOfItsWeights(t *testing.T) {
 		require.NoError(t, err)
 		s := graph.NewStore()
 		key := func(p string) rng.Key { return rng.New(5, p) }
-		net, err := r.Build(Env{Store: s, Key: key("init"), Keys: key, Input: tensor.Shape{inputs}, Outputs: outputs})
+		net, err := r.Build(Env{Space: s.Space(graph.OfNetwork, "net"), Key: key("init"), Keys: key, Input: tensor.Shape{inputs}, Outputs: outputs})
 		require.NoError(t, err)
 		require.Len(t, net.Params(), 1)
 		b := graph.NewBuilder()

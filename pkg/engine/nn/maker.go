@@ -29,7 +29,7 @@ type maker struct {
 	draws  uint64 // of initial values so far
 	frozen bool   // what is made now is not trained
 
-	adapters int // made so far
+	adapters []Adapter // made so far
 
 	statistics []statistic
 }
@@ -90,7 +90,7 @@ func (m *maker) param(layer, name string, role Role, fanIn, fanOut int, s start,
 		p.Var = &graph.Var{Name: name, Shape: shape}
 		return p
 	}
-	p.Var = m.env.Store.New(m.env.name(name), graph.F32, graph.Persistent, shape...)
+	p.Var = m.env.Space.State(name, graph.F32, shape...)
 	s.fillInto(p.Var.F32, m.env.Key, draw)
 	return p
 }
@@ -224,8 +224,8 @@ func (m *maker) norm(layer, name, kind string, units, groups int, torch torchNam
 	n.beta = m.param(layer, name+"/shift", Shift, units, units, start{}, torch.bias(), units)
 	m.draws = keep
 	if kind == normBatch && !m.dry {
-		n.mean = m.env.Store.New(m.env.name(name+"/running_mean"), graph.F32, graph.Persistent, units)
-		n.variance = m.env.Store.New(m.env.name(name+"/running_variance"), graph.F32, graph.Persistent, units)
+		n.mean = m.env.Space.State(name+"/running_mean", graph.F32, units)
+		n.variance = m.env.Space.State(name+"/running_variance", graph.F32, units)
 		for i := range n.variance.F32 {
 			n.variance.F32[i] = 1
 		}

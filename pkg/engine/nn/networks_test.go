@@ -48,7 +48,7 @@ func buildSmall(t *testing.T, spec object, input tensor.Shape) Network {
 	r, err := Resolve("network", spec)
 	require.NoError(t, err)
 	n, err := r.Build(Env{
-		Store: graph.NewStore(), Key: rng.New(3, "init"), Input: input, Outputs: 3,
+		Space: graph.NewStore().Space(graph.OfNetwork, "net"), Key: rng.New(3, "init"), Input: input, Outputs: 3,
 		Keys: func(purpose string) rng.Key { return rng.New(3, purpose) },
 	})
 	require.NoError(t, err)

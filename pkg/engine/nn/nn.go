@@ -6,7 +6,6 @@
 package nn
 
 import (
-	"cmp"
 	"fmt"
 
 	"neoteny/pkg/engine/component"
@@ -168,7 +167,7 @@ type Sizer interface {
 
 // Env is what a network is built in.
 type Env struct {
-	Store   *graph.Store
+	Space   graph.Space  // of its variables
 	Key     rng.Key      // draws the initial parameters
 	Input   tensor.Shape // of one example
 	Outputs int
@@ -181,13 +180,7 @@ type Env struct {
 	Edit func(*Blueprint) error
 	// Artifacts are files of other runs, for networks that start from one.
 	component.Artifacts
-	// Scope is the prefix of the variables' names, for networks beside the
-	// learner's own; "" stands for "net".
-	Scope string
 }
-
-// name returns the name of a variable of the network.
-func (e Env) name(of string) string { return cmp.Or(e.Scope, "net") + "/" + of }
 
 var registry = component.NewRegistry[Env, Network]("network")
 

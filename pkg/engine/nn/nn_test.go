@@ -18,7 +18,7 @@ func build(t require.TestingT, seed uint64, inputs, outputs int, spec map[string
 	spec["kind"] = "mlp"
 	r, err := Resolve("network", spec)
 	require.NoError(t, err)
-	n, err := r.Build(Env{Store: graph.NewStore(), Key: rng.New(seed, "init"), Input: tensor.Shape{inputs}, Outputs: outputs})
+	n, err := r.Build(Env{Space: graph.NewStore().Space(graph.OfNetwork, "net"), Key: rng.New(seed, "init"), Input: tensor.Shape{inputs}, Outputs: outputs})
 	require.NoError(t, err)
 	return n
 }
@@ -182,7 +182,7 @@ func TestEditedBlueprintIsBuilt(t *testing.T) {
 	r, err := Resolve("network", map[string]any{"kind": "mlp", "hidden": []any{4.0}})
 	require.NoError(t, err)
 	env := func(edit func(*Blueprint) error) Env {
-		return Env{Store: graph.NewStore(), Key: rng.New(1, "init"), Input: tensor.Shape{2, 3}, Outputs: 2, Edit: edit}
+		return Env{Space: graph.NewStore().Space(graph.OfNetwork, "net"), Key: rng.New(1, "init"), Input: tensor.Shape{2, 3}, Outputs: 2, Edit: edit}
 	}
 	net, err := r.Build(env(func(bp *Blueprint) error {
 		bp.Layers[0].Width = 7

@@ -110,7 +110,7 @@ func TestNetworksAgainstPyTorch(t *testing.T) {
 			r, err := Resolve("network", spec)
 			require.NoError(t, err)
 			store := graph.NewStore()
-			built, err := r.Build(Env{Store: store, Key: rng.New(1, "init"), Input: g.input, Outputs: g.outputs})
+			built, err := r.Build(Env{Space: store.Space(graph.OfNetwork, "net"), Key: rng.New(1, "init"), Input: g.input, Outputs: g.outputs})
 			require.NoError(t, err)
 
 			x := file["golden.x"]
@@ -201,7 +201,7 @@ func TestWeightsFromFilesThatDoNotFit(t *testing.T) {
 		spec["weights"] = weights
 		r, err := Resolve("network", spec)
 		require.NoError(t, err)
-		_, err = r.Build(Env{Store: graph.NewStore(), Key: rng.New(1, "init"), Input: tensor.Shape{4}, Outputs: 3})
+		_, err = r.Build(Env{Space: graph.NewStore().Space(graph.OfNetwork, "net"), Key: rng.New(1, "init"), Input: tensor.Shape{4}, Outputs: 3})
 		return err
 	}
 	require.NoError(t, network(func(object, object) {}))
@@ -254,7 +254,7 @@ func TestElementsOfWeightFiles(t *testing.T) {
 		path, digest := write(t, weight, bias)
 		r, err := Resolve("network", object{"kind": "mlp", "hidden": []any{}, "weights": object{"path": path, "sha256": digest, "names": object{"output": "fc"}}})
 		require.NoError(t, err)
-		return r.Build(Env{Store: graph.NewStore(), Key: rng.New(1, "init"), Input: tensor.Shape{2}, Outputs: 1})
+		return r.Build(Env{Space: graph.NewStore().Space(graph.OfNetwork, "net"), Key: rng.New(1, "init"), Input: tensor.Shape{2}, Outputs: 1})
 	}
 	double := safetensors.Tensor{DType: "F64", Shape: []int{1, 2}, Data: append(f64(0.25), f64(-3)...)}
 	n, err := linear(double, safetensors.Tensor{DType: "F32", Data: []byte{0, 0, 128, 63}})
@@ -273,7 +273,7 @@ func TestElementsOfWeightFiles(t *testing.T) {
 func TestWeightsOfOurOwn(t *testing.T) {
 	spec := func() object { return object{"kind": "mlp", "hidden": []any{3.0}, "norm": "batch"} }
 	env := func(seed uint64) Env {
-		return Env{Store: graph.NewStore(), Key: rng.New(seed, "init"), Input: tensor.Shape{2}, Outputs: 2}
+		return Env{Space: graph.NewStore().Space(graph.OfNetwork, "net"), Key: rng.New(seed, "init"), Input: tensor.Shape{2}, Outputs: 2}
 	}
 	r, err := Resolve("network", spec())
 	require.NoError(t, err)
@@ -281,7 +281,7 @@ func TestWeightsOfOurOwn(t *testing.T) {
 	_, err = r.Build(from)
 	require.NoError(t, err)
 	var tensors []safetensors.Tensor
-	for i, v := range from.Store.Vars() {
+	for i, v := range from.Space.Store().Vars() {
 		var data []byte
 		for j := range v.F32 {
 			v.F32[j] += float32(i)
@@ -297,8 +297,8 @@ func TestWeightsOfOurOwn(t *testing.T) {
 	to := env(2)
 	_, err = r.Build(to)
 	require.NoError(t, err)
-	require.Len(t, to.Store.Vars(), len(tensors))
-	for i, v := range to.Store.Vars() {
-		require.Equal(t, from.Store.Vars()[i].F32, v.F32, v.Name)
+	require.Len(t, to.Space.Store().Vars(), len(tensors))
+	for i, v := range to.Space.Store().Vars() {
+		require.Equal(t, from.Space.Store().Vars()[i].F32, v.F32, v.Name)
 	}
 }

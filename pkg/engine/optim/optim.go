@@ -31,26 +31,26 @@ type Update struct {
 	W     graph.Node // weight before the step
 	G     graph.Node // gradient, as methods earlier in the spec left it
 
-	store   *graph.Store
-	states  *States
-	initial func(*nn.Param) *graph.Var
-	key     func(purpose string) rng.Key
-	scope   string
+	tracer *Tracer
+	space  graph.Space // of who updates
 }
+
+// name returns what a variable of this parameter is called in the space.
+func (u *Update) name(of string) string { return of + "/" + u.Param.Var.Name }
 
 // State returns a per-weight state array of this parameter, made at first use
 // with every element at reset, the value it goes back to when a method
 // reinitialises the weight. Read it with u.B.Read, write it with u.B.Assign.
 func (u *Update) State(name string, reset float32) *graph.Var {
-	full := u.scope + "/" + name + "/" + u.Param.Var.Name
-	if v := u.store.Lookup(full); v != nil {
+	if v := u.space.Lookup(u.name(name)); v != nil {
 		return v
 	}
-	v := u.store.New(full, graph.F32, graph.Persistent, u.Param.Var.Shape...)
+	v := u.space.State(u.name(name), graph.F32, u.Param.Var.Shape...)
 	for i := range v.F32 {
 		v.F32[i] = reset
 	}
-	u.states.byParam[u.Param] = append(u.states.byParam[u.Param], state{v, reset, u.scope})
+	states := u.tracer.States
+	states.byParam[u.Param] = append(states.byParam[u.Param], state{v, reset, u.space})
 	return v
 }
 
@@ -73,27 +73,27 @@ func (u *Update) Average(s *graph.Var, decay float64, x graph.Node) graph.Node {
 // recursion c ← decay·c + (1 − decay) does not cancel in the first steps, as
 // 1 − decay^t would.
 func (u *Update) Correction(name string, decay float64) graph.Node {
-	full := u.scope + "/" + name + "/" + u.Param.Var.Name
-	v := u.store.Lookup(full)
+	states := u.tracer.States
+	v := u.space.Lookup(u.name(name))
 	if v == nil {
-		if u.states.PerWeight {
+		if states.PerWeight {
 			v = u.State(name, 0)
 		} else {
-			v = u.store.New(full, graph.F32, graph.Persistent)
+			v = u.space.State(u.name(name), graph.F32)
 		}
 	}
-	u.states.clocks[v] = u.scope
+	states.clocks[v] = u.space
 	now := u.B.Add(u.B.Scale(float32(decay), u.B.Read(v)), u.B.Const(float32(1-decay)))
 	u.B.Assign(v, now)
 	return now
 }
 
 // Initial returns the parameter's value at the start of the run.
-func (u *Update) Initial() graph.Node { return u.B.Read(u.initial(u.Param)) }
+func (u *Update) Initial() graph.Node { return u.B.Read(u.tracer.Initial(u.Param)) }
 
 // Noise returns one standard normal per weight and step.
 func (u *Update) Noise(purpose string) graph.Node {
-	return u.B.Normal(u.key(u.scope+"/"+purpose+"/"+u.Param.Var.Name), u.Param.Var.Shape...)
+	return u.B.Normal(u.tracer.Key(u.space.Name()+"/"+u.name(purpose)), u.Param.Var.Shape...)
 }
 
 // States knows the per-weight state of every parameter, so that methods can
@@ -102,14 +102,15 @@ type States struct {
 	// PerWeight asks optimisers to count steps weight by weight; set before
 	// the first update is traced, when a method reinitialises single weights.
 	PerWeight bool
+	optimizer graph.Space // whose Restart is
 	byParam   map[*nn.Param][]state
-	clocks    map[*graph.Var]string // corrections, by scope
+	clocks    map[*graph.Var]graph.Space // corrections, and who made them
 }
 
 type state struct {
 	v     *graph.Var
 	reset float32
-	scope string
+	space graph.Space
 }
 
 // Reset puts the state of elements [from, to) of a parameter back to its
@@ -125,8 +126,8 @@ func (s *States) Reset(p *nn.Param, from, to int) {
 // Restart makes the optimiser count its steps from the start again; with
 // moments, everything else that it keeps per weight goes back to its start, too.
 func (s *States) Restart(moments bool) {
-	for v, scope := range s.clocks {
-		if scope == optimizerScope {
+	for v, space := range s.clocks {
+		if space == s.optimizer {
 			clear(v.F32)
 		}
 	}
@@ -135,7 +136,7 @@ func (s *States) Restart(moments bool) {
 	}
 	for p, states := range s.byParam {
 		for _, st := range states {
-			if st.scope == optimizerScope {
+			if st.space == s.optimizer {
 				for i := range p.Var.F32 {
 					st.v.F32[i] = st.reset
 				}
@@ -144,36 +145,68 @@ func (s *States) Restart(moments bool) {
 	}
 }
 
-// optimizerScope keeps the optimiser's states apart from those of methods.
-const optimizerScope = "optimizer"
-
-// Tracer makes the Updates of one learner.
+// Tracer makes the Updates of one network's parameters.
 type Tracer struct {
-	Store  *graph.Store
 	States *States
 	Key    func(purpose string) rng.Key
 	// Reborn says that parameters are drawn anew while the learner lives, so that
 	// their initial values are state; set before the first of them is asked for.
-	Reborn  bool
-	initial map[*nn.Param]*graph.Var
+	Reborn bool
+
+	optimizer graph.Space
+	initials  graph.Space
+	initial   map[*nn.Param]*graph.Var
 }
 
 // NewTracer returns a tracer whose parameters have their initial values now:
-// it is made before the first step and before a checkpoint is restored.
-func NewTracer(store *graph.Store, key func(purpose string) rng.Key) *Tracer {
+// it is made before the first step and before a checkpoint is restored. The
+// optimiser's states, and the initial values where they are asked for, belong to
+// owner.
+func NewTracer(store *graph.Store, owner graph.Owner, key func(purpose string) rng.Key) *Tracer {
+	optimizer := store.Space(owner, "optimizer")
 	return &Tracer{
-		Store: store, Key: key,
-		States:  &States{byParam: map[*nn.Param][]state{}, clocks: map[*graph.Var]string{}},
-		initial: map[*nn.Param]*graph.Var{},
+		Key:       key,
+		States:    &States{optimizer: optimizer, byParam: map[*nn.Param][]state{}, clocks: map[*graph.Var]graph.Space{}},
+		optimizer: optimizer, initials: store.Space(owner, "initial"), initial: map[*nn.Param]*graph.Var{},
 	}
 }
 
-// Update returns the update of one parameter for the optimiser or a method;
-// scope keeps the states of the two apart; the optimiser's is "optimizer".
-func (t *Tracer) Update(b *graph.Builder, p *nn.Param, scope string, w, g graph.Node) *Update {
-	return &Update{
-		B: b, Param: p, W: w, G: g,
-		store: t.Store, states: t.States, initial: t.Initial, key: t.Key, scope: scope,
+// Update returns the update of one parameter for a method, whose states are in
+// its space.
+func (t *Tracer) Update(b *graph.Builder, p *nn.Param, space graph.Space, w, g graph.Node) *Update {
+	return &Update{B: b, Param: p, W: w, G: g, tracer: t, space: space}
+}
+
+// Edits are what stands between the gradients and the optimiser, and between the
+// optimiser and the weights: the methods of a learner. Either may be nil.
+type Edits struct {
+	Gradient func(p *nn.Param, w, g graph.Node) graph.Node
+	Weight   func(u *Update, next graph.Node) graph.Node
+}
+
+// Descend traces one update of all parameters that are not frozen, in the
+// optimiser's way; gradients are parallel to params.
+func (t *Tracer) Descend(b *graph.Builder, o Optimizer, params []*nn.Param, gradients []graph.Node, edits Edits) {
+	var updates []*Update
+	for i, p := range params {
+		if p.Frozen {
+			continue
+		}
+		w, g := b.Read(p.Var), gradients[i]
+		if edits.Gradient != nil {
+			g = edits.Gradient(p, w, g)
+		}
+		updates = append(updates, t.Update(b, p, t.optimizer, w, g))
+	}
+	if h, ok := o.(Preparer); ok {
+		h.Prepare(updates)
+	}
+	for _, u := range updates {
+		next := o.Update(u)
+		if edits.Weight != nil {
+			next = edits.Weight(u, next)
+		}
+		b.Assign(u.Param.Var, next)
 	}
 }
 
@@ -186,7 +219,7 @@ func (t *Tracer) Initial(p *nn.Param) *graph.Var {
 	if t.Reborn {
 		keep = graph.Persistent
 	}
-	v := t.Store.New("initial/"+p.Var.Name, graph.F32, keep, p.Var.Shape...)
+	v := t.initials.New(p.Var.Name, graph.F32, keep, p.Var.Shape...)
 	copy(v.F32, p.Var.F32)
 	t.initial[p] = v
 	return v

@@ -70,10 +70,10 @@ func TestUpdatesAgainstTheirFormulas(t *testing.T) {
 			store := graph.NewStore()
 			p := &nn.Param{Var: store.New("w", graph.F32, graph.Persistent, 4)}
 			copy(p.Var.F32, []float32{1, -2, 0, 0.5})
-			tracer := NewTracer(store, func(string) rng.Key { return rng.Key{} })
+			tracer := NewTracer(store, graph.OfOptimizer, func(string) rng.Key { return rng.Key{} })
 			tracer.States.PerWeight = perWeight
 			b := graph.NewBuilder()
-			b.Assign(p.Var, o.Update(tracer.Update(b, p, "optimizer", b.Read(p.Var), b.Input("g", 4))))
+			b.Assign(p.Var, o.Update(tracer.Update(b, p, store.Space(graph.OfOptimizer, "optimizer"), b.Read(p.Var), b.Input("g", 4))))
 			program := b.Compile()
 
 			want := make([]state, 4)
@@ -164,7 +164,7 @@ func TestUpdatesHaveCodeOfTheirOwn(t *testing.T) {
 			store := graph.NewStore()
 			p := &nn.Param{Var: store.New("w", graph.F32, graph.Persistent, 40, 50)}
 			b := graph.NewBuilder()
-			u := NewTracer(store, func(string) rng.Key { return rng.Key{} }).Update(b, p, "optimizer", b.Read(p.Var), b.Input("g", 40, 50))
+			u := NewTracer(store, graph.OfOptimizer, func(string) rng.Key { return rng.Key{} }).Update(b, p, store.Space(graph.OfOptimizer, "optimizer"), b.Read(p.Var), b.Input("g", 40, 50))
 			if o, ok := o.(Preparer); ok {
 				o.Prepare([]*Update{u})
 			}
@@ -178,18 +178,18 @@ func TestTracersKeepOneVariablePerPurpose(t *testing.T) {
 	store := graph.NewStore()
 	p := &nn.Param{Var: store.New("w", graph.F32, graph.Persistent, 2)}
 	p.Var.F32[1] = 3
-	tracer := NewTracer(store, func(purpose string) rng.Key { return rng.New(1, purpose) })
+	tracer := NewTracer(store, graph.OfOptimizer, func(purpose string) rng.Key { return rng.New(1, purpose) })
 	first := tracer.Initial(p)
 	p.Var.F32[1] = 4
 	require.Same(t, first, tracer.Initial(p))
 	require.Equal(t, []float32{0, 3}, first.F32)
 	b := graph.NewBuilder()
-	u := tracer.Update(b, p, "method/x", b.Read(p.Var), b.Read(p.Var))
+	u := tracer.Update(b, p, store.Space(graph.OfMethod, "method/x"), b.Read(p.Var), b.Read(p.Var))
 	v := u.State("s", 0.5)
 	require.Same(t, v, u.State("s", 9), "made at first use")
 	require.Equal(t, []float32{0.5, 0.5}, v.F32)
 	require.Equal(t, "method/x/s/w", v.Name)
-	other := tracer.Update(b, p, "optimizer", b.Read(p.Var), b.Read(p.Var))
+	other := tracer.Update(b, p, store.Space(graph.OfOptimizer, "optimizer"), b.Read(p.Var), b.Read(p.Var))
 	require.NotSame(t, v, other.State("s", 0))
 	v.F32[0] = 7
 	tracer.States.Reset(p, 0, 1)
@@ -217,7 +217,7 @@ func TestAdagradBeginsWithItsSum(t *testing.T) {
 	p := &nn.Param{Var: store.New("w", graph.F32, graph.Persistent, 1)}
 	p.Var.F32[0] = 1
 	b := graph.NewBuilder()
-	u := NewTracer(store, func(purpose string) rng.Key { return rng.New(0, purpose) }).Update(b, p, "optimizer", b.Read(p.Var), b.Input("g", 1))
+	u := NewTracer(store, graph.OfOptimizer, func(purpose string) rng.Key { return rng.New(0, purpose) }).Update(b, p, store.Space(graph.OfOptimizer, "optimizer"), b.Read(p.Var), b.Input("g", 1))
 	b.Assign(p.Var, o.Update(u))
 	program := b.Compile()
 	want, sum := 1.0, 0.25

@@ -82,7 +82,7 @@ func newUPGDRig(t *testing.T, raw map[string]any, perWeight bool) *upgdRig {
 	o, err := r.Build(Env{})
 	require.NoError(t, err)
 	store := graph.NewStore()
-	rig := &upgdRig{tracer: NewTracer(store, func(purpose string) rng.Key { return rng.New(1, purpose) })}
+	rig := &upgdRig{tracer: NewTracer(store, graph.OfOptimizer, func(purpose string) rng.Key { return rng.New(1, purpose) })}
 	rig.tracer.States.PerWeight = perWeight
 	b := graph.NewBuilder()
 	var us []*Update
@@ -90,7 +90,7 @@ func newUPGDRig(t *testing.T, raw map[string]any, perWeight bool) *upgdRig {
 		p := &nn.Param{Var: store.New(fmt.Sprintf("w%d", i), graph.F32, graph.Persistent, shape...)}
 		rng.New(2, p.Var.Name).FillUniform(p.Var.F32, -1, 1, 0)
 		rig.params = append(rig.params, p)
-		us = append(us, rig.tracer.Update(b, p, "optimizer", b.Read(p.Var), b.Input(fmt.Sprintf("g%d", i), shape...)))
+		us = append(us, rig.tracer.Update(b, p, store.Space(graph.OfOptimizer, "optimizer"), b.Read(p.Var), b.Input(fmt.Sprintf("g%d", i), shape...)))
 	}
 	if h, ok := o.(Preparer); ok {
 		h.Prepare(us)

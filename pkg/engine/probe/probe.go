@@ -108,10 +108,9 @@ type Env struct {
 	Info    stream.Info
 	Classes int
 	Batch   int
-	// Scope is unique among the probes of a learner: a prefix for the names of
-	// what a Tracer adds to the training program.
-	Scope string
-	Store *graph.Store
+	// Space is of the probe's variables. Its name is unique among the probes of a
+	// learner: what a Tracer adds to the training program is named after it.
+	Space graph.Space
 	// Key returns the random key of a purpose of this probe.
 	Key func(purpose string) rng.Key
 	// Forward traces the network and its prediction losses for a batch of n, as
@@ -126,12 +125,12 @@ type Env struct {
 
 // State makes a persistent variable of the probe.
 func (e Env) State(name string, t graph.DType, shape ...int) *graph.Var {
-	return e.Store.New(e.Scope+"/"+name, t, graph.Persistent, shape...)
+	return e.Space.State(name, t, shape...)
 }
 
 // Shared are the parameters that all probes have beside their own: when they
 // measure, and what becomes of it.
-var Shared = []string{"every", "at", "reduce", "as", "aside"}
+var Shared = []string{"every", "at", "reduce", "as", "deferred"}
 
 var (
 	registry = component.NewRegistry[Env, Probe]("probe", Shared...)

@@ -17,7 +17,7 @@ func buildIn(t testing.TB, net nn.Network, raw object) probe.Probe {
 	t.Helper()
 	r, _, err := probe.Resolve("probes[0]", raw)
 	require.NoError(t, err)
-	p, err := r.Build(probe.Env{Network: net, Classes: 10, Batch: 1, Scope: "probe/0", Store: graph.NewStore()})
+	p, err := r.Build(probe.Env{Network: net, Classes: 10, Batch: 1, Space: graph.NewStore().Space(graph.OfProbe, "probe/0")})
 	require.NoError(t, err)
 	return p
 }

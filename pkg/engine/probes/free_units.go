@@ -1,8 +1,6 @@
 package probes
 
 import (
-	"strings"
-
 	"neoteny/pkg/engine/component"
 	"neoteny/pkg/engine/graph"
 	"neoteny/pkg/engine/probe"
@@ -52,19 +50,19 @@ func newFreeUnits(_ freeUnitsConfig, env probe.Env) (probe.Probe, error) {
 	for _, u := range env.Network.Units() {
 		p.columns = append(p.columns, probe.Column{Metric: "free_units", Layer: u.Layer}, probe.Column{Metric: "reused_units", Layer: u.Layer})
 		a := allocation{n: u.N}
-		if v := ofMethod(env.Store, "allocated/"+u.Layer); v != nil {
+		if v := ofMethod(env.Space.Store(), "allocated/"+u.Layer); v != nil {
 			a.allocated = v.I32
-			a.active = ofMethod(env.Store, "active/"+u.Layer).U8
+			a.active = ofMethod(env.Space.Store(), "active/"+u.Layer).U8
 		}
 		p.layers = append(p.layers, a)
 	}
 	return p, nil
 }
 
-// ofMethod finds a method's variable.
+// ofMethod finds a method's variable by the name that the method gave it.
 func ofMethod(s *graph.Store, name string) *graph.Var {
-	for _, v := range s.Vars() {
-		if strings.HasPrefix(v.Name, "method/") && strings.HasSuffix(v.Name, "/"+name) {
+	for _, v := range s.Of(graph.OfMethod) {
+		if v.Local == name {
 			return v
 		}
 	}

@@ -21,10 +21,11 @@ func (now) Evaluate(_, _ int) (*learner.Evaluation, error)         { panic("noth
 func TestFreeUnits(t *testing.T) {
 	net := network(t, 3, 4, 2, 2)
 	store := graph.NewStore()
+	method := store.Space(graph.OfMethod, "method/m")
 	r, _, err := probe.Resolve("probes[0]", object{"kind": "free-units"})
 	require.NoError(t, err)
 	read := func() []float32 {
-		p, err := r.Build(probe.Env{Network: net, Store: store})
+		p, err := r.Build(probe.Env{Network: net, Space: store.Space(graph.OfProbe, "probe/0")})
 		require.NoError(t, err)
 		require.Equal(t, "free_units/hidden1", p.Columns()[2].String())
 		require.Equal(t, "reused_units/hidden2", p.Columns()[5].String())
@@ -34,8 +35,8 @@ func TestFreeUnits(t *testing.T) {
 	}
 	require.Equal(t, []float32{1, 0, 1, 0, 1, 0}, read(), "no method allocates units")
 	set := func(layer string, allocated []int32, active []uint8) {
-		copy(store.New("method/m/allocated/"+layer, graph.I32, graph.Persistent, len(allocated)).I32, allocated)
-		copy(store.New("method/m/active/"+layer, graph.U8, graph.Persistent, len(active)).U8, active)
+		copy(method.State("allocated/"+layer, graph.I32, len(allocated)).I32, allocated)
+		copy(method.State("active/"+layer, graph.U8, len(active)).U8, active)
 	}
 	// Task 1 has ended. In the first layer it has unit 1 of its own and reuses
 	// unit 0 of task 0, not unit 2; unit 3 is free. The second is all of task 0.

@@ -23,7 +23,7 @@ import (
 // probes.
 func classifier(net nn.Network, inputs, classes int) probe.Env {
 	return probe.Env{
-		Network: net, Classes: classes, Batch: 1, Scope: "probe/0", Store: graph.NewStore(),
+		Network: net, Classes: classes, Batch: 1, Space: graph.NewStore().Space(graph.OfProbe, "probe/0"),
 		Info: stream.Info{Input: tensor.Shape{inputs}, Classes: classes, Outputs: classes, Examples: 4},
 		Key:  func(purpose string) rng.Key { return rng.New(11, purpose) },
 		Forward: func(b *graph.Builder, n int) (nn.Activations, graph.Node) {
@@ -103,7 +103,7 @@ func (g *gradientsGolden) build(t testing.TB, raw object) probe.Probe {
 	r, _, err := probe.Resolve("probes[0]", raw)
 	require.NoError(t, err)
 	env := g.env
-	env.Store = graph.NewStore()
+	env.Space = graph.NewStore().Space(graph.OfProbe, "probe/0")
 	p, err := r.Build(env)
 	require.NoError(t, err)
 	return p
@@ -239,7 +239,7 @@ func TestUpdateNorm(t *testing.T) {
 	net := network(t, 2, 1, 1) // 3 and 2 parameters
 	r, _, err := probe.Resolve("probes[0]", object{"kind": "update-norm"})
 	require.NoError(t, err)
-	p, err := r.Build(probe.Env{Network: net, Scope: "probe/0", Store: graph.NewStore()})
+	p, err := r.Build(probe.Env{Network: net, Space: graph.NewStore().Space(graph.OfProbe, "probe/0")})
 	require.NoError(t, err)
 	for _, w := range net.Params() {
 		for i := range w.Var.F32 {

@@ -123,14 +123,10 @@ func (p *probePlasticity) trace(n int) {
 			theta = append(theta, b.Read(w.Var))
 		}
 	}
-	tracer := optim.NewTracer(graph.NewStore(), p.env.Key)
-	var updates []*optim.Update
-	for i, g := range b.Gradients(b.Mean(losses), theta...) {
-		updates = append(updates, tracer.Update(b, trained[i], "optimizer", theta[i], g))
-	}
-	for i, u := range updates {
-		b.Assign(trained[i].Var, p.optimizer.Update(u))
-	}
+	// The optimiser's states are in a store of their own: nothing of a measurement
+	// is part of the life.
+	tracer := optim.NewTracer(graph.NewStore(), graph.OfProbe, p.env.Key)
+	tracer.Descend(b, p.optimizer, trained, b.Gradients(b.Mean(losses), theta...), optim.Edits{})
 	p.train, p.states = b.Compile(), tracer.States
 	p.batch = stream.NewBatch(p.env.Info, p.cfg.Batch)
 

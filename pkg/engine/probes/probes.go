@@ -258,7 +258,7 @@ type gradientTotal struct {
 
 func newGradientTotal(metric string, env probe.Env) *gradientTotal {
 	layers, _ := layerParams(env.Network, isAny)
-	return &gradientTotal{scope: env.Scope, columns: layerColumns(metric, layers), params: env.Network.Params()}
+	return &gradientTotal{scope: env.Space.Name(), columns: layerColumns(metric, layers), params: env.Network.Params()}
 }
 
 // Columns implements [probe.Probe].

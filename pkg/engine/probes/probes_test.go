@@ -31,7 +31,7 @@ func network(t testing.TB, widths ...int) nn.Network {
 	r, err := nn.Resolve("network", object{"kind": "mlp", "hidden": hidden})
 	require.NoError(t, err)
 	net, err := r.Build(nn.Env{
-		Store: graph.NewStore(), Key: rng.New(1, "init"),
+		Space: graph.NewStore().Space(graph.OfNetwork, "net"), Key: rng.New(1, "init"),
 		Input: tensor.Shape{widths[0]}, Outputs: widths[len(widths)-1],
 	})
 	require.NoError(t, err)
@@ -42,7 +42,7 @@ func build(t testing.TB, net nn.Network, raw object) probe.Probe {
 	t.Helper()
 	r, _, err := probe.Resolve("probes[0]", raw)
 	require.NoError(t, err)
-	p, err := r.Build(probe.Env{Network: net, Classes: 10, Batch: 1, Scope: "probe/0"})
+	p, err := r.Build(probe.Env{Network: net, Classes: 10, Batch: 1, Space: graph.NewStore().Space(graph.OfProbe, "probe/0")})
 	require.NoError(t, err)
 	return p
 }
@@ -189,7 +189,7 @@ func TestByHand(t *testing.T) {
 func TestPlacesAndOutputs(t *testing.T) {
 	r, err := nn.Resolve("network", object{"kind": "cnn", "hidden": []any{2.0}, "activation": "crelu", "convolutions": []any{object{"channels": 2.0, "kernel": 3.0}}})
 	require.NoError(t, err)
-	net, err := r.Build(nn.Env{Store: graph.NewStore(), Key: rng.New(1, "init"), Input: tensor.Shape{3, 4}, Outputs: 2})
+	net, err := r.Build(nn.Env{Space: graph.NewStore().Space(graph.OfNetwork, "net"), Key: rng.New(1, "init"), Input: tensor.Shape{3, 4}, Outputs: 2})
 	require.NoError(t, err)
 	require.Equal(t, []int{4, 2}, []int{net.Units()[0].Rows(), net.Units()[1].Rows()}, "two places of two outputs; two outputs")
 	e := &learner.Evaluation{N: 2, Features: [][]float32{

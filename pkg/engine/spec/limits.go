@@ -1,4 +1,4 @@
-package engine
+package spec
 
 import (
 	"errors"
@@ -27,15 +27,15 @@ type stateful interface{ StateArrays() int }
 // than [tensor.MaxElems] elements. It names the field that is to blame: the
 // network where a batch of one would be too much already.
 func (s *Spec) checkMemory() error {
-	if s.network == nil {
+	if s.Network == nil {
 		return nil
 	}
-	network, ok := s.network.Config.(nn.Sizer)
+	network, ok := s.Network.Config.(nn.Sizer)
 	if !ok {
 		return nil
 	}
-	inputs := s.info.Input.Elems()
-	size, err := network.Size(s.info.Input, s.info.Outputs, s.info.Batch)
+	inputs := s.Info.Input.Elems()
+	size, err := network.Size(s.Info.Input, s.Info.Outputs, s.Info.Batch)
 	if err != nil {
 		return component.At("learner.network", err)
 	}
@@ -44,7 +44,7 @@ func (s *Spec) checkMemory() error {
 		return component.Fieldf("learner.network", "has %d parameters, at most %d are allowed", params, int64(tensor.MaxElems))
 	}
 	arrays := 2
-	if o, ok := s.optimizer.Config.(stateful); ok {
+	if o, ok := s.Optimizer.Config.(stateful); ok {
 		arrays += o.StateArrays()
 	}
 	// In float64 nothing overflows.
@@ -54,23 +54,23 @@ func (s *Spec) checkMemory() error {
 	each := float64(4 * (float64(inputs) + 2*activations))
 	if need := fixed + each; need > MaxBytes {
 		return component.Fieldf("learner.network", "with %d parameters takes %s to train with %s, at most %s are allowed",
-			params, gib(need), s.optimizer.Name, gib(MaxBytes))
+			params, gib(need), s.Optimizer.Name, gib(MaxBytes))
 	}
-	batch := float64(s.info.Batch)
+	batch := float64(s.Info.Batch)
 	field := "stream.batch"
 	switch {
-	case s.world != nil:
+	case s.World != nil:
 		field = "environment"
-	case s.stream.Path == "": // of a caller of NewLearner
+	case s.Stream.Path == "": // of a caller of NewLearner
 		field = "info.Batch"
 	}
 	used := fixed + float64(batch*each)
-	if err := fits(field, s.info.Batch, widest, used); err != nil {
+	if err := fits(field, s.Info.Batch, widest, used); err != nil {
 		return err
 	}
 	var errs []error
 	known := map[int]bool{}
-	for _, p := range s.probes {
+	for _, p := range s.Probes {
 		n := samples(p.Resolved)
 		if n == 0 || known[n] {
 			continue // probes that ask for the same number share an evaluation

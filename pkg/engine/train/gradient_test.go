@@ -1,4 +1,4 @@
-package engine
+package train_test
 
 import (
 	"fmt"
@@ -110,7 +110,7 @@ func TestTrainingGradientsAgainstFiniteDifferences(t *testing.T) {
 					for i := range m.b.Labels {
 						m.b.Labels[i] = int32(i % 4)
 					}
-					for _, p := range l.network.Params() {
+					for _, p := range l.Network().Params() {
 						w := make([]float64, p.Var.Len())
 						for i, v := range p.Var.F32 {
 							w[i] = float64(v)
@@ -122,7 +122,7 @@ func TestTrainingGradientsAgainstFiniteDifferences(t *testing.T) {
 					require.InDelta(t, m.loss(), s.Loss, 1e-6)
 
 					var nonzero int
-					for k, p := range l.network.Params() {
+					for k, p := range l.Network().Params() {
 						for i := range p.Var.F32 {
 							const h = 1e-6
 							w := m.params[k][i]
@@ -166,7 +166,7 @@ func TestFeaturesBelongToUnits(t *testing.T) {
 		}
 		return slices.Clone(e.Output), features
 	}
-	units := l.network.Units()
+	units := l.Network().Units()
 	output, features := evaluate()
 	require.Len(t, features, len(units))
 	for g, u := range units {

@@ -1,4 +1,4 @@
-package engine
+package run
 
 import (
 	"bytes"
@@ -13,8 +13,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"neoteny/pkg/engine/graph"
+	_ "neoteny/pkg/engine/learners"
 	_ "neoteny/pkg/engine/probes"
 	"neoteny/pkg/engine/safetensors"
+	"neoteny/pkg/engine/spec"
 	_ "neoteny/pkg/engine/streams"
 )
 
@@ -25,9 +27,9 @@ func (nowhere) Boundary(Boundary) error { return nil }
 
 // forged is a life with a checkpoint whose content a test may choose, and which
 // it signs as Save does: what a digest cannot protect from.
-func forged(t testing.TB) (*Spec, *Life, *safetensors.File) {
+func forged(t testing.TB) (*spec.Spec, *Life, *safetensors.File) {
 	t.Helper()
-	spec, err := Resolve(RawSpec{
+	s, err := spec.Resolve(spec.Raw{
 		Stream: map[string]any{"kind": "bit-flip-regression", "tasks": 3.0, "examples_per_task": 20.0, "bits": 4.0, "slow_bits": 2.0},
 		Learner: map[string]any{
 			"network":   map[string]any{"kind": "mlp", "hidden": []any{3.0}},
@@ -36,22 +38,22 @@ func forged(t testing.TB) (*Spec, *Life, *safetensors.File) {
 		Probes: []map[string]any{{"kind": "loss", "every": 7.0}},
 	})
 	require.NoError(t, err)
-	l, err := New(spec, Env{Seed: 1})
+	l, err := New(s, Env{Seed: 1})
 	require.NoError(t, err)
 	require.NoError(t, l.Advance(context.Background(), 33, nowhere{}))
 	var buf bytes.Buffer
 	require.NoError(t, l.Save(&buf))
 	f, err := safetensors.Decode(buf.Bytes())
 	require.NoError(t, err)
-	return spec, l, f
+	return s, l, f
 }
 
 // sign makes the digests of a checkpoint those of its content, and encodes it.
 func sign(t testing.TB, l *Life, f *safetensors.File) []byte {
 	t.Helper()
 	for _, x := range f.Tensors {
-		if v := l.learner.Store().Lookup(x.Name); v != nil && len(x.Data) == len(varBytes(v)) {
-			setVar(v, x.Data)
+		if v := l.learner.Store().Lookup(x.Name); v != nil && len(x.Data) == len(v.Bytes()) {
+			v.SetBytes(x.Data)
 		}
 	}
 	d := l.digest()
@@ -78,16 +80,16 @@ func TestForgedCheckpoints(t *testing.T) {
 		"rows of another":   {"rows", hex.EncodeToString([]byte("md5\x01" + string(make([]byte, 88)))), "digest of rows"},
 		"a seed by another": {"seed", "01", `its seed is "01"`},
 	} {
-		spec, l, f := forged(t)
+		s, l, f := forged(t)
 		f.Metadata[c.key] = c.value
 		b := sign(t, l, f)
-		into, err := New(spec, Env{Seed: 1})
+		into, err := New(s, Env{Seed: 1})
 		require.NoError(t, err)
 		err = into.Load(b)
 		if c.want == "" {
 			require.NoError(t, err, name)
 			require.Equal(t, c.value, strconv.FormatInt(into.Step(), 10))
-			require.NoError(t, into.Advance(context.Background(), spec.Steps(), nowhere{}), name)
+			require.NoError(t, into.Advance(context.Background(), s.Steps(), nowhere{}), name)
 			continue
 		}
 		require.ErrorContains(t, err, c.want, name)
@@ -97,7 +99,7 @@ func TestForgedCheckpoints(t *testing.T) {
 // FuzzLoadForged gives a life a checkpoint that is well signed: any step, any
 // state of the rows' digest, any bits in a variable.
 func FuzzLoadForged(f *testing.F) {
-	spec, l, file := forged(f)
+	s, l, file := forged(f)
 	rows, err := sha256.New().(encoding.BinaryMarshaler).MarshalBinary()
 	require.NoError(f, err)
 	f.Add(int64(33), rows, uint8(0), []byte{0, 0, 0x80, 0x7f})
@@ -118,14 +120,14 @@ func FuzzLoadForged(f *testing.F) {
 		copy(changed, data)
 		x.Data = changed
 		b := sign(t, l, forgery)
-		into, err := New(spec, Env{Seed: 1})
+		into, err := New(s, Env{Seed: 1})
 		require.NoError(t, err)
 		if into.Load(b) != nil {
 			return
 		}
 		// It may fail, of values that are not finite for one, but by an error.
-		if into.Advance(context.Background(), spec.Steps(), nowhere{}) == nil {
-			require.Equal(t, spec.Steps(), into.Step())
+		if into.Advance(context.Background(), s.Steps(), nowhere{}) == nil {
+			require.Equal(t, s.Steps(), into.Step())
 		}
 	})
 }
@@ -151,7 +153,7 @@ func TestVariablesOfAllTypesGoIntoCheckpoints(t *testing.T) {
 		hashVar(a, v)
 		hashVar(b, to[i])
 		require.NotEqual(t, a.Sum(nil), b.Sum(nil), "the digest sees %s", v.Name)
-		setVar(to[i], varBytes(v))
+		to[i].SetBytes(v.Bytes())
 		require.Equal(t, v.F32, to[i].F32)
 		require.Equal(t, v.F64, to[i].F64)
 		require.Equal(t, v.I32, to[i].I32)

@@ -1,20 +1,23 @@
-package engine
+package run
 
 import (
 	"crypto/sha256"
-	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
-	"math"
 	"slices"
 	"strconv"
 
 	"neoteny/pkg/engine/graph"
 	"neoteny/pkg/engine/safetensors"
 )
+
+// NumericsVersion is raised whenever a bit of any result may change. Results
+// of different versions are not compared, and workers take only work of their
+// own.
+const NumericsVersion = 4
 
 // checkpointFormat is raised when older programs could not read a checkpoint.
 const checkpointFormat = "neoteny-life/1"
@@ -27,7 +30,7 @@ func (l *Life) Save(w io.Writer) error {
 		if v.Keep != graph.Persistent {
 			continue
 		}
-		f.Tensors = append(f.Tensors, safetensors.Tensor{Name: v.Name, DType: v.Type.String(), Shape: v.Shape, Data: varBytes(v)})
+		f.Tensors = append(f.Tensors, safetensors.Tensor{Name: v.Name, DType: v.Type.String(), Shape: v.Shape, Data: v.Bytes()})
 	}
 	rows, err := l.rec.hashState()
 	if err != nil {
@@ -37,7 +40,7 @@ func (l *Life) Save(w io.Writer) error {
 	f.Metadata = map[string]string{
 		"format":   checkpointFormat,
 		"numerics": strconv.Itoa(NumericsVersion),
-		"spec":     specDigest(l.spec),
+		"spec":     l.spec.Digest(),
 		"seed":     strconv.FormatUint(uint64(l.env.Seed), 10),
 		"step":     strconv.FormatInt(l.step, 10),
 		"rows":     hex.EncodeToString(rows),
@@ -60,7 +63,7 @@ func (l *Life) Load(b []byte) error {
 	want := map[string]string{
 		"format":   checkpointFormat,
 		"numerics": strconv.Itoa(NumericsVersion),
-		"spec":     specDigest(l.spec),
+		"spec":     l.spec.Digest(),
 		"seed":     strconv.FormatUint(uint64(l.env.Seed), 10),
 	}
 	for _, k := range []string{"format", "numerics", "spec", "seed"} {
@@ -87,7 +90,7 @@ func (l *Life) Load(b []byte) error {
 		if t.DType != v.Type.String() || !v.Shape.Equal(t.Shape) {
 			return fmt.Errorf("load checkpoint: variable %s is %s %v, must be %s %v", v.Name, t.DType, t.Shape, v.Type, v.Shape)
 		}
-		setVar(v, t.Data)
+		v.SetBytes(t.Data)
 		delete(tensors, v.Name)
 	}
 	for name := range tensors {
@@ -118,54 +121,4 @@ func metadataDigest(m map[string]string) string {
 		}
 	}
 	return hex.EncodeToString(h.Sum(nil))
-}
-
-func specDigest(s *Spec) string {
-	d := sha256.Sum256(s.canonicalJSON())
-	return hex.EncodeToString(d[:])
-}
-
-// varBytes returns a variable's elements, little endian.
-func varBytes(v *graph.Var) []byte {
-	switch v.Type {
-	case graph.F32:
-		b := make([]byte, 4*len(v.F32))
-		for i, x := range v.F32 {
-			binary.LittleEndian.PutUint32(b[4*i:], math.Float32bits(x))
-		}
-		return b
-	case graph.F64:
-		b := make([]byte, 8*len(v.F64))
-		for i, x := range v.F64 {
-			binary.LittleEndian.PutUint64(b[8*i:], math.Float64bits(x))
-		}
-		return b
-	case graph.I32:
-		b := make([]byte, 4*len(v.I32))
-		for i, x := range v.I32 {
-			binary.LittleEndian.PutUint32(b[4*i:], uint32(x))
-		}
-		return b
-	}
-	return v.U8
-}
-
-// setVar is the reverse of varBytes; b has the variable's length.
-func setVar(v *graph.Var, b []byte) {
-	switch v.Type {
-	case graph.F32:
-		for i := range v.F32 {
-			v.F32[i] = math.Float32frombits(binary.LittleEndian.Uint32(b[4*i:]))
-		}
-	case graph.F64:
-		for i := range v.F64 {
-			v.F64[i] = math.Float64frombits(binary.LittleEndian.Uint64(b[8*i:]))
-		}
-	case graph.I32:
-		for i := range v.I32 {
-			v.I32[i] = int32(binary.LittleEndian.Uint32(b[4*i:]))
-		}
-	case graph.U8:
-		copy(v.U8, b)
-	}
 }

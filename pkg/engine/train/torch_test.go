@@ -1,8 +1,7 @@
-package engine
+package train_test
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -14,27 +13,26 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"neoteny/pkg/engine/graph"
+	"neoteny/pkg/engine"
+	_ "neoteny/pkg/engine/all"
 	"neoteny/pkg/engine/learner"
-	_ "neoteny/pkg/engine/methods"
+	"neoteny/pkg/engine/nn"
 	"neoteny/pkg/engine/safetensors"
 	"neoteny/pkg/engine/stream"
 	"neoteny/pkg/engine/tensor"
 )
 
 // newTestLearner builds a learner without a stream: the test makes the batches.
-func newTestLearner(t *testing.T, info stream.Info, raw map[string]any) *supervised {
+func newTestLearner(t *testing.T, info stream.Info, raw map[string]any) testLearner {
 	t.Helper()
-	spec := &Spec{info: info}
-	var errs []error
-	spec.resolveLearner(raw, func(err error) bool {
-		errs = append(errs, err)
-		return err == nil
-	})
-	require.NoError(t, errors.Join(errs...))
-	l, _, err := newSupervised(spec, Env{Seed: 1}, graph.NewStore(), nil)
+	l, err := engine.NewLearner(raw, info, 1)
 	require.NoError(t, err)
-	return l
+	return l.(testLearner)
+}
+
+type testLearner interface {
+	learner.Learner
+	Network() nn.Network
 }
 
 // goldens is testdata/torch/goldens.safetensors; make_goldens.py beside it
@@ -149,8 +147,8 @@ func (g goldens) run(t *testing.T, name string, perWeight bool, change func(spec
 
 // eachParam pairs the learner's parameters, weights [in][out], with those of
 // PyTorch, weights [out][in].
-func eachParam(l *supervised, torch []float32, f func(ours, torch *float32)) {
-	for _, p := range l.network.Params() {
+func eachParam(l testLearner, torch []float32, f func(ours, torch *float32)) {
+	for _, p := range l.Network().Params() {
 		w := p.Var.F32
 		if len(p.Var.Shape) == 1 {
 			for i := range w {

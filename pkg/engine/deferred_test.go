@@ -16,12 +16,12 @@ import (
 	"neoteny/pkg/engine/safetensors"
 )
 
-// aside measures what a spec measures aside after the given number of steps of a
+// measureDeferred measures what a spec defers after the given number of steps of a
 // run, from a checkpoint that the run's life has written there.
-func aside(t testing.TB, spec *engine.Spec, seed uint32, step int64, r *record) {
+func measureDeferred(t testing.TB, spec *engine.Spec, seed uint32, step int64, r *record) {
 	t.Helper()
 	env := engine.Env{Seed: seed, Data: source}
-	a, err := engine.NewAside(spec, env)
+	a, err := engine.NewDeferred(spec, env)
 	require.NoError(t, err)
 	if step > 0 {
 		l := newLife(t, spec, seed)
@@ -41,12 +41,12 @@ func cancelled() context.Context {
 	return ctx
 }
 
-// forks are the steps at which a spec's tasks are measured aside, from the
+// forks are the steps at which a spec's measurements are deferred to, from the
 // definition: k is measured from where the step k is still to come.
 func forks(spec *engine.Spec) (list []int64) {
 	for k := range spec.Steps() {
 		task, per := int(k/spec.StepsPerTask()), spec.StepsPerTask()
-		for _, a := range spec.Asides() {
+		for _, a := range spec.Deferred() {
 			if a.Start && k%per == 0 && task%a.Every == 0 || !a.Start && k%per == per-1 && (task+1)%a.Every == 0 {
 				list = append(list, k)
 				break
@@ -56,11 +56,11 @@ func forks(spec *engine.Spec) (list []int64) {
 	return list
 }
 
-// TestAside holds every probe that can be measured aside against itself in the
+// TestDeferred holds every probe that can be deferred against itself in the
 // run's life, under learners whose methods act on the boundary that it is measured
 // before, with state, resets and rebirths, and as an agent in an environment. The
-// life with probes aside is, to the bit and in its checkpoints, that without them.
-func TestAside(t *testing.T) {
+// life with deferred probes is, to the bit and in its checkpoints, that without them.
+func TestDeferred(t *testing.T) {
 	plain := func() engine.RawSpec {
 		return engine.RawSpec{
 			Stream:  object{"kind": "permuted", "tasks": 5.0, "examples_per_task": 24.0, "batch": 2.0},
@@ -98,7 +98,7 @@ func TestAside(t *testing.T) {
 					continue
 				}
 				limitSamples(doc, p)
-				p["aside"] = true
+				p["deferred"] = true
 				alone := raw
 				alone.Probes = []map[string]any{p}
 				if _, err := engine.Resolve(alone); err == nil {
@@ -124,16 +124,16 @@ func TestAside(t *testing.T) {
 					maps.Copy(p, when)
 					apart.Probes = append(apart.Probes, p)
 					p = maps.Clone(p)
-					delete(p, "aside")
+					delete(p, "deferred")
 					inline.Probes = append(inline.Probes, p)
 				}
-				requireAside(t, resolve(t, inline), resolve(t, apart), resolve(t, without))
+				requireDeferred(t, resolve(t, inline), resolve(t, apart), resolve(t, without))
 			}
 		})
 	}
 }
 
-func requireAside(t *testing.T, inline, apart, without *engine.Spec) {
+func requireDeferred(t *testing.T, inline, apart, without *engine.Spec) {
 	t.Helper()
 	want, main := live(t, inline, 3), live(t, without, 3)
 	requireSame(t, main, live(t, apart, 3), "the life beside which is measured")
@@ -148,7 +148,7 @@ func requireAside(t *testing.T, inline, apart, without *engine.Spec) {
 	at := forks(apart)
 	require.NotEmpty(t, at)
 	for _, k := range at {
-		aside(t, again, 3, k, got)
+		measureDeferred(t, again, 3, k, got)
 	}
 	require.Len(t, got.boundaries, len(at))
 	seen := 0
@@ -163,7 +163,7 @@ func requireAside(t *testing.T, inline, apart, without *engine.Spec) {
 	require.Len(t, got.rows, seen)
 	require.NotZero(t, seen)
 
-	m, err := engine.NewAside(apart, engine.Env{Seed: 3, Data: source})
+	m, err := engine.NewDeferred(apart, engine.Env{Seed: 3, Data: source})
 	require.NoError(t, err)
 	column := map[string]int{}
 	for i, c := range newLife(t, inline, 3).Columns() {
@@ -188,7 +188,7 @@ func requireAside(t *testing.T, inline, apart, without *engine.Spec) {
 
 // What cannot be measured from a checkpoint is refused, and for no other reason
 // than the ones given.
-func TestAsideIsRefused(t *testing.T) {
+func TestDeferredIsRefused(t *testing.T) {
 	refused := map[string][]string{}
 	for _, doc := range component.All() {
 		if doc.Kind != "probe" {
@@ -199,7 +199,7 @@ func TestAsideIsRefused(t *testing.T) {
 		raw := specOf(doc, p)
 		raw.Probes = []map[string]any{p}
 		spec := resolve(t, raw)
-		p["aside"] = true
+		p["deferred"] = true
 		_, err := engine.Resolve(raw)
 		if err == nil {
 			continue
@@ -210,10 +210,10 @@ func TestAsideIsRefused(t *testing.T) {
 		require.NoError(t, ferr)
 		remembers := slices.ContainsFunc(f.Tensors, func(x safetensors.Tensor) bool { return strings.HasPrefix(x.Name, "probe/") })
 		switch {
-		case strings.Contains(err.Error(), "probes[0].aside: "+doc.Name+" measures training steps"):
+		case strings.Contains(err.Error(), "probes[0].deferred: "+doc.Name+" measures training steps"):
 			require.Len(t, slices.Collect(maps.Values(r.rows))[0], int(spec.Steps()), doc.Name)
 			refused["steps"] = append(refused["steps"], doc.Name)
-		case strings.Contains(err.Error(), "probes[0].aside: "+doc.Name+" remembers"):
+		case strings.Contains(err.Error(), "probes[0].deferred: "+doc.Name+" remembers"):
 			require.True(t, remembers, "%s has no variables", doc.Name)
 			refused["remembers"] = append(refused["remembers"], doc.Name)
 		default:
@@ -225,10 +225,10 @@ func TestAsideIsRefused(t *testing.T) {
 	require.Contains(t, refused["remembers"], "example-forgetting")
 
 	for problem, p := range map[string]map[string]any{
-		"probes[0].aside: must be true or false, is a string":                                      {"kind": "curvature", "aside": "yes"},
-		"probes[0].aside: is for at most one measurement a task, not one every 7 steps":            {"kind": "curvature", "aside": true, "every": 7.0},
-		`probes[0].every: must be step, task, a number of steps, or of tasks as in "10 tasks", is`: {"kind": "curvature", "aside": true, "every": "0 tasks"},
-		"probes[0].aside: 20000 measurements are more than the 10000 that a run may have aside":    {"kind": "curvature", "aside": true},
+		"probes[0].deferred: must be true or false, is a string":                                   {"kind": "curvature", "deferred": "yes"},
+		"probes[0].deferred: is for at most one measurement a task, not one every 7 steps":         {"kind": "curvature", "deferred": true, "every": 7.0},
+		`probes[0].every: must be step, task, a number of steps, or of tasks as in "10 tasks", is`: {"kind": "curvature", "deferred": true, "every": "0 tasks"},
+		"probes[0].deferred: 20000 measurements are more than the 10000 that a run may defer":      {"kind": "curvature", "deferred": true},
 	} {
 		raw := tiny()
 		raw.Stream["tasks"] = 20000.0
@@ -236,4 +236,25 @@ func TestAsideIsRefused(t *testing.T) {
 		_, err := engine.Resolve(raw)
 		require.ErrorContains(t, err, problem)
 	}
+}
+
+// Files from before the parameter had its name have runs of the same identity.
+func TestDeferredUnderItsFormerName(t *testing.T) {
+	raw := func(parameters object) engine.RawSpec {
+		p := object{"kind": "effective-rank"}
+		maps.Copy(p, parameters)
+		return engine.RawSpec{
+			Stream:  object{"kind": "bit-flip-regression"},
+			Learner: object{"network": object{"kind": "mlp"}, "optimizer": object{"kind": "sgd"}},
+			Probes:  []map[string]any{p},
+		}
+	}
+	of := func(parameters object) string { return string(canonical(t, resolve(t, raw(parameters)))) }
+	now := of(object{"deferred": true})
+	require.Equal(t, now, of(object{"aside": true}))
+	require.Contains(t, now, `"aside":true`, "run keys are what they were")
+	require.NotEqual(t, now, of(object{"deferred": false}))
+
+	_, err := engine.Resolve(raw(object{"aside": true, "deferred": true}))
+	require.ErrorContains(t, err, "probes[0].aside: is the former name of deferred, which is given, too")
 }

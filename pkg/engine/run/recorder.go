@@ -1,4 +1,4 @@
-package engine
+package run
 
 import (
 	"crypto/sha256"
@@ -11,6 +11,7 @@ import (
 	"neoteny/pkg/engine/graph"
 	"neoteny/pkg/engine/learner"
 	"neoteny/pkg/engine/probe"
+	"neoteny/pkg/engine/spec"
 )
 
 // Column names one series of a run's metrics.
@@ -54,7 +55,7 @@ type recordedProbe struct {
 	stepper  probe.Stepper
 	measurer probe.Measurer
 	tasks    probe.TaskMeasurer
-	schedule schedule
+	schedule spec.Schedule
 	first    int // column
 	values   []float32
 }
@@ -62,10 +63,8 @@ type recordedProbe struct {
 // aggregate reduces values to mean, last or max.
 type aggregate struct{ sum, count, last, max []float64 }
 
-func newAggregate(store *graph.Store, name string, n int) aggregate {
-	f := func(what string) []float64 {
-		return store.New("life/"+name+"/"+what, graph.F64, graph.Persistent, max(n, 1)).F64
-	}
+func newAggregate(space graph.Space, n int) aggregate {
+	f := func(what string) []float64 { return space.State(what, graph.F64, max(n, 1)).F64 }
 	return aggregate{f("sum"), f("count"), f("last"), f("max")}
 }
 
@@ -93,26 +92,26 @@ func (a aggregate) value(i int, reduce string) float64 {
 
 func (a aggregate) clear(i int) { a.sum[i], a.count[i], a.last[i], a.max[i] = 0, 0, 0, 0 }
 
-func newRecorder(spec *Spec, probes []probe.Probe, store *graph.Store) (*recorder, error) {
+func newRecorder(of *spec.Spec, probes []probe.Probe, space graph.Space) (*recorder, error) {
 	r := &recorder{hash: sha256.New()}
 	seen := map[Column]bool{}
 	for i, p := range probes {
-		ps := spec.probes[i]
-		rp := recordedProbe{Probe: p, schedule: ps.schedule, first: len(r.columns)}
+		ps := of.Probes[i]
+		rp := recordedProbe{Probe: p, schedule: ps.Schedule, first: len(r.columns)}
 		rp.stepper, _ = p.(probe.Stepper)
 		rp.measurer, _ = p.(probe.Measurer)
 		rp.tasks, _ = p.(probe.TaskMeasurer)
 		if n := b2i(rp.stepper != nil) + b2i(rp.measurer != nil) + b2i(rp.tasks != nil); n != 1 {
-			panic(fmt.Sprintf("engine: probe %s must be one of a Stepper, a Measurer and a TaskMeasurer", ps.Name))
+			panic(fmt.Sprintf("run: probe %s must be one of a Stepper, a Measurer and a TaskMeasurer", ps.Name))
 		}
 		for _, c := range p.Columns() {
-			c.Metric = ps.schedule.rename(c.Metric, ps.info)
+			c.Metric = ps.Rename(c.Metric)
 			if seen[c] {
 				return nil, fmt.Errorf("%s: column %s twice", ps.Path, c)
 			}
 			seen[c] = true
 			r.columns = append(r.columns, c)
-			r.dense = append(r.dense, rp.stepper != nil && ps.schedule.every == 1)
+			r.dense = append(r.dense, rp.stepper != nil && ps.Schedule.Every == 1)
 			rp.values = append(rp.values, 0)
 		}
 		r.probes = append(r.probes, rp)
@@ -124,8 +123,8 @@ func newRecorder(spec *Spec, probes []probe.Probe, store *graph.Store) (*recorde
 		}
 		r.rows.Series = append(r.rows.Series, s)
 	}
-	r.task = newAggregate(store, "task", len(r.columns))
-	r.window = newAggregate(store, "window", len(r.columns))
+	r.task = newAggregate(space.Sub("task"), len(r.columns))
+	r.window = newAggregate(space.Sub("window"), len(r.columns))
 	return r, nil
 }
 
@@ -144,16 +143,16 @@ func (r *recorder) step(s *learner.Step) {
 			continue
 		}
 		p.stepper.Step(s, p.values)
-		due := p.schedule.every == 0 && s.LastStep && (s.Task+1)%p.schedule.tasks == 0 || p.schedule.every > 0 && (s.Index+1)%p.schedule.every == 0
+		due := p.schedule.Every == 0 && s.LastStep && (s.Task+1)%p.schedule.Tasks == 0 || p.schedule.Every > 0 && (s.Index+1)%p.schedule.Every == 0
 		for k, v := range p.values {
 			c := p.first + k
-			if p.schedule.every == 1 {
+			if p.schedule.Every == 1 {
 				r.emit(c, s.Index, v)
 				continue
 			}
 			r.window.add(c, v)
 			if due {
-				r.emit(c, s.Index, float32(r.window.value(c, p.schedule.reduce)))
+				r.emit(c, s.Index, float32(r.window.value(c, p.schedule.Reduce)))
 				r.window.clear(c)
 			}
 		}
@@ -167,10 +166,10 @@ func (p *recordedProbe) due(index int64, task int, taskStart, taskEnd bool) bool
 	switch {
 	case p.stepper != nil:
 		return false
-	case p.schedule.every == 0:
-		return taskStart && p.schedule.start(task) || taskEnd && p.schedule.end(task)
+	case p.schedule.Every == 0:
+		return taskStart && p.schedule.Start(task) || taskEnd && p.schedule.End(task)
 	}
-	return !taskStart && (index+1)%p.schedule.every == 0
+	return !taskStart && (index+1)%p.schedule.Every == 0
 }
 
 // emit keeps one value.
@@ -232,7 +231,7 @@ func (r *recorder) endTask() (table []float64, digest [32]byte) {
 	for _, p := range r.probes {
 		for k := range p.values {
 			c := p.first + k
-			table[c] = r.task.value(c, p.schedule.reduce)
+			table[c] = r.task.value(c, p.schedule.Reduce)
 			r.task.clear(c)
 		}
 	}

@@ -1,0 +1,263 @@
+// Package run has the life of a run: a learner that lives through a stream or a world
+// under the eyes of its probes, its rows and digests, checkpoints, deferred
+// measurements, and lives in lockstep. It knows learners by their contract only.
+package run
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+
+	"neoteny/pkg/engine/assemble"
+	"neoteny/pkg/engine/component"
+	"neoteny/pkg/engine/environment"
+	"neoteny/pkg/engine/graph"
+	"neoteny/pkg/engine/kernel"
+	"neoteny/pkg/engine/learner"
+	"neoteny/pkg/engine/probe"
+	"neoteny/pkg/engine/spec"
+	"neoteny/pkg/engine/stream"
+)
+
+// Env is what a run needs beyond its spec.
+type Env = assemble.Env
+
+// Sink takes what a life emits. An error from a sink ends Advance and comes
+// back as a [SinkError].
+type Sink interface {
+	// Rows takes the values of a stretch of steps; r is valid during the call.
+	Rows(r Rows) error
+	// Boundary takes the end of a task, after the rows of its last step.
+	Boundary(b Boundary) error
+}
+
+// Boundary is the end of a task: digests of state and rows, and the task's row
+// of the task table.
+type Boundary struct {
+	Task  int
+	Step  int64    // steps done so far
+	State [32]byte // SHA-256 of every persistent variable
+	Rows  [32]byte // SHA-256 of the metric rows since the last boundary
+	// Table has one value per column: the mean (or last, or max) of its values
+	// in the task, NaN where there was none.
+	Table []float64
+}
+
+// SinkError is an error of a sink: not the run's fault.
+type SinkError struct{ Err error }
+
+func (e *SinkError) Error() string { return "sink: " + e.Err.Error() }
+
+// Unwrap returns the sink's error.
+func (e *SinkError) Unwrap() error { return e.Err }
+
+// Life is one run: a learner living through a stream under the eyes of its
+// probes. It is a pure function of spec and seed: however it is cut, saved and
+// restored, its rows and digests are the same bits. It is for one goroutine.
+type Life struct {
+	spec    *spec.Spec
+	env     Env
+	stream  stream.Stream
+	relabel stream.Relabeler // the stream, if it is one
+	learner learner.Learner
+	rec     *recorder
+
+	publishers map[string]component.Publisher // by artifact
+
+	step    int64 // steps done
+	entered int   // task that the stream is in, -1 for none
+	batch   *stream.Batch
+	samples map[int]*sample // by number of examples
+	tasks   tasks           // for probes that look at other tasks
+	now     learner.Step
+}
+
+// New builds a life at step 0. What the spec defers is measured elsewhere: see
+// [Deferred].
+func New(s *spec.Spec, env Env) (*Life, error) {
+	return newLife(s.Measuring(false), env, graph.NewStore())
+}
+
+func newLife(s *spec.Spec, env Env, store *graph.Store) (*Life, error) {
+	if err := kernel.Err(); err != nil {
+		return nil, err
+	}
+	l := &Life{spec: s, env: env, entered: -1, samples: map[int]*sample{}}
+	if s.Stream != nil { // before the learner, which may take long to build
+		var err error
+		if l.stream, err = assemble.NewStream(s, env); err != nil {
+			return nil, err
+		}
+	}
+	parts, err := assemble.New(s, env, store)
+	if err != nil {
+		return nil, err
+	}
+	l.learner, l.publishers = parts.Learner, parts.Publishers
+	if parts.World != nil {
+		sampler, _ := l.learner.(learner.Sampler)
+		l.stream = &noStream{parts.World, sampler}
+	}
+	l.relabel, _ = l.stream.(stream.Relabeler)
+	if l.rec, err = newRecorder(s, parts.Probes, store.Space(graph.OfLife, "life")); err != nil {
+		return nil, err
+	}
+	l.batch = stream.NewBatch(s.Info, s.Info.Batch)
+	l.tasks = tasks{life: l, batches: map[int]*stream.Batch{}}
+	return l, nil
+}
+
+// noStream is the stream of a learner that acts in an environment: its
+// measurements look at what the learner remembers.
+type noStream struct {
+	world   environment.Environment
+	sampler learner.Sampler // nil if the learner remembers nothing
+}
+
+// Enter implements [stream.Stream].
+func (s *noStream) Enter(task int) error { return s.world.Enter(task) }
+
+// Batch implements [stream.Stream].
+func (s *noStream) Batch(int64, *stream.Batch) {}
+
+// Sample implements [stream.Stream].
+func (s *noStream) Sample(b *stream.Batch) {
+	clear(b.X)
+	if s.sampler != nil {
+		s.sampler.Sample(b)
+	}
+}
+
+// Step returns how many steps are done.
+func (l *Life) Step() int64 { return l.step }
+
+// Columns names the series that the life emits, in order.
+func (l *Life) Columns() []Column { return l.rec.columns }
+
+// Advance lives on until the given step. When ctx ends it returns the context's
+// error after a whole step: the life may be saved, or advanced further. Rows
+// of all steps done have gone to the sink when it returns.
+func (l *Life) Advance(ctx context.Context, until int64, sink Sink) error {
+	if until > l.spec.Steps() {
+		return fmt.Errorf("advance to step %d: the run has %d steps", until, l.spec.Steps())
+	}
+	l.rec.start(l.step)
+	done := ctx.Done()
+	for l.step < until {
+		select {
+		case <-done:
+			if err := l.rec.flush(l.step, sink); err != nil {
+				return err
+			}
+			return ctx.Err()
+		default:
+		}
+		if err := l.one(sink); err != nil {
+			return err
+		}
+		if l.step-l.rec.rows.First >= chunk {
+			if err := l.rec.flush(l.step, sink); err != nil {
+				return err
+			}
+		}
+	}
+	return l.rec.flush(l.step, sink)
+}
+
+// one makes one step.
+func (l *Life) one(sink Sink) error {
+	if err := l.begin(); err != nil {
+		return err
+	}
+	if err := l.learner.Step(&l.now); err != nil {
+		return err
+	}
+	return l.end(sink)
+}
+
+// begin prepares a step: at the start of a task the stream enters it and the
+// probes have their look; then the batch.
+func (l *Life) begin() error {
+	task, taskStep := int(l.step/l.spec.Info.StepsPerTask), l.step%l.spec.Info.StepsPerTask
+	if l.entered != task {
+		if err := l.stream.Enter(task); err != nil {
+			return fmt.Errorf("task %d: %w", task, err)
+		}
+		l.entered = task
+	}
+	l.batch.Task, l.tasks.now = task, task
+	l.tasks.learned = task
+	if l.step == 0 {
+		if err := l.beginProbes(); err != nil {
+			return err
+		}
+	}
+	if taskStep == 0 {
+		if err := l.measure(true, false); err != nil {
+			return fmt.Errorf("task %d: %w", task, err)
+		}
+	}
+	l.tasks.learned = task + 1
+	l.stream.Batch(taskStep, l.batch)
+	l.now = learner.Step{
+		Index: l.step, Task: task, TaskStep: taskStep, LastStep: taskStep == l.spec.Info.StepsPerTask-1,
+		Batch: l.batch, Relabel: l.relabel,
+	}
+	return nil
+}
+
+// beginProbes shows the learner as it starts to the probes that ask for it.
+func (l *Life) beginProbes() error {
+	for i := range l.rec.probes {
+		if p, ok := l.rec.probes[i].Probe.(probe.Beginner); ok {
+			if err := p.Begin(&l.tasks); err != nil {
+				return fmt.Errorf("%s: %w", l.spec.Probes[i].Path, err)
+			}
+		}
+	}
+	return nil
+}
+
+// end records a step that was made, and closes the task after its last.
+func (l *Life) end(sink Sink) error {
+	s := &l.now
+	l.rec.step(s)
+	if err := l.measure(false, s.LastStep); err != nil {
+		return fmt.Errorf("step %d (task %d): %w", l.step, s.Task, err)
+	}
+	l.step++
+	if !s.LastStep {
+		return nil
+	}
+	if err := l.learner.EndTask(s); err != nil {
+		return fmt.Errorf("end of task %d: %w", s.Task, err)
+	}
+	return l.boundary(sink)
+}
+
+// boundary hands over the rows of the task that has ended, and its end.
+func (l *Life) boundary(sink Sink) error {
+	if err := l.rec.flush(l.step, sink); err != nil {
+		return err
+	}
+	b := Boundary{Task: l.now.Task, Step: l.step}
+	b.Table, b.Rows = l.rec.endTask()
+	b.State = l.digest()
+	if err := sink.Boundary(b); err != nil {
+		return &SinkError{err}
+	}
+	return nil
+}
+
+// Fork returns a second life in the same state, which goes its own way.
+func (l *Life) Fork() (*Life, error) {
+	var buf bytes.Buffer
+	if err := l.Save(&buf); err != nil {
+		return nil, err
+	}
+	f, err := New(l.spec, l.env)
+	if err != nil {
+		return nil, err
+	}
+	return f, f.Load(buf.Bytes())
+}

@@ -1,0 +1,55 @@
+package train
+
+import (
+	"fmt"
+	"math"
+
+	"neoteny/pkg/engine/graph"
+	"neoteny/pkg/engine/learner"
+)
+
+// checkLoss reports a loss that is not finite; sum is that of the batch's.
+func (t *Trainer) checkLoss(sum float64) error {
+	if !math.IsNaN(sum) && !math.IsInf(sum, 0) {
+		return nil
+	}
+	s := t.now
+	return fmt.Errorf("step %d (task %d): the loss is %v; the first value that is not finite is in layer %s; a smaller step size may help",
+		s.Index, s.Task, s.Loss, t.firstNonFinite())
+}
+
+// firstNonFinite names the first layer whose activations are not finite.
+func (t *Trainer) firstNonFinite() string {
+	for i, f := range t.features {
+		if !finite(f) {
+			return t.model.Network.Units()[i].Layer
+		}
+	}
+	return "output"
+}
+
+// checkFinite reports weights and states that are not finite at the end of a task,
+// where no loss has shown them: the last update's, those of inputs that are 0, and
+// those behind units that are off.
+func (t *Trainer) checkFinite(s *learner.Step) error {
+	for _, p := range t.model.Network.Params() {
+		if !finite(p.Var.F32) {
+			return fmt.Errorf("step %d (task %d): the %s of layer %s is not finite; a smaller step size may help", s.Index, s.Task, p.Role, p.Layer)
+		}
+	}
+	for _, v := range t.Store().Vars() {
+		if v.Keep == graph.Persistent && !finite(v.F32) {
+			return fmt.Errorf("step %d (task %d): the state %s is not finite; a smaller step size may help", s.Index, s.Task, v.Name)
+		}
+	}
+	return nil
+}
+
+func finite(values []float32) bool {
+	for _, v := range values {
+		if v-v != 0 {
+			return false
+		}
+	}
+	return true
+}
