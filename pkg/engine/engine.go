@@ -14,6 +14,7 @@ package engine
 import (
 	"neoteny/pkg/engine/component"
 	"neoteny/pkg/engine/learner"
+	_ "neoteny/pkg/engine/learners" // a learner whose spec names no kind is one of them
 	"neoteny/pkg/engine/run"
 	"neoteny/pkg/engine/spec"
 )
