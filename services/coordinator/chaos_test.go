@@ -15,6 +15,7 @@ import (
 
 	"neoteny/internal/cluster"
 	pb "neoteny/proto/neoteny/v1"
+	"neoteny/services/coordinator/schedule"
 )
 
 // ledger follows every record and complains when history goes wrong.
@@ -145,7 +146,7 @@ func (c *chaos) settle() {
 		if c.svc.Ready() != nil {
 			return false
 		}
-		return len(c.svc.upkeep()) == 0 && len(c.svc.assign()) == 0
+		return len(c.svc.decide(schedule.Snapshot.Upkeep)) == 0 && len(c.svc.decide(schedule.Snapshot.Assign)) == 0
 	}, "the coordinator is to come to rest")
 }
 

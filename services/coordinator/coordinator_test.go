@@ -17,6 +17,8 @@ import (
 	"neoteny/internal/cluster"
 	"neoteny/internal/etcd"
 	pb "neoteny/proto/neoteny/v1"
+	"neoteny/services/coordinator/mirror"
+	"neoteny/services/coordinator/model"
 )
 
 const (
@@ -66,9 +68,12 @@ func TestALostWorkersSegmentGoesToAnother(t *testing.T) {
 	w1 := w.join("w1", 1)
 	g := w1.waitHolding(1)[0]
 	require.EqualValues(t, 1, g.Attempt)
+	// The worker may hear of it before the coordinator's mirror does, which shows
+	// the run as pending until then.
+	w.eventually(func() bool { return w.runs(id)[0].State == runRunning }, "the assignment is to be mirrored")
 	w1.leave()
 
-	// Nobody else is there: it waits, and w1 may still commit.
+	// No other worker is there: it waits, and w1 may still commit.
 	w.eventually(func() bool { return w.runs(id)[0].State == runPending }, "segment is to be queued again")
 	require.Contains(t, w.runs(id)[0].Message, "none is connected")
 	require.NoError(t, w1.commit(g))
@@ -315,9 +320,8 @@ func TestTheQueueIsShort(t *testing.T) {
 	f := w.join("w1", 3)
 	f.waitHolding(3)
 	records := func() (n int) {
-		w.svc.mu.Lock()
-		defer w.svc.mu.Unlock()
-		return len(w.svc.state.experiments[id].active)
+		w.mirrored(func(st *mirror.State) { n = len(st.Experiments[id].Active) })
+		return n
 	}
 	w.eventually(func() bool { return records() == 3+2*3 }, "2 for each slot are to wait")
 	e := w.get(id)
@@ -340,10 +344,9 @@ func TestExperimentsShareFairly(t *testing.T) {
 	f.waitHolding(4)
 	second := w.submit("second", many)
 	third := w.submit("third", many)
-	queued := func(id string) bool {
-		w.svc.mu.Lock()
-		defer w.svc.mu.Unlock()
-		return len(w.svc.state.experiments[id].active) == 8
+	queued := func(id string) (yes bool) {
+		w.mirrored(func(st *mirror.State) { yes = len(st.Experiments[id].Active) == 8 })
+		return yes
 	}
 	w.eventually(func() bool { return queued(second) && queued(third) }, "both are to be in the queue")
 	for range 4 {
@@ -516,11 +519,11 @@ func TestPlansAreNotKeptOnceTheyAreOfNoUse(t *testing.T) {
 		svc.apply(rev, []cluster.Change{{Kind: cluster.KindExperiment, Experiment: "e", Msg: rec}})
 	}
 	for _, ended := range []*pb.ExperimentRecord{{Expanded: true}, {State: expCancelled}} {
-		svc.plans["e"] = &Plan{}
+		svc.plans.kept["e"] = &model.Plan{}
 		show(&pb.ExperimentRecord{})
-		require.Contains(t, svc.plans, "e")
+		require.Contains(t, svc.plans.kept, "e")
 		show(ended)
-		require.Empty(t, svc.plans)
+		require.Empty(t, svc.plans.kept)
 	}
 }
 

@@ -27,6 +27,9 @@ import (
 	"neoteny/pkg/experiment"
 	"neoteny/pkg/experiment/report"
 	pb "neoteny/proto/neoteny/v1"
+	"neoteny/services/coordinator/mirror"
+	"neoteny/services/coordinator/model"
+	"neoteny/services/coordinator/seeds"
 )
 
 // One etcd serves all tests; each has a prefix of its own.
@@ -189,12 +192,12 @@ func (s shape) asides() (schedules []*pb.AsideSchedule, steps []int64) {
 
 // analysis is the record of one, which publishes what trials do.
 func (s shape) analysis(name, arm string, index int) *pb.TrialRecord {
-	seeds := s.Seeds
+	own := s.Seeds
 	if name == "once" {
-		seeds = seeds[:1]
+		own = own[:1]
 	}
 	return &pb.TrialRecord{
-		Index: int32(index), Name: name, Arm: name, CanonicalSpec: fmt.Appendf(nil, `{"analysis":%q}`, name), Tasks: 1, StepsPerTask: 1, Seeds: packSeeds(seeds),
+		Index: int32(index), Name: name, Arm: name, CanonicalSpec: fmt.Appendf(nil, `{"analysis":%q}`, name), Tasks: 1, StepsPerTask: 1, Seeds: seeds.Pack(own),
 		Analysis: true, Once: name == "once", Publishes: s.publishes(name),
 		Needs: []*pb.TrialNeed{{Name: "of", Trial: arm + "-0", Artifact: "weights", AllSeeds: name == "once"}, {Name: "table", Trial: arm + "-0", Artifact: "table", AllSeeds: name == "once"}},
 	}
@@ -244,7 +247,7 @@ type fakeModel struct {
 	specs func(i int) string
 }
 
-func (m *fakeModel) Plan(spec *pb.ExperimentSpec) (*Plan, error) {
+func (m *fakeModel) Plan(spec *pb.ExperimentSpec) (*model.Plan, error) {
 	m.plans.Add(1)
 	if m.failing.Load() {
 		return nil, errors.New("unknown component")
@@ -256,7 +259,7 @@ func (m *fakeModel) Plan(spec *pb.ExperimentSpec) (*Plan, error) {
 	if s.Tasks == 0 {
 		return nil, errors.Join(component.Fieldf("stream.tasks", "missing"), component.Fieldf("learner.optimizer.lr", "must be above 0"))
 	}
-	p := &Plan{SegmentTasks: s.Segment, ConfirmSeeds: s.Confirm}
+	p := &model.Plan{SegmentTasks: s.Segment, ConfirmSeeds: s.Confirm}
 	asides, _ := s.asides()
 	for _, arm := range []string{"a", "b", "c"} {
 		n, ok := s.Arms[arm]
@@ -273,7 +276,7 @@ func (m *fakeModel) Plan(spec *pb.ExperimentSpec) (*Plan, error) {
 				Index: int32(len(p.Trials)), Name: fmt.Sprintf("%s-%d", arm, i), Arm: arm,
 				Params:        map[string]string{"lr": fmt.Sprint(i)},
 				CanonicalSpec: []byte(canonical),
-				Tasks:         s.Tasks, StepsPerTask: int64(s.Steps), Seeds: packSeeds(s.Seeds), Datasets: m.datasets, Pack: m.pack,
+				Tasks:         s.Tasks, StepsPerTask: int64(s.Steps), Seeds: seeds.Pack(s.Seeds), Datasets: m.datasets, Pack: m.pack,
 				Needs: s.needs(arm, i), Publishes: s.publishes(arm), Asides: asides,
 			})
 		}
@@ -287,7 +290,7 @@ func (m *fakeModel) Plan(spec *pb.ExperimentSpec) (*Plan, error) {
 	p.Runs = len(p.Trials)*len(s.Seeds) + len(p.Arms)*len(s.Confirm)
 	p.Tasks = int64(p.Runs) * int64(s.Tasks)
 	p.Steps = p.Tasks * int64(s.Steps)
-	p.Segments = int64(p.Runs) * int64(segmentCount(s.Tasks, int32(s.Segment)))
+	p.Segments = int64(p.Runs) * int64((int(s.Tasks)+s.Segment-1)/s.Segment)
 	return p, nil
 }
 
@@ -551,3 +554,6 @@ func (w *world) waitState(id string, want pb.ExperimentState) *pb.Experiment {
 	w.eventually(func() bool { return w.get(id).State == want }, "%s is to be %s", id, want)
 	return w.get(id)
 }
+
+// mirrored looks at what the coordinator's mirror shows.
+func (w *world) mirrored(fn func(*mirror.State)) { w.svc.mirror.Read(fn) }

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	pb "neoteny/proto/neoteny/v1"
+	"neoteny/services/coordinator/mirror"
 )
 
 func lanes(n int32) func(*pb.Worker) { return func(r *pb.Worker) { r.Lanes = n } }
@@ -24,7 +25,10 @@ func setupPacks(t *testing.T, pack int32) *world {
 // seen waits until the coordinator knows so many workers. How many runs it begins,
 // and so what the first pack is, depends on them.
 func (w *world) seen(n int) {
-	w.eventually(func() bool { w.svc.mu.Lock(); defer w.svc.mu.Unlock(); return len(w.svc.state.workers) == n }, "%d workers are seen", n)
+	w.eventually(func() (yes bool) {
+		w.mirrored(func(st *mirror.State) { yes = len(st.Workers) == n })
+		return yes
+	}, "%d workers are seen", n)
 }
 
 func eight(tasks int32) shape {

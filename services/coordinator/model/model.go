@@ -1,4 +1,6 @@
-package coordinator
+// Package model is what the coordinator has to know about experiments. What it
+// does with runs and segments depends on nothing else of them.
+package model
 
 import (
 	"strings"
@@ -6,10 +8,10 @@ import (
 	"neoteny/pkg/experiment"
 	"neoteny/pkg/experiment/report"
 	pb "neoteny/proto/neoteny/v1"
+	"neoteny/services/coordinator/seeds"
 )
 
-// Model is what the coordinator has to know about experiments. What it does
-// with runs and segments depends on nothing else of them.
+// Model plans experiments and picks their trials.
 type Model interface {
 	// Plan validates and expands a spec. Mistakes in it are
 	// *component.FieldError values, joined.
@@ -33,10 +35,10 @@ type Plan struct {
 	Segments, Steps, Tasks int64
 }
 
-// experiments is the Model of pkg/experiment.
-type experiments struct{}
+// Experiments is the Model of pkg/experiment.
+type Experiments struct{}
 
-func (experiments) Plan(spec *pb.ExperimentSpec) (*Plan, error) {
+func (Experiments) Plan(spec *pb.ExperimentSpec) (*Plan, error) {
 	p, err := experiment.Expand(spec)
 	if err != nil {
 		return nil, err
@@ -54,7 +56,7 @@ func (experiments) Plan(spec *pb.ExperimentSpec) (*Plan, error) {
 			CanonicalSpec: t.SpecJSON(),
 			Tasks:         int32(t.Spec.Tasks()),
 			StepsPerTask:  t.Spec.StepsPerTask(),
-			Seeds:         packSeeds(t.Seeds),
+			Seeds:         seeds.Pack(t.Seeds),
 			Datasets:      t.Spec.Datasets(),
 			Pack:          int32(t.Spec.PackSize()),
 			Needs:         needs(t.Needs),
@@ -70,7 +72,7 @@ func (experiments) Plan(spec *pb.ExperimentSpec) (*Plan, error) {
 			CanonicalSpec: a.SpecJSON(),
 			Tasks:         1,
 			StepsPerTask:  1,
-			Seeds:         packSeeds(a.Seeds),
+			Seeds:         seeds.Pack(a.Seeds),
 			Datasets:      a.Datasets,
 			Needs:         needs(a.Needs),
 			Publishes:     a.Publishes,
@@ -88,11 +90,11 @@ func needs(list []experiment.TrialNeed) (out []*pb.TrialNeed) {
 	return out
 }
 
-func (experiments) RunKey(canonicalSpec []byte, seed uint32, inputs []*pb.Input) (string, error) {
+func (Experiments) RunKey(canonicalSpec []byte, seed uint32, inputs []*pb.Input) (string, error) {
 	return experiment.RunKeyOf(canonicalSpec, seed, inputs)
 }
 
-func (experiments) Select(spec *pb.ExperimentSpec, runs []report.RunTable) (map[string]string, error) {
+func (Experiments) Select(spec *pb.ExperimentSpec, runs []report.RunTable) (map[string]string, error) {
 	return report.SelectTrials(spec, runs)
 }
 
@@ -103,52 +105,4 @@ func utf8Map(m map[string]string) map[string]string {
 		out[k] = strings.ToValidUTF8(v, "\uFFFD")
 	}
 	return out
-}
-
-// packSeeds writes consecutive seeds as first and count. The highest seed has
-// no successor: 0 does not follow it.
-func packSeeds(seeds []uint32) *pb.Seeds {
-	if len(seeds) == 0 {
-		return &pb.Seeds{}
-	}
-	for i, s := range seeds {
-		if uint64(s) != uint64(seeds[0])+uint64(i) {
-			return &pb.Seeds{List: seeds}
-		}
-	}
-	return &pb.Seeds{First: seeds[0], Count: int32(len(seeds))}
-}
-
-// seedSet reads seeds without writing them out: an experiment may have a
-// million.
-type seedSet struct{ s *pb.Seeds }
-
-func (s seedSet) len() int {
-	if l := s.s.GetList(); len(l) > 0 {
-		return len(l)
-	}
-	return int(s.s.GetCount())
-}
-
-func (s seedSet) at(i int) uint32 {
-	if l := s.s.GetList(); len(l) > 0 {
-		return l[i]
-	}
-	return s.s.GetFirst() + uint32(i)
-}
-
-// contains tells whether seed is one of the set, and where.
-func (s seedSet) index(seed uint32) int {
-	if l := s.s.GetList(); len(l) > 0 {
-		for i, x := range l {
-			if x == seed {
-				return i
-			}
-		}
-		return -1
-	}
-	if i := int64(seed) - int64(s.s.GetFirst()); i >= 0 && i < int64(s.s.GetCount()) {
-		return int(i)
-	}
-	return -1
 }

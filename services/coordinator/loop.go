@@ -1,0 +1,129 @@
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"neoteny/internal/cluster"
+	"neoteny/services/coordinator/mirror"
+	"neoteny/services/coordinator/schedule"
+)
+
+const (
+	parallel    = 8                // actions at a time: etcd takes one fsync for all
+	barrierTime = 10 * time.Second // the mirror may be this far behind
+	maxPause    = 30 * time.Second // of an action that fails again and again
+)
+
+// pause is when a failed action may be tried again, after how many failures.
+type pause struct {
+	until time.Time
+	fails int
+}
+
+func (s *Service) loop(ctx context.Context) {
+	tick := time.NewTicker(s.cfg.Tick)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-s.wake:
+		}
+		if s.Ready() != nil {
+			continue
+		}
+		start := time.Now()
+		n := s.do(ctx, s.decide(schedule.Snapshot.Upkeep))
+		n += s.do(ctx, s.decide(schedule.Snapshot.Assign))
+		if n > 0 {
+			s.metrics.Passed(time.Since(start).Seconds())
+		}
+	}
+}
+
+// decide asks the schedule on what the mirror shows now.
+func (s *Service) decide(by func(schedule.Snapshot) []schedule.Action) (actions []schedule.Action) {
+	s.mirror.Read(func(st *mirror.State) {
+		actions = by(schedule.Snapshot{State: st, Now: s.cfg.Now(), Config: s.cfg.schedule()})
+	})
+	return actions
+}
+
+// do carries out actions and waits until the mirror shows them, so that the
+// next decision is made on what they have led to. It returns how many
+// succeeded.
+func (s *Service) do(ctx context.Context, actions []schedule.Action) (done int) {
+	actions = s.due(actions)
+	if len(actions) == 0 {
+		return 0
+	}
+	var (
+		mu                sync.Mutex
+		rev               int64
+		conflicts, cutOff bool
+		g                 errgroup.Group
+	)
+	g.SetLimit(parallel)
+	for _, a := range actions {
+		g.Go(func() error {
+			mu.Lock()
+			skip := cutOff
+			mu.Unlock()
+			if skip {
+				return nil
+			}
+			at, err := s.execute(ctx, a)
+			mu.Lock()
+			defer mu.Unlock()
+			key := a.Key()
+			switch {
+			case err == nil:
+				done++
+				rev = max(rev, at)
+				delete(s.pauses, key)
+			case errors.Is(err, cluster.ErrConflict):
+				conflicts = true
+				s.log.Debug("changed meanwhile", "action", key.What, "id", key.ID, "error", err)
+			case ctx.Err() != nil:
+			case cluster.IsUnavailable(err):
+				// The others would only wait for the same: look again later.
+				cutOff = true
+				s.log.Warn("etcd does not answer, will be tried again", "action", key.What, "id", key.ID, "error", err)
+			default:
+				p := s.pauses[key]
+				p.until = s.cfg.Now().Add(min(100*time.Millisecond<<min(p.fails, 10), maxPause))
+				p.fails++
+				s.pauses[key] = p
+				s.log.Warn("will be tried again", "action", key.What, "id", key.ID, "failures", p.fails, "error", err)
+			}
+			return nil
+		})
+	}
+	_ = g.Wait() // actions do not return errors
+	s.mirror.Wait(ctx, barrierTime, func(st *mirror.State) bool { return st.Rev >= rev })
+	if conflicts {
+		s.kick()
+	}
+	return done
+}
+
+// due leaves out actions that failed a moment ago.
+func (s *Service) due(actions []schedule.Action) []schedule.Action {
+	now := s.cfg.Now()
+	for k, p := range s.pauses {
+		if now.After(p.until.Add(10 * maxPause)) {
+			delete(s.pauses, k) // of something that is no more
+		}
+	}
+	return slices.DeleteFunc(actions, func(a schedule.Action) bool {
+		p, ok := s.pauses[a.Key()]
+		return ok && now.Before(p.until)
+	})
+}

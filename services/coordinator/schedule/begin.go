@@ -1,0 +1,143 @@
+package schedule
+
+import (
+	"cmp"
+	"fmt"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"neoteny/pkg/engine/analysis"
+	"neoteny/pkg/experiment"
+	pb "neoteny/proto/neoteny/v1"
+	"neoteny/services/coordinator/mirror"
+	"neoteny/services/coordinator/seeds"
+)
+
+// slots is how many segments or packs of new runs the workers could do at a
+// time, and the largest pack that one of them takes.
+func (s Snapshot) slots() (n, lanes int) {
+	lanes = 1
+	for _, w := range s.State.Workers {
+		if !w.Rec.Draining && w.Rec.Problem == "" && w.Rec.NumericsVersion == s.Config.NumericsVersion {
+			n += int(w.Rec.Slots)
+			lanes = max(lanes, w.Lanes())
+		}
+	}
+	return n, lanes
+}
+
+// begin chooses the runs that begin now: up to QueuePerSlot waiting segments for
+// each slot; of runs that can be packed, as many as fill a pack count as one.
+func (s Snapshot) begin(e *mirror.Experiment, slots, lanes int) (out []NewRun) {
+	room := float64(slots * s.Config.QueuePerSlot)
+	share := func(t *mirror.Trial) float64 { return 1 / float64(min(t.Pack(), lanes)) }
+	for _, r := range e.Active {
+		if g := r.Last(); g != nil && g.Rec.State != pb.SegmentState_SEGMENT_STATE_ASSIGNED && !r.Trained() {
+			room -= share(r.Trial()) // waiting, or about to have a next one that waits
+		}
+	}
+	const least = 1e-9 // what sums of shares may be off by
+	gap := false
+	for place := e.Begun; room > least; place++ {
+		w, skip, end := e.RunAt(place)
+		if end {
+			break
+		}
+		if !skip {
+			if r := e.Runs[w.ID(e.ID)]; r == nil || r.Rec == nil {
+				gap = true
+				in, first, failed := inputs(e, w)
+				switch {
+				case failed != "":
+					out = append(out, s.failedRun(e, w, failed))
+				case first == "":
+					out = append(out, s.newRun(e, w, in))
+					room -= share(w.Trial)
+				}
+			}
+		}
+		if !gap {
+			e.Begun = place + 1
+		}
+	}
+	return out
+}
+
+func (s Snapshot) newRun(e *mirror.Experiment, w mirror.Want, in []*pb.Input) NewRun {
+	r := e.Planned(w, s.Config.NumericsVersion)
+	r.Inputs, r.Publishes = in, w.Trial.Rec.Publishes
+	end := w.Trial.Deferred.Cut(0, e.Rec.SegmentTasks)
+	return NewRun{Run: r, Segment: &pb.Segment{
+		Ref:      &pb.SegmentRef{Run: r.Id, Track: mirror.MainTrack, EndStep: end},
+		State:    pb.SegmentState_SEGMENT_STATE_PENDING,
+		QueuedAt: timestamppb.New(s.Now),
+	}}
+}
+
+// failedRun is a run whose end is known before it begins.
+func (s Snapshot) failedRun(e *mirror.Experiment, w mirror.Want, why string) NewRun {
+	r := e.Planned(w, s.Config.NumericsVersion)
+	r.Publishes = w.Trial.Rec.Publishes
+	r.State, r.Message = pb.RunState_RUN_STATE_FAILED, why
+	return NewRun{Run: r}
+}
+
+// inputs are the artifacts that a run starts from. first is a run that has to
+// end before; failed says why the run can never begin.
+func inputs(e *mirror.Experiment, w mirror.Want) (in []*pb.Input, first, failed string) {
+	for _, n := range w.Trial.Rec.Needs {
+		from := seedsOf(e, n, w)
+		for i := range from.Len() {
+			id := experiment.RunID(e.ID, n.Trial, from.At(i))
+			r := e.Runs[id]
+			if r == nil || r.Rec == nil || !mirror.Final(r.Rec.State) {
+				ref := published(r, n.Artifact)
+				if ref == nil {
+					first = cmp.Or(first, id)
+					continue
+				}
+				in = append(in, &pb.Input{Name: n.Name, Run: id, Artifact: n.Artifact, Blob: ref})
+				continue
+			}
+			if r.Rec.State != pb.RunState_RUN_STATE_DONE {
+				return nil, "", fmt.Sprintf("it starts from %s of run %s, which is %s: %s", n.Artifact, id, mirror.RunStateName(r.Rec.State), r.Rec.Message)
+			}
+			ref := r.Rec.Artifacts[n.Artifact]
+			if n.Artifact == analysis.Table {
+				ref = r.Rec.Table
+			}
+			if ref == nil {
+				return nil, "", fmt.Sprintf("it starts from %s of run %s, which has not published it", n.Artifact, id)
+			}
+			in = append(in, &pb.Input{Name: n.Name, Run: id, Artifact: n.Artifact, Blob: ref})
+		}
+	}
+	return in, first, ""
+}
+
+// published is an artifact of a run that has not ended; nil before it is trained.
+// Deferred measurements change none of its artifacts but its table.
+func published(r *mirror.Run, artifact string) *pb.BlobRef {
+	if r == nil || r.Rec == nil || !r.Trained() || artifact == analysis.Table {
+		return nil
+	}
+	return r.Last().Rec.Result.GetArtifacts()[artifact]
+}
+
+// seedsOf are the seeds of the runs from which a run takes what n says.
+func seedsOf(e *mirror.Experiment, n *pb.TrialNeed, w mirror.Want) seeds.Set {
+	from := e.Trials[n.Trial]
+	all := e.ConfirmSeeds()
+	if from != nil && !w.Confirmation {
+		all = from.Seeds()
+	}
+	switch {
+	case n.Seed != nil:
+		return seeds.One(n.GetSeed())
+	case from != nil && from.Rec.Once:
+		return seeds.One(all.At(0))
+	case n.AllSeeds:
+		return all
+	}
+	return seeds.One(w.Seed)
+}

@@ -1,0 +1,97 @@
+package schedule
+
+import (
+	"fmt"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	pb "neoteny/proto/neoteny/v1"
+	"neoteny/services/coordinator/mirror"
+)
+
+// Deferred measurements: where a trial says so, the main track's segments end,
+// and a track of one segment forks from their checkpoint. It is assigned, fenced,
+// requeued and tried again as every segment is, behind what trains.
+
+// maxOpenDeferred is how many measurements of a run wait or are in work at a
+// time: they are all named in the transaction that ends the run.
+const maxOpenDeferred = 16
+
+// measured reports whether all deferred measurements of a run are settled.
+func (s Snapshot) measured(r *mirror.Run) bool {
+	n := 0
+	for _, g := range r.Deferred {
+		if s.settled(g) {
+			n++
+		}
+	}
+	return r.Trial() == nil || n >= r.Trial().Measured
+}
+
+// unmeasured reports whether the checkpoint at a step is still to be measured.
+func (s Snapshot) unmeasured(r *mirror.Run, step int64) bool {
+	if t := r.Trial(); t == nil || !t.Deferred.At(step) {
+		return false
+	}
+	g := r.DeferredAt(step)
+	return g == nil || !s.settled(g)
+}
+
+// upkeepDeferred takes back what lost workers were to measure, and forks where
+// the main track has arrived.
+func (s Snapshot) upkeepDeferred(r *mirror.Run) (out []Action) {
+	t := r.Trial()
+	if t == nil || t.Measured == 0 {
+		return nil
+	}
+	open := 0
+	for _, g := range r.Deferred {
+		if !s.settled(g) {
+			open++
+		}
+		if s.lost(g) {
+			out = append(out, Requeue{Segment: g.Rec, Mod: g.Mod})
+		}
+	}
+	fork := func(step int64, start *pb.BlobRef) {
+		if r.DeferredAt(step) == nil && t.Deferred.At(step) && open < maxOpenDeferred {
+			open++
+			out = append(out, s.fork(r, step, start))
+		}
+	}
+	fork(0, nil)
+	for _, g := range r.Segments[r.Pruned:] { // what the others lead to is measured
+		res := g.Rec.Result
+		if g.Rec.State == pb.SegmentState_SEGMENT_STATE_DONE && res.GetCheckpoint() != nil && res.EndStep < r.Rec.Steps {
+			fork(res.EndStep, res.Checkpoint)
+		}
+	}
+	return out
+}
+
+// fork queues the measurement at a step, from the checkpoint there.
+func (s Snapshot) fork(r *mirror.Run, step int64, start *pb.BlobRef) Action {
+	return Fork{Mod: r.Rev.Mod, Segment: &pb.Segment{
+		Ref:      &pb.SegmentRef{Run: r.ID, Track: mirror.DeferredTrack(step), FirstStep: step, EndStep: step + 1},
+		State:    pb.SegmentState_SEGMENT_STATE_PENDING,
+		Start:    start,
+		QueuedAt: timestamppb.New(s.Now),
+	}}
+}
+
+// lack says which measurements of a run were given up, and why, or "".
+func lack(r *mirror.Run) string {
+	var first *mirror.Segment
+	n := 0
+	for _, g := range r.Deferred {
+		if g.Rec.State != pb.SegmentState_SEGMENT_STATE_DONE {
+			if n++; first == nil {
+				first = g
+			}
+		}
+	}
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d of %d measurements aside failed, the first at step %d: %s", n, len(r.Deferred), first.Rec.Ref.FirstStep, first.Trouble())
+}
