@@ -2,17 +2,13 @@ package train
 
 import (
 	"fmt"
-	"math"
 
 	"neoteny/pkg/engine/graph"
 	"neoteny/pkg/engine/learner"
 )
 
-// checkLoss reports a loss that is not finite; sum is that of the batch's.
-func (t *Trainer) checkLoss(sum float64) error {
-	if !math.IsNaN(sum) && !math.IsInf(sum, 0) {
-		return nil
-	}
+// notFinite reports the loss of this step, which is not finite.
+func (t *Trainer) notFinite() error {
 	s := t.now
 	return fmt.Errorf("step %d (task %d): the loss is %v; the first value that is not finite is in layer %s; a smaller step size may help",
 		s.Index, s.Task, s.Loss, t.firstNonFinite())

@@ -23,8 +23,11 @@ type runner interface{ Run(step uint64) }
 func (q *sequence) run(index uint64, errs []error) {
 	q.forward.Run(index)
 	for i, t := range q.trainers {
-		if errs[i] == nil {
-			errs[i] = t.observe()
+		if errs[i] != nil {
+			continue
+		}
+		if err := t.observe(); err != nil {
+			errs[i] = err
 		}
 	}
 	if q.update == nil {
@@ -81,7 +84,10 @@ func (t *Trainer) observe() error {
 		sum += float64(v)
 	}
 	s.Loss = float32(sum / float64(len(t.losses)))
-	return t.checkLoss(sum)
+	if sum-sum != 0 {
+		return t.notFinite()
+	}
+	return nil
 }
 
 // editGradients shows whole gradients to the methods that asked for them.
@@ -152,16 +158,22 @@ type lockstep struct{ sequence }
 func (q *lockstep) Step(steps []*learner.Step, errs []error) {
 	var index int64
 	for i, t := range q.trainers {
-		if errs[i] == nil {
-			index = steps[i].Index
-			errs[i] = t.begin(steps[i])
-			t.feed.Fill(steps[i].Batch)
+		if errs[i] != nil {
+			continue
 		}
+		index = steps[i].Index
+		if err := t.begin(steps[i]); err != nil {
+			errs[i] = err
+		}
+		t.feed.Fill(steps[i].Batch)
 	}
 	q.run(uint64(index), errs)
 	for i, t := range q.trainers {
-		if errs[i] == nil {
-			errs[i] = t.end()
+		if errs[i] != nil {
+			continue
+		}
+		if err := t.end(); err != nil {
+			errs[i] = err
 		}
 	}
 }
