@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"neoteny/pkg/engine"
+	"neoteny/pkg/engine/kernel"
 	"neoteny/pkg/engine/learner"
 	"neoteny/pkg/engine/stream"
 	"neoteny/pkg/engine/tensor"
@@ -77,6 +78,49 @@ func TestExplodingRunsNameStepTaskAndLayer(t *testing.T) {
 	}
 }
 
+// A run that diverges is a result: what was measured until then has gone to the sink,
+// and its unfinished task has an end that says so. That is the same with every
+// instruction set, however the run was cut, and in a pack.
+func TestDivergedRunsKeepWhatWasMeasured(t *testing.T) {
+	for _, batch := range []int{1, 8} {
+		for _, examples := range []int{800, 8000} { // in the first chunk of rows, and between two
+			spec := exploding(t, "relu", "sgd", 30/float64(batch), batch, examples)
+			run := func(stops ...int64) *record {
+				r, l := newRecord(), newLife(t, spec, 1)
+				for _, stop := range stops {
+					require.NoError(t, l.Advance(context.Background(), stop, r))
+				}
+				var d *learner.Diverged
+				require.ErrorAs(t, l.Advance(context.Background(), spec.Steps(), r), &d)
+				end := r.boundaries[len(r.boundaries)-1]
+				require.Equal(t, d, end.Diverged)
+				require.Equal(t, l.Step(), end.Step)
+				require.Equal(t, l.Step(), d.Step, "the step that diverged is not counted")
+				require.Equal(t, int(d.Step/spec.StepsPerTask()), end.Task)
+				require.Len(t, r.rows["loss"], int(d.Step), "a value for every step before")
+				return r
+			}
+			whole := run()
+			require.Positive(t, len(whole.rows["loss"]))
+			requireSame(t, whole, run(1, int64(len(whole.rows["loss"]))-1), "cut")
+			for _, isa := range kernel.Available() {
+				restore := kernel.ForceISA(isa)
+				requireSame(t, whole, run(), isa.String())
+				restore()
+			}
+
+			specs, envs := []*engine.Spec{spec, spec}, []engine.Env{{Seed: 1, Data: source}, {Seed: 1, Data: source}}
+			p, err := engine.NewPack(specs, envs)
+			require.NoError(t, err)
+			records := []*record{newRecord(), newRecord()}
+			for i, err := range p.Advance(context.Background(), spec.Steps(), []engine.Sink{records[0], records[1]}) {
+				require.ErrorAs(t, err, new(*learner.Diverged))
+				requireSame(t, whole, records[i], "in a pack")
+			}
+		}
+	}
+}
+
 // TestAdamDoesNotExplode: its steps are no longer than lr, whatever the gradient.
 func TestAdamDoesNotExplode(t *testing.T) {
 	for _, batch := range []int{1, 8} {
@@ -104,7 +148,10 @@ func TestTheLastUpdateOfATask(t *testing.T) {
 			err = l.Advance(context.Background(), spec.Steps(), r)
 			require.Error(t, err)
 			require.Regexp(t, fmt.Sprintf(`^end of task 0: step %d \(task 0\): the (weight|bias) of layer (hidden[1-5]|output) is not finite; a smaller step size may help$`, step-1), err.Error())
-			require.Empty(t, r.boundaries, "the task has no end")
+			require.Len(t, r.boundaries, 1)
+			require.Equal(t, spec.StepsPerTask(), r.boundaries[0].Step)
+			require.Equal(t, step-1, r.boundaries[0].Diverged.Step)
+			require.NotEmpty(t, r.boundaries[0].Diverged.Layer)
 		}
 	}
 	require.Positive(t, found, "no run of the kind was found")

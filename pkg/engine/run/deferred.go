@@ -98,5 +98,5 @@ func (d *Deferred) Advance(ctx context.Context, until int64, sink Sink) error {
 		}
 	}
 	l.step, d.done = until, true
-	return l.boundary(sink)
+	return l.boundary(sink, nil)
 }

@@ -6,6 +6,7 @@ package run
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 
 	"neoteny/pkg/engine/assemble"
@@ -14,6 +15,7 @@ import (
 	"neoteny/pkg/engine/graph"
 	"neoteny/pkg/engine/kernel"
 	"neoteny/pkg/engine/learner"
+	"neoteny/pkg/engine/linalg"
 	"neoteny/pkg/engine/probe"
 	"neoteny/pkg/engine/spec"
 	"neoteny/pkg/engine/stream"
@@ -41,6 +43,10 @@ type Boundary struct {
 	// Table has one value per column: the mean (or last, or max) of its values
 	// in the task, NaN where there was none.
 	Table []float64
+	// Diverged is set where the learner diverged: the run ends with this boundary, which
+	// may be in the middle of its task. Rows and table have what was measured before;
+	// State is zero, since the bits of a NaN differ from machine to machine.
+	Diverged *learner.Diverged
 }
 
 // SinkError is an error of a sink: not the run's fault.
@@ -136,7 +142,9 @@ func (l *Life) Columns() []Column { return l.rec.columns }
 
 // Advance lives on until the given step. When ctx ends it returns the context's
 // error after a whole step: the life may be saved, or advanced further. Rows
-// of all steps done have gone to the sink when it returns.
+// of all steps done have gone to the sink when it returns. Where the learner diverges
+// the error is a [learner.Diverged], the sink has a boundary that says so, and the
+// life is over.
 func (l *Life) Advance(ctx context.Context, until int64, sink Sink) error {
 	if until > l.spec.Steps() {
 		return fmt.Errorf("advance to step %d: the run has %d steps", until, l.spec.Steps())
@@ -170,9 +178,23 @@ func (l *Life) one(sink Sink) error {
 		return err
 	}
 	if err := l.learner.Step(&l.now); err != nil {
-		return err
+		return l.settle(err, sink)
 	}
 	return l.end(sink)
+}
+
+// settle closes the task of a learner that has diverged, and returns err, which may
+// say so.
+func (l *Life) settle(err error, sink Sink) error {
+	d, diverged := errors.AsType[*learner.Diverged](err)
+	if !diverged {
+		return err
+	}
+	d.Step, d.Task = l.now.Index, l.now.Task // a kind of learner may count its updates
+	if lost := l.boundary(sink, d); lost != nil {
+		return lost
+	}
+	return err
 }
 
 // begin prepares a step: at the start of a task the stream enters it and the
@@ -222,7 +244,9 @@ func (l *Life) beginProbes() error {
 func (l *Life) end(sink Sink) error {
 	s := &l.now
 	l.rec.step(s)
-	if err := l.measure(false, s.LastStep); err != nil {
+	if err := l.measure(false, s.LastStep); errors.Is(err, linalg.ErrNotFinite) { // a probe is the first to see it
+		return l.settle(&learner.Diverged{What: err.Error()}, sink)
+	} else if err != nil {
 		return fmt.Errorf("step %d (task %d): %w", l.step, s.Task, err)
 	}
 	l.step++
@@ -230,19 +254,22 @@ func (l *Life) end(sink Sink) error {
 		return nil
 	}
 	if err := l.learner.EndTask(s); err != nil {
-		return fmt.Errorf("end of task %d: %w", s.Task, err)
+		return l.settle(fmt.Errorf("end of task %d: %w", s.Task, err), sink)
 	}
-	return l.boundary(sink)
+	return l.boundary(sink, nil)
 }
 
-// boundary hands over the rows of the task that has ended, and its end.
-func (l *Life) boundary(sink Sink) error {
+// boundary hands over the rows of the task that has ended, and its end; diverged is
+// set where the run ends with it.
+func (l *Life) boundary(sink Sink, diverged *learner.Diverged) error {
 	if err := l.rec.flush(l.step, sink); err != nil {
 		return err
 	}
-	b := Boundary{Task: l.now.Task, Step: l.step}
+	b := Boundary{Task: l.now.Task, Step: l.step, Diverged: diverged}
 	b.Table, b.Rows = l.rec.endTask()
-	b.State = l.digest()
+	if diverged == nil {
+		b.State = l.digest()
+	}
 	if err := sink.Boundary(b); err != nil {
 		return &SinkError{err}
 	}

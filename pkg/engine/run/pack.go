@@ -19,13 +19,14 @@ type Pack struct {
 	steps    []*learner.Step // of the lives
 	lockstep learner.Lockstep
 	failed   []error // by life; a life that failed is over
+	over     []bool  // by life: its failure is settled
 }
 
 // NewPack builds the lives of the given specs and environments at step 0, side
 // by side. It returns an error that is [learner.ErrNotAlike] where they must run one
 // by one.
 func NewPack(specs []*spec.Spec, envs []Env) (*Pack, error) {
-	p := &Pack{failed: make([]error, len(specs))}
+	p := &Pack{failed: make([]error, len(specs)), over: make([]bool, len(specs))}
 	var learners []learner.Learner
 	for i, store := range graph.NewLanes(len(specs)) {
 		l, err := newLife(specs[i].Measuring(false), envs[i], store)
@@ -107,9 +108,14 @@ func (p *Pack) one(sinks []Sink) {
 	}
 	p.lockstep.Step(p.steps, p.failed)
 	for i, l := range p.lives {
-		if p.failed[i] == nil {
+		switch {
+		case p.over[i]:
+		case p.failed[i] == nil:
 			p.failed[i] = l.end(sinks[i])
+		default:
+			p.failed[i] = l.settle(p.failed[i], sinks[i])
 		}
+		p.over[i] = p.failed[i] != nil
 		if p.failed[i] == nil && l.step-l.rec.rows.First >= chunk {
 			p.failed[i] = l.rec.flush(l.step, sinks[i])
 		}

@@ -9,9 +9,11 @@ import (
 
 // notFinite reports the loss of this step, which is not finite.
 func (t *Trainer) notFinite() error {
-	s := t.now
-	return fmt.Errorf("step %d (task %d): the loss is %v; the first value that is not finite is in layer %s; a smaller step size may help",
-		s.Index, s.Task, s.Loss, t.firstNonFinite())
+	s, layer := t.now, t.firstNonFinite()
+	return &learner.Diverged{
+		Step: s.Index, Task: s.Task, Layer: layer,
+		What: fmt.Sprintf("the loss is %v; the first value that is not finite is in layer %s", s.Loss, layer),
+	}
 }
 
 // firstNonFinite names the first layer whose activations are not finite.
@@ -30,12 +32,15 @@ func (t *Trainer) firstNonFinite() string {
 func (t *Trainer) checkFinite(s *learner.Step) error {
 	for _, p := range t.model.Network.Params() {
 		if !finite(p.Var.F32) {
-			return fmt.Errorf("step %d (task %d): the %s of layer %s is not finite; a smaller step size may help", s.Index, s.Task, p.Role, p.Layer)
+			return &learner.Diverged{
+				Step: s.Index, Task: s.Task, Layer: p.Layer,
+				What: fmt.Sprintf("the %s of layer %s is not finite", p.Role, p.Layer),
+			}
 		}
 	}
 	for _, v := range t.Store().Vars() {
 		if v.Keep == graph.Persistent && !finite(v.F32) {
-			return fmt.Errorf("step %d (task %d): the state %s is not finite; a smaller step size may help", s.Index, s.Task, v.Name)
+			return &learner.Diverged{Step: s.Index, Task: s.Task, What: fmt.Sprintf("the state %s is not finite", v.Name)}
 		}
 	}
 	return nil
