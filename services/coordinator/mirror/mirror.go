@@ -86,22 +86,9 @@ func (m *Mirror) KeepSpec(experiment string, spec *pb.ExperimentSpec) {
 	}
 }
 
-// CheckpointsDeleted remembers that the checkpoints of a run's segments that
-// begin at these steps are no more.
+// CheckpointsDeleted is State.CheckpointsDeleted.
 func (m *Mirror) CheckpointsDeleted(experiment, run string, firstSteps []int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	e := m.state.Experiments[experiment]
-	if e == nil || e.Runs[run] == nil {
-		return
-	}
-	r := e.Runs[run]
-	for _, step := range firstSteps {
-		if i, found := find(r.Segments, step); found {
-			r.Segments[i].Dropped = true
-		}
-	}
-	for r.Pruned < len(r.Segments) && r.Segments[r.Pruned].Dropped {
-		r.Pruned++
-	}
+	m.state.CheckpointsDeleted(experiment, run, firstSteps)
 }

@@ -7,7 +7,8 @@ import (
 	pb "neoteny/proto/neoteny/v1"
 )
 
-// State is the records as of one revision. It is changed by Apply only.
+// State is the records as of one revision. It is changed by Apply, and by
+// CheckpointsDeleted.
 type State struct {
 	Rev         int64 // 0: nothing is read yet
 	Experiments map[string]*Experiment
@@ -173,5 +174,23 @@ func (s *State) setAssignment(c cluster.Change) {
 	}
 	if w := s.Workers[c.Worker]; w != nil {
 		w.Busy += by
+	}
+}
+
+// CheckpointsDeleted remembers that the checkpoints of a run's segments that
+// begin at these steps are no more.
+func (s *State) CheckpointsDeleted(experiment, run string, firstSteps []int64) {
+	e := s.Experiments[experiment]
+	if e == nil || e.Runs[run] == nil {
+		return
+	}
+	r := e.Runs[run]
+	for _, step := range firstSteps {
+		if i, found := find(r.Segments, step); found {
+			r.Segments[i].Dropped = true
+		}
+	}
+	for r.Pruned < len(r.Segments) && r.Segments[r.Pruned].Dropped {
+		r.Pruned++
 	}
 }
