@@ -75,6 +75,29 @@ var rules = []rule{{
 	from:   "services/coordinator",
 	forbid: []string{"neoteny/services/worker", "neoteny/services/metrics", "neoteny/cmd"},
 }, {
+	why:    "the mirror is records in memory: it knows neither what is decided on them nor who asks",
+	from:   "services/coordinator/mirror",
+	forbid: []string{"google.golang.org/grpc", "log", "neoteny/internal", "neoteny/services", "neoteny/pkg/engine"},
+	allow:  []string{"neoteny/internal/cluster", "neoteny/services/coordinator/seeds"},
+}, {
+	why:    "decisions are functions of the mirror, the time and the configuration",
+	from:   "services/coordinator/schedule",
+	forbid: []string{"google.golang.org/grpc", "golang.org/x", "context", "sync", "os", "io", "net", "log", "math/rand", "crypto/rand", "neoteny/internal", "neoteny/services"},
+	allow:  []string{"neoteny/services/coordinator/mirror", "neoteny/services/coordinator/seeds"},
+}, {
+	why:    "what the coordinator knows about experiments depends on no cluster",
+	from:   "services/coordinator/model",
+	forbid: []string{"google.golang.org/grpc", "neoteny/internal", "neoteny/services"},
+	allow:  []string{"neoteny/services/coordinator/seeds"},
+}, {
+	why:    "task tables are put together from committed segments, whoever asks",
+	from:   "services/coordinator/results",
+	forbid: []string{"google.golang.org/grpc", "neoteny/services"},
+}, {
+	why:    "the API reads the mirror and explains the schedule; it carries nothing out",
+	from:   "services/coordinator/api",
+	forbid: []string{"neoteny/internal/blob", "neoteny/internal/telemetry"},
+}, {
 	why:    "services are composed by cmd/neoteny alone",
 	from:   "services/worker",
 	forbid: []string{"neoteny/services/coordinator", "neoteny/services/metrics", "neoteny/cmd"},

@@ -92,7 +92,7 @@ type chaos struct {
 	cancel   map[string]bool
 	poisoned map[string]bool // runs that were failed for good
 	failures map[string]int  // by run
-	lacking  map[string]bool // runs of which a measurement aside was failed
+	lacking  map[string]bool // runs of which a deferred measurement was failed
 }
 
 // given are segments that workers know of, held or not, in a stable order.
@@ -174,8 +174,8 @@ func (c *chaos) actions() map[string]func(*rapid.T) {
 			if rapid.Bool().Draw(c.rt, "analyses") {
 				s.Once, s.Each = "a", "b"
 			}
-			if rapid.Bool().Draw(c.rt, "aside") {
-				s.Aside, s.Starts = rapid.Int32Range(1, 3).Draw(c.rt, "every"), rapid.Bool().Draw(c.rt, "starts")
+			if rapid.Bool().Draw(c.rt, "deferred") {
+				s.Deferred, s.Starts = rapid.Int32Range(1, 3).Draw(c.rt, "every"), rapid.Bool().Draw(c.rt, "starts")
 			}
 			if rapid.Bool().Draw(c.rt, "confirm") {
 				s.Confirm = []uint32{9}
@@ -259,7 +259,7 @@ func (c *chaos) check() {
 		require.GreaterOrEqual(t, e.State, expDone, "%s has not ended", id)
 		runs := c.runs(id)
 		failed, lacking := 0, 0
-		_, asides := s.asides()
+		_, deferred := s.deferred()
 		for _, r := range runs {
 			full := c.run(r.Id)
 			require.LessOrEqual(t, len(full.Table.Rows), int(s.Tasks))
@@ -279,13 +279,13 @@ func (c *chaos) check() {
 					continue
 				}
 				require.Len(t, full.Table.Rows, int(s.Tasks), "every task exactly once")
-				require.EqualValues(t, len(asides), r.Asides)
+				require.EqualValues(t, len(deferred), r.Asides)
 				if r.Message != "" {
 					lacking++
 					require.True(t, c.lacking[r.Id], "%s lacks measurements for no reason: %s", r.Id, r.Message)
 					require.Less(t, r.AsidesDone, r.Asides)
 				} else {
-					require.Equal(t, wantDigest(r.Id, s.Tasks, perTask, asides...), r.Digest)
+					require.Equal(t, wantDigest(r.Id, s.Tasks, perTask, deferred...), r.Digest)
 					require.Equal(t, r.Asides, r.AsidesDone)
 				}
 				for _, n := range s.needs(r.Arm, int(r.Trial[2]-'0')) {

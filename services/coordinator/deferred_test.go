@@ -43,7 +43,7 @@ func (f *fakeWorker) train() {
 	}
 }
 
-// have tells whether a checkpoint is there.
+// have reports whether a checkpoint is there.
 func (w *world) have(ref *pb.BlobRef) bool {
 	_, err := w.blob.Get(w.ctx, ref, 1<<20)
 	return err == nil
@@ -51,9 +51,9 @@ func (w *world) have(ref *pb.BlobRef) bool {
 
 // Training goes on while measurements wait, from checkpoints that stay as long, and
 // the values stand where those of a run's own probes would.
-func TestMeasuringAside(t *testing.T) {
+func TestDeferredMeasurements(t *testing.T) {
 	w := setup(t)
-	id := w.submit("aside", shape{Tasks: 6, Steps: perTask, Segment: 1, Arms: map[string]int{"a": 1}, Seeds: []uint32{0}, Aside: 2})
+	id := w.submit("deferred", shape{Tasks: 6, Steps: perTask, Segment: 1, Arms: map[string]int{"a": 1}, Seeds: []uint32{0}, Deferred: 2})
 	run := id + "/a-0/0"
 	f := w.join("w", 1)
 	var starts []*pb.BlobRef
@@ -127,7 +127,7 @@ func TestMeasuringAside(t *testing.T) {
 // measured before the first step needs no checkpoint.
 func TestMeasuringStartsAndEnds(t *testing.T) {
 	w := setup(t)
-	id := w.submit("both", shape{Tasks: 3, Steps: perTask, Segment: 3, Arms: map[string]int{"a": 1}, Seeds: []uint32{0}, Aside: 1, Starts: true})
+	id := w.submit("both", shape{Tasks: 3, Steps: perTask, Segment: 3, Arms: map[string]int{"a": 1}, Seeds: []uint32{0}, Deferred: 1, Starts: true})
 	w.join("w", 2).work()
 	w.waitState(id, expDone)
 	run := id + "/a-0/0"
@@ -140,10 +140,10 @@ func TestMeasuringStartsAndEnds(t *testing.T) {
 }
 
 // A run's artifacts are there for others when it is trained.
-func TestNobodyWaitsForWhatIsMeasuredAside(t *testing.T) {
+func TestNoRunWaitsForDeferredMeasurements(t *testing.T) {
 	w := setup(t)
 	id := w.submit("chain", shape{
-		Tasks: 2, Steps: perTask, Segment: 2, Arms: map[string]int{"a": 1, "b": 1}, Seeds: []uint32{0}, Needs: map[string]string{"a": "b"}, Aside: 2,
+		Tasks: 2, Steps: perTask, Segment: 2, Arms: map[string]int{"a": 1, "b": 1}, Seeds: []uint32{0}, Needs: map[string]string{"a": "b"}, Deferred: 2,
 	})
 	f := w.join("w", 5)
 	b := f.waitHolding(1)[0]
@@ -162,9 +162,9 @@ func TestNobodyWaitsForWhatIsMeasuredAside(t *testing.T) {
 // What waits to be measured does not keep runs from beginning, unless it is much:
 // its checkpoints are kept for it.
 func TestABacklogOfMeasurementsGoesAheadOfNewRuns(t *testing.T) {
-	for aside, want := range map[int32]string{8: cluster.MainTrack, 1: "aside-9"} {
+	for every, want := range map[int32]string{8: cluster.MainTrack, 1: "aside-9"} {
 		w := setup(t)
-		id := w.submit("backlog", shape{Tasks: 8, Steps: perTask, Segment: 8, Arms: map[string]int{"a": 1}, Seeds: []uint32{0, 1}, Aside: aside})
+		id := w.submit("backlog", shape{Tasks: 8, Steps: perTask, Segment: 8, Arms: map[string]int{"a": 1}, Seeds: []uint32{0, 1}, Deferred: every})
 		f := w.join("w", 1)
 		for step := int64(0); step < 80; {
 			w.eventually(func() bool {
@@ -183,10 +183,10 @@ func TestABacklogOfMeasurementsGoesAheadOfNewRuns(t *testing.T) {
 	}
 }
 
-// A measurement that fails for good is told, and the run is done all the same.
+// A measurement that fails for good is reported, and the run is done all the same.
 func TestAFailedMeasurementLeavesTheRun(t *testing.T) {
 	w := setup(t)
-	id := w.submit("lack", shape{Tasks: 4, Steps: perTask, Segment: 4, Arms: map[string]int{"a": 1}, Seeds: []uint32{0, 1}, Aside: 2})
+	id := w.submit("lack", shape{Tasks: 4, Steps: perTask, Segment: 4, Arms: map[string]int{"a": 1}, Seeds: []uint32{0, 1}, Deferred: 2})
 	f := w.join("w", 8)
 	run := id + "/a-0/0"
 	w.eventually(func() bool { f.train(); return w.get(id).Progress.StepsDone == 80 }, "both are to be trained")
@@ -215,7 +215,7 @@ func TestAFailedMeasurementLeavesTheRun(t *testing.T) {
 
 func TestCancelStopsMeasurements(t *testing.T) {
 	w := setup(t)
-	id := w.submit("cancel", shape{Tasks: 40, Steps: perTask, Segment: 40, Arms: map[string]int{"a": 1}, Seeds: []uint32{0}, Aside: 1})
+	id := w.submit("cancel", shape{Tasks: 40, Steps: perTask, Segment: 40, Arms: map[string]int{"a": 1}, Seeds: []uint32{0}, Deferred: 1})
 	f := w.join("w", 50)
 	w.eventually(func() bool { f.train(); return w.get(id).Progress.StepsDone == 400 }, "it is to be trained")
 	require.Len(t, f.waitHolding(16), 16, "no more than so many are open")

@@ -64,7 +64,7 @@ func TestARunWaitsForWhatItStartsFrom(t *testing.T) {
 	a, b, c := w.run(id+"/a-0/1").Run, w.run(id+"/b-0/1").Run, w.run(id+"/c-0/1").Run
 	require.Equal(t, "weights of "+id+"/b-0/1 from start: (weights of "+id+"/c-0/1)", w.content(b.Artifacts["weights"]))
 	require.Equal(t, b.Artifacts["weights"].Sha256, a.Inputs[0].Blob.Sha256)
-	require.Empty(t, a.Artifacts, "nobody needs it")
+	require.Empty(t, a.Artifacts, "no run needs it")
 	require.Empty(t, c.Inputs)
 	require.Equal(t, "artifacts/"+id+"/"+c.Artifacts["weights"].Sha256, c.Artifacts["weights"].Key)
 	key, err := w.model.RunKey([]byte(`{"trial":"a-0"}`), 1, a.Inputs)
