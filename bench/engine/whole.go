@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"neoteny/internal/metric"
 	"neoteny/internal/metricsclient"
 	"neoteny/internal/rpc"
 	"neoteny/pkg/engine"
@@ -66,7 +67,7 @@ func (discard) Boundary(engine.Boundary) error { return nil }
 type streamed struct {
 	discard
 	writer *metricsclient.Writer
-	series []metricsclient.Series
+	series []metric.Series
 }
 
 func newStreamed(address string) (*streamed, error) {
@@ -91,9 +92,9 @@ func newStreamed(address string) (*streamed, error) {
 func (s *streamed) Rows(r engine.Rows) error {
 	s.series = s.series[:0]
 	for _, x := range r.Series {
-		s.series = append(s.series, metricsclient.Series{Column: metricsclient.Column(x.Column), Offsets: x.Offsets, Values: x.Values})
+		s.series = append(s.series, metric.Series{Column: metric.Column(x.Column), Offsets: x.Offsets, Values: x.Values})
 	}
-	return s.writer.Append(context.Background(), metricsclient.Rows{First: r.First, N: r.N, Series: s.series})
+	return s.writer.Append(context.Background(), metric.Rows{First: r.First, N: r.N, Series: s.series})
 }
 
 // prepareBare is what a life is held against: the learner and the batches of

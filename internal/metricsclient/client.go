@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"neoteny/internal/metric"
 	"neoteny/internal/telemetry"
 	pb "neoteny/proto/neoteny/v1"
 )
@@ -99,8 +100,6 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-type key struct{ run, track string }
-
 // Client owns one stream to the metrics service and the queues of its writers.
 type Client struct {
 	api  pb.MetricsServiceClient
@@ -116,7 +115,7 @@ type Client struct {
 	mu        sync.Mutex
 	closed    bool
 	writers   []*Writer // open ones, in the order of the next turn
-	byKey     map[key]*Writer
+	byTrack   map[metric.Track]*Writer
 	memory    int64
 	spill     *spill
 	paused    int // Appends that wait
@@ -126,7 +125,7 @@ type Client struct {
 	// may still come in the session noted in owed; opened again, it needs a new
 	// one.
 	session    int64
-	owed       map[key]int64
+	owed       map[metric.Track]int64
 	newSession bool
 
 	requests, reconnects, spilled int64
@@ -142,7 +141,7 @@ func New(api pb.MetricsServiceClient, cfg Config) (*Client, error) {
 	c := &Client{
 		api: api, cfg: cfg, log: cfg.Logger, spill: sp,
 		session: 1, ended: make(chan struct{}), wake: make(chan struct{}, 1), change: make(chan struct{}),
-		byKey: map[key]*Writer{}, owed: map[key]int64{},
+		byTrack: map[metric.Track]*Writer{}, owed: map[metric.Track]int64{},
 	}
 	c.hide = func() {}
 	if cfg.Registerer != nil {
@@ -174,7 +173,7 @@ func (c *Client) Close() error {
 	for _, w := range c.writers {
 		w.abandon(ErrClosed)
 	}
-	c.writers, c.byKey = nil, map[key]*Writer{}
+	c.writers, c.byTrack = nil, map[metric.Track]*Writer{}
 	c.spill.close()
 	return nil
 }
@@ -184,31 +183,31 @@ func (c *Client) Close() error {
 // segment is done again: rows that it has are dropped. One writer per track is
 // open at a time.
 func (c *Client) Open(run, track, arm string, attempt, firstStep int64) (*Writer, error) {
-	if track == "" {
-		track = "main"
+	t, err := metric.NewTrack(run, track)
+	if err == nil {
+		err = metric.CheckSender(arm, attempt)
 	}
-	if err := checkNames(run, track, arm); err != nil {
+	if err == nil && (firstStep < 0 || firstStep > metric.MaxStep) {
+		err = fmt.Errorf("first step %d is not in [0, %d]", firstStep, int64(metric.MaxStep))
+	}
+	if err != nil { // at the service it would end the stream of all
 		return nil, fmt.Errorf("open metrics of %q: %w", run, err)
 	}
-	if attempt < 0 || firstStep < 0 {
-		return nil, fmt.Errorf("open metrics of %s: attempt %d or step %d is negative", run, attempt, firstStep)
-	}
-	k := key{run, track}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
 		return nil, ErrClosed
 	}
-	if c.byKey[k] != nil {
-		return nil, fmt.Errorf("open metrics of %s (track %s): a writer is open already", run, track)
+	if c.byTrack[t] != nil {
+		return nil, fmt.Errorf("open metrics of %s (track %s): a writer is open already", t.Run, t.Name)
 	}
 	w := &Writer{
-		c: c, key: k, arm: arm, attempt: attempt,
+		c: c, track: t, arm: arm, attempt: attempt,
 		first: firstStep, next: firstStep, sealed: firstStep, acked: firstStep, durable: firstStep, ask: true,
 	}
-	c.byKey[k] = w
+	c.byTrack[t] = w
 	c.writers = append(c.writers, w)
-	if c.owed[k] == c.session {
+	if c.owed[t] == c.session {
 		c.newSession = true
 	}
 	c.poke()

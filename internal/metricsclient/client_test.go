@@ -24,6 +24,7 @@ import (
 	"google.golang.org/grpc/test/bufconn"
 	"google.golang.org/protobuf/proto"
 
+	"neoteny/internal/metric"
 	"neoteny/internal/metricsclient"
 	pb "neoteny/proto/neoteny/v1"
 	"neoteny/services/metrics"
@@ -125,10 +126,10 @@ func (s *testServer) query(id, track string) map[string][]point {
 
 // rowsOf makes the block [first, first+n): a dense metric worth its step and one
 // at every tenth.
-func rowsOf(first, n int64) metricsclient.Rows {
-	dense := metricsclient.Series{Column: metricsclient.Column{Metric: "online_accuracy"}}
-	sparse := metricsclient.Series{
-		Column: metricsclient.Column{Metric: "dormant_units", Layer: "0"}, Offsets: []uint32{},
+func rowsOf(first, n int64) metric.Rows {
+	dense := metric.Series{Column: metric.Column{Metric: "online_accuracy"}}
+	sparse := metric.Series{
+		Column: metric.Column{Metric: "dormant_units", Layer: "0"}, Offsets: []uint32{},
 	}
 	for i := range n {
 		dense.Values = append(dense.Values, float32(first+i))
@@ -137,7 +138,7 @@ func rowsOf(first, n int64) metricsclient.Rows {
 			sparse.Values = append(sparse.Values, -float32(first+i))
 		}
 	}
-	return metricsclient.Rows{First: first, N: n, Series: []metricsclient.Series{dense, sparse}}
+	return metric.Rows{First: first, N: n, Series: []metric.Series{dense, sparse}}
 }
 
 // requireSteps holds what is stored against rowsOf.
@@ -699,16 +700,16 @@ func TestMisuse(t *testing.T) {
 	require.Error(t, err)
 	_, err = c.Open(run, "x", "a\xff", 1, 10)
 	require.Error(t, err)
-	column := metricsclient.Column{Metric: "a"}
-	for name, r := range map[string]metricsclient.Rows{
+	column := metric.Column{Metric: "a"}
+	for name, r := range map[string]metric.Rows{
 		"gap":     rowsOf(11, 1),
 		"overlap": rowsOf(9, 1),
-		"dense":   {First: 10, N: 2, Series: []metricsclient.Series{{Column: column, Values: []float32{1}}}},
-		"offsets": {First: 10, N: 2, Series: []metricsclient.Series{{Column: column, Offsets: []uint32{1, 1}, Values: []float32{1, 2}}}},
-		"beyond":  {First: 10, N: 2, Series: []metricsclient.Series{{Column: column, Offsets: []uint32{2}, Values: []float32{1}}}},
-		"count":   {First: 10, N: 2, Series: []metricsclient.Series{{Column: column, Offsets: []uint32{0}}}},
-		"twice":   {First: 10, N: 1, Series: []metricsclient.Series{{Column: column, Values: []float32{1}}, {Column: column, Values: []float32{1}}}},
-		"metric":  {First: 10, N: 1, Series: []metricsclient.Series{{Column: metricsclient.Column{Metric: "A"}, Values: []float32{1}}}},
+		"dense":   {First: 10, N: 2, Series: []metric.Series{{Column: column, Values: []float32{1}}}},
+		"offsets": {First: 10, N: 2, Series: []metric.Series{{Column: column, Offsets: []uint32{1, 1}, Values: []float32{1, 2}}}},
+		"beyond":  {First: 10, N: 2, Series: []metric.Series{{Column: column, Offsets: []uint32{2}, Values: []float32{1}}}},
+		"count":   {First: 10, N: 2, Series: []metric.Series{{Column: column, Offsets: []uint32{0}}}},
+		"twice":   {First: 10, N: 1, Series: []metric.Series{{Column: column, Values: []float32{1}}, {Column: column, Values: []float32{1}}}},
+		"metric":  {First: 10, N: 1, Series: []metric.Series{{Column: metric.Column{Metric: "A"}, Values: []float32{1}}}},
 		"range":   {First: 10, N: -1},
 	} {
 		require.Error(t, w.Append(t.Context(), r), name)

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"neoteny/internal/metric"
 	pb "neoteny/proto/neoteny/v1"
 )
 
@@ -102,7 +103,7 @@ func (c *Client) hasWork() bool {
 // sealLate queues the batches that have waited long enough.
 func (c *Client) sealLate(now time.Time) {
 	for _, w := range c.writers {
-		if w.making.n > 0 && now.Sub(w.started) >= c.cfg.FlushEvery {
+		if w.making.Steps() > 0 && now.Sub(w.started) >= c.cfg.FlushEvery {
 			w.trySeal()
 		}
 	}
@@ -113,7 +114,7 @@ func (c *Client) sealLate(now time.Time) {
 func (c *Client) nextLate() time.Time {
 	var next time.Time
 	for _, w := range c.writers {
-		if w.making.n == 0 {
+		if w.making.Steps() == 0 {
 			continue
 		}
 		due := w.started.Add(c.cfg.FlushEvery)
@@ -258,16 +259,16 @@ func (c *Client) nextRequest() (*pb.ReportMetricsRequest, error) {
 	var req pb.ReportMetricsRequest
 	size := int64(0)
 	fits := func(n int64) bool {
-		return len(req.Batches) == 0 || size+n <= maxBatchBytes && len(req.Batches) < 1024
+		return len(req.Batches) == 0 || size+n <= metric.MaxBatchBytes && len(req.Batches) < 1024
 	}
 	for more := true; more; {
 		more = false
 		for _, w := range c.writers {
-			if w.ask && !w.asked && fits(batchOverhead) {
+			if w.ask && !w.asked && fits(metric.BatchOverhead) {
 				w.asked = true
-				size += batchOverhead
+				size += metric.BatchOverhead
 				req.Batches = append(req.Batches, &pb.MetricBatch{
-					Run: w.key.run, Track: w.key.track, Arm: w.arm, Attempt: w.attempt, FirstStep: w.first,
+					Run: w.track.Run, Track: w.track.Name, Arm: w.arm, Attempt: w.attempt, FirstStep: w.first,
 				})
 			}
 			if w.sent == len(w.queue) || w.ask && !w.asked || !fits(w.queue[w.sent].bytes) {
@@ -304,8 +305,9 @@ func (c *Client) nextRequest() (*pb.ReportMetricsRequest, error) {
 func (c *Client) acknowledge(a *pb.MetricAck) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	w := c.byKey[key{a.GetRun(), a.GetTrack()}]
-	if w == nil || w.err != nil || c.owed[key{a.GetRun(), a.GetTrack()}] == c.session {
+	track := metric.Track{Run: a.GetRun(), Name: a.GetTrack()}
+	w := c.byTrack[track]
+	if w == nil || w.err != nil || c.owed[track] == c.session {
 		return nil // of a writer that was closed
 	}
 	w.ask, w.asked = false, false
@@ -314,10 +316,10 @@ func (c *Client) acknowledge(a *pb.MetricAck) error {
 		w.fail(ErrFenced)
 		return nil
 	case a.Error != "" && !a.Gap:
-		w.fail(&RefusedError{w.key.run, w.key.track, a.Error})
+		w.fail(&RefusedError{w.track.Run, w.track.Name, a.Error})
 		return nil
 	case a.DurableStep < w.acked:
-		w.fail(&GapError{w.key.run, w.key.track, a.DurableStep, w.acked})
+		w.fail(&GapError{w.track.Run, w.track.Name, a.DurableStep, w.acked})
 		return nil
 	}
 	w.durable = max(w.durable, a.DurableStep)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"neoteny/internal/metric"
 	pb "neoteny/proto/neoteny/v1"
 )
 
@@ -22,7 +23,7 @@ type entry struct {
 // are for one goroutine; they are safe against the client's own.
 type Writer struct {
 	c       *Client
-	key     key
+	track   metric.Track
 	arm     string
 	attempt int64
 
@@ -37,7 +38,7 @@ type Writer struct {
 	closed  bool
 	last    bool // Finish was called
 
-	making  builder
+	making  metric.Builder
 	started time.Time // of the batch in the making; zero while it is empty
 
 	queue []*entry
@@ -54,9 +55,9 @@ type Writer struct {
 // full: then it waits for the service, or ctx. An error is final: ErrFenced,
 // *GapError, *RefusedError or ErrClosed, a malformed block, or that of ctx after
 // a wait that it ended: the writer is of no use then.
-func (w *Writer) Append(ctx context.Context, r Rows) error {
-	if err := r.check(); err != nil {
-		return fmt.Errorf("append metrics of %s: %w", w.key.run, err)
+func (w *Writer) Append(ctx context.Context, r metric.Rows) error {
+	if err := r.Check(); err != nil {
+		return fmt.Errorf("append metrics of %s: %w", w.track.Run, err)
 	}
 	c := w.c
 	c.mu.Lock()
@@ -65,13 +66,11 @@ func (w *Writer) Append(ctx context.Context, r Rows) error {
 		return err
 	}
 	if r.First != w.next {
-		return fmt.Errorf("append metrics of %s: rows start at step %d, not at %d", w.key.run, r.First, w.next)
+		return fmt.Errorf("append metrics of %s: rows start at step %d, not at %d", w.track.Run, r.First, w.next)
 	}
-	for _, s := range r.Series {
-		w.values += int64(len(s.Values))
-	}
+	w.values += r.Values()
 	for from := int64(0); from < r.N; {
-		if step := r.First + from; step < w.durable && w.making.n == 0 {
+		if step := r.First + from; step < w.durable && w.making.Steps() == 0 {
 			// Done again, and the service has it.
 			from += min(w.durable-step, r.N-from)
 			w.next = r.First + from
@@ -79,9 +78,9 @@ func (w *Writer) Append(ctx context.Context, r Rows) error {
 			w.acked = w.next
 			continue
 		}
-		n := min(w.making.room(r, int64(c.cfg.FlushRows)), r.N-from)
+		n := min(w.making.Room(r, int64(c.cfg.FlushRows)), r.N-from)
 		if n == 0 {
-			if w.making.n == 0 {
+			if w.making.Steps() == 0 {
 				n = 1 // the service's limit on a message is wider than ours
 			} else {
 				if err := w.seal(ctx, false); err != nil {
@@ -90,15 +89,15 @@ func (w *Writer) Append(ctx context.Context, r Rows) error {
 				continue
 			}
 		}
-		if w.making.n == 0 {
+		if w.making.Steps() == 0 {
 			w.started = time.Now()
 			c.poke()
 		}
-		w.making.add(r, from, from+n)
+		w.making.Add(r, from, from+n)
 		from += n
 		w.next = r.First + from
 	}
-	if w.making.n >= int64(c.cfg.FlushRows) {
+	if w.making.Steps() >= int64(c.cfg.FlushRows) {
 		return w.seal(ctx, false)
 	}
 	return nil
@@ -124,7 +123,7 @@ func (w *Writer) flush(ctx context.Context, last bool) (*pb.MetricManifest, erro
 	if err := w.live(); err != nil {
 		return nil, err
 	}
-	if w.making.n > 0 || last && !w.last {
+	if w.making.Steps() > 0 || last && !w.last {
 		if err := w.seal(ctx, last); err != nil {
 			return nil, err
 		}
@@ -152,10 +151,10 @@ func (w *Writer) Close() {
 		return
 	}
 	if w.owes() {
-		c.owed[w.key] = c.session
+		c.owed[w.track] = c.session
 	}
 	w.abandon(ErrClosed)
-	delete(c.byKey, w.key)
+	delete(c.byTrack, w.track)
 	for i, x := range c.writers {
 		if x == w {
 			c.writers = append(c.writers[:i:i], c.writers[i+1:]...)
@@ -184,7 +183,7 @@ func (w *Writer) usable() error {
 		return err
 	}
 	if w.last {
-		return fmt.Errorf("append metrics of %s: the track was finished", w.key.run)
+		return fmt.Errorf("append metrics of %s: the track was finished", w.track.Run)
 	}
 	return nil
 }
@@ -195,7 +194,7 @@ func (w *Writer) abandon(err error) {
 		w.c.release(e)
 	}
 	w.queue, w.sent, w.ask, w.asked = nil, 0, false, false
-	w.making, w.started = builder{}, time.Time{}
+	w.making, w.started = metric.Builder{}, time.Time{}
 	w.closed = true
 	if w.err == nil {
 		w.err = err
@@ -208,23 +207,20 @@ func (w *Writer) fail(err error) {
 	if w.err != nil {
 		return
 	}
-	w.c.log.Error("metrics writer ended", "run", w.key.run, "track", w.key.track, "attempt", w.attempt, "error", err)
+	w.c.log.Error("metrics writer ended", "run", w.track.Run, "track", w.track.Name, "attempt", w.attempt, "error", err)
 	owes := w.owes()
 	w.abandon(err)
 	w.closed = false // Close is still to come
 	if owes {
-		w.c.owed[w.key] = w.c.session
+		w.c.owed[w.track] = w.c.session
 	}
 }
 
 // batch makes a message of what was gathered.
 func (w *Writer) batch(last bool) (*pb.MetricBatch, int64) {
-	bytes := w.making.bytes + batchOverhead
-	b := &pb.MetricBatch{
-		Run: w.key.run, Track: w.key.track, Arm: w.arm, Attempt: w.attempt,
-		FirstStep: w.sealed, NSteps: w.making.n, Last: last,
-	}
-	b.Columns = w.making.take()
+	bytes := w.making.Bytes()
+	b := w.making.Batch(w.sealed)
+	b.Run, b.Track, b.Arm, b.Attempt, b.Last = w.track.Run, w.track.Name, w.arm, w.attempt, last
 	w.started = time.Time{}
 	return b, bytes
 }
@@ -264,7 +260,7 @@ func (w *Writer) seal(ctx context.Context, last bool) error {
 // lost ends a writer whose batch found no place in time: it cannot go on
 // without a hole.
 func (w *Writer) lost(err error) error {
-	err = fmt.Errorf("metrics of %s wait for the metrics service: %w", w.key.run, err)
+	err = fmt.Errorf("metrics of %s wait for the metrics service: %w", w.track.Run, err)
 	w.abandon(err)
 	w.closed = false
 	return err
@@ -273,7 +269,7 @@ func (w *Writer) lost(err error) error {
 // trySeal is seal for the client's goroutine, which must not wait.
 func (w *Writer) trySeal() {
 	c := w.c
-	if c.memory > 0 && c.memory+w.making.bytes+batchOverhead > c.cfg.MemoryBytes {
+	if c.memory > 0 && c.memory+w.making.Bytes() > c.cfg.MemoryBytes {
 		return // it is not the batch that is late then
 	}
 	b, bytes := w.batch(false)

@@ -5,6 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"neoteny/internal/metric"
 	pb "neoteny/proto/neoteny/v1"
 )
 
@@ -43,7 +44,7 @@ func BenchmarkSeal(b *testing.B) {
 		_, err := s.report([]*pb.MetricBatch{benchBatch(next)})
 		require.NoError(b, err)
 	}
-	path := s.store.path(trackKey{run, mainTrack})
+	path := s.store.path(metric.Track{Run: run, Name: metric.MainTrack})
 	for b.Loop() {
 		src, err := openLogSource(path+logExt, mustSize(b, path+logExt))
 		require.NoError(b, err)

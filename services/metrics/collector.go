@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"neoteny/internal/metric"
 )
 
 var (
@@ -62,9 +64,9 @@ func newStats() *stats {
 }
 
 func (s *stats) count(r *ingestResult) {
-	for _, b := range r.taken {
-		s.values.Add(float64(countValues(b)))
-		s.steps.Add(float64(b.NSteps))
+	for _, rows := range r.taken {
+		s.values.Add(float64(rows.Values()))
+		s.steps.Add(float64(rows.N))
 	}
 	s.refused.Add(float64(r.refused))
 	s.duplicates.Add(float64(r.duplicates))
@@ -113,7 +115,7 @@ func (l *liveView) metrics() []prometheus.Metric {
 	type armKey struct{ experiment, arm string }
 	type armSeries struct {
 		armKey
-		seriesKey
+		metric.Column
 	}
 	type mean struct {
 		sum float64
@@ -137,7 +139,7 @@ func (l *liveView) metrics() []prometheus.Metric {
 			run.experiment, run.arm, run.trial, id))
 		for k, v := range run.values {
 			out = append(out, prometheus.MustNewConstMetric(runMetricDesc, gauge, v.mean,
-				run.experiment, run.arm, run.trial, id, k.metric, k.layer))
+				run.experiment, run.arm, run.trial, id, k.Metric, k.Layer))
 			series := armSeries{arm, k}
 			m := arms[series]
 			if isFinite(v.mean) {
@@ -149,7 +151,7 @@ func (l *liveView) metrics() []prometheus.Metric {
 	for k, m := range arms {
 		if m.n > 0 {
 			out = append(out, prometheus.MustNewConstMetric(armMetricDesc, gauge, m.sum/float64(m.n),
-				k.experiment, k.arm, k.metric, k.layer))
+				k.experiment, k.arm, k.Metric, k.Layer))
 		}
 	}
 	for k, n := range runs {

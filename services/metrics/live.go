@@ -5,7 +5,7 @@ import (
 	"sync"
 	"time"
 
-	pb "neoteny/proto/neoteny/v1"
+	"neoteny/internal/metric"
 )
 
 // liveWindow is the time constant, in values, of the live view of a metric that
@@ -29,7 +29,7 @@ type liveView struct {
 type liveRun struct {
 	experiment, arm, trial string
 	steps                  int64
-	values                 map[seriesKey]*liveValue
+	values                 map[metric.Column]*liveValue
 	// dropped counts the series of the latest batch that have no place; hidden
 	// says so of the step counter.
 	dropped int
@@ -48,7 +48,7 @@ func newLiveView(now func() time.Time, maxSeries int, finished, idle time.Durati
 
 // observe takes what became durable of a track, whose mutex is held.
 func (l *liveView) observe(t *track, r *ingestResult) {
-	if t.key.track != mainTrack || len(r.taken) == 0 {
+	if t.key.Name != metric.MainTrack || len(r.taken) == 0 {
 		return
 	}
 	l.mu.Lock()
@@ -56,11 +56,11 @@ func (l *liveView) observe(t *track, r *ingestResult) {
 	if l.now().Sub(l.swept) > time.Second {
 		l.expire()
 	}
-	run := l.runs[t.key.run]
+	run := l.runs[t.key.Run]
 	if run == nil {
-		run = &liveRun{values: map[seriesKey]*liveValue{}, hidden: true}
-		run.experiment, run.trial, _, _ = splitRun(t.key.run)
-		l.runs[t.key.run] = run
+		run = &liveRun{values: map[metric.Column]*liveValue{}, hidden: true}
+		run.experiment, run.trial, _ = t.key.Split()
+		l.runs[t.key.Run] = run
 	}
 	if run.hidden && l.shown < l.maxSeries {
 		run.hidden = false
@@ -71,38 +71,37 @@ func (l *liveView) observe(t *track, r *ingestResult) {
 	if t.complete {
 		run.until = l.now().Add(l.finished)
 	}
-	for _, b := range r.taken {
+	for _, rows := range r.taken {
 		run.dropped = 0
-		for _, c := range b.Columns {
-			l.column(run, c)
+		for _, s := range rows.Series {
+			l.series(run, s)
 		}
 	}
 }
 
-func (l *liveView) column(run *liveRun, c *pb.MetricColumn) {
-	if len(c.Values) == 0 {
+func (l *liveView) series(run *liveRun, s metric.Series) {
+	if len(s.Values) == 0 {
 		return
 	}
-	k := seriesKey{c.Metric, c.Layer}
-	v := run.values[k]
+	v := run.values[s.Column]
 	if v == nil {
 		if run.hidden || l.shown >= l.maxSeries {
 			run.dropped++
 			return
 		}
 		v = &liveValue{}
-		run.values[k] = v
+		run.values[s.Column] = v
 		l.shown++
 	}
-	v.take(c)
+	v.take(s)
 }
 
-func (v *liveValue) take(c *pb.MetricColumn) {
-	if len(c.Offsets) > 0 {
-		v.mean, v.n = float64(c.Values[len(c.Values)-1]), 0
+func (v *liveValue) take(s metric.Series) {
+	if s.Offsets != nil {
+		v.mean, v.n = float64(s.Values[len(s.Values)-1]), 0
 		return
 	}
-	for _, x := range c.Values {
+	for _, x := range s.Values {
 		f := float64(x)
 		if v.n == 0 || isFinite(f) && !isFinite(v.mean) {
 			v.mean, v.n = f, 1

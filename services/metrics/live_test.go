@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
 
+	"neoteny/internal/metric"
 	pb "neoteny/proto/neoteny/v1"
 )
 
@@ -96,7 +97,7 @@ func TestLiveViewIsCapped(t *testing.T) {
 	require.EqualValues(t, 4, gauge("neoteny_metrics_live_series"))
 	require.EqualValues(t, 2+3, gauge("neoteny_metrics_dropped_series"))
 	require.Equal(t, sent(0, 0), values{}, "nothing stored is dropped")
-	require.Len(t, stored(t, s, "e/t/2", "")[seriesKey{"online_accuracy", ""}], 2)
+	require.Len(t, stored(t, s, "e/t/2", "")[metric.Column{Metric: "online_accuracy"}], 2)
 	*now = now.Add(59 * time.Minute)
 	durable(t, s, 4, measured("e/t/2", "a", 2, 1, 1))
 	*now = now.Add(2 * time.Minute)
@@ -107,7 +108,7 @@ func TestLiveViewIsCapped(t *testing.T) {
 
 func TestLiveValue(t *testing.T) {
 	dense := func(v *liveValue, values ...float32) float64 {
-		v.take(&pb.MetricColumn{Values: values})
+		v.take(metric.Series{Values: values})
 		return v.mean
 	}
 	var v liveValue
@@ -120,7 +121,7 @@ func TestLiveValue(t *testing.T) {
 	require.InDelta(t, 1+1./liveWindow, dense(&v, 2), 1e-6)
 	require.True(t, math.IsNaN(dense(&v, float32(math.NaN()))), "a run that diverged shows it")
 	require.InDelta(t, 3, dense(&v, 3), 1e-12)
-	v.take(&pb.MetricColumn{Offsets: []uint32{1, 5}, Values: []float32{7, 8}})
+	v.take(metric.Series{Offsets: []uint32{1, 5}, Values: []float32{7, 8}})
 	require.InDelta(t, 8, v.mean, 0, "the latest of what is measured now and then")
 }
 
@@ -131,7 +132,7 @@ func TestServiceCounters(t *testing.T) {
 	require.True(t, send(t, s, batchOf(run, 1, 20, 5)).Gap)
 	want := map[string]float64{
 		"batches_total": 3, "refused_batches_total": 1, "values_total": 12 + 4, "steps_total": 12, "duplicate_steps_total": 5,
-		"log_bytes_total": float64(mustSize(t, s.store.path(trackKey{run, mainTrack})+logExt) - int64(len(logMagic))),
+		"log_bytes_total": float64(mustSize(t, s.store.path(metric.Track{Run: run, Name: metric.MainTrack})+logExt) - int64(len(logMagic))),
 	}
 	families, err := reg.Gather()
 	require.NoError(t, err)

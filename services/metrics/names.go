@@ -5,56 +5,13 @@ import (
 	"encoding/hex"
 	"fmt"
 	"strings"
-	"unicode/utf8"
+
+	"neoteny/internal/metric"
 )
 
-// mainTrack is the name of a run's own line of life.
-const mainTrack = "main"
-
-const (
-	maxRunBytes   = 512
-	maxTrackBytes = 64
-	// maxFileName keeps a name with its extension below the 255 bytes that
-	// common file systems take.
-	maxFileName = 200
-)
-
-// trackKey names what is stored together: one track of one run.
-type trackKey struct{ run, track string }
-
-func (k trackKey) String() string {
-	if k.track == mainTrack {
-		return k.run
-	}
-	return k.run + " track " + k.track
-}
-
-// newTrackKey checks a run id and a track name that came from outside.
-func newTrackKey(run, track string) (trackKey, error) {
-	if track == "" {
-		track = mainTrack
-	}
-	if _, _, _, err := splitRun(run); err != nil {
-		return trackKey{}, err
-	}
-	if len(track) > maxTrackBytes || !utf8.ValidString(track) {
-		return trackKey{}, fmt.Errorf("track is not UTF-8 text of at most %d bytes", maxTrackBytes)
-	}
-	return trackKey{run, track}, nil
-}
-
-// splitRun takes a run id, <experiment>/<trial>/<seed>, apart. The trial is
-// whatever lies between the first and the last slash.
-func splitRun(run string) (experiment, trial, seed string, err error) {
-	if len(run) > maxRunBytes || !utf8.ValidString(run) {
-		return "", "", "", fmt.Errorf("run id is not UTF-8 text of at most %d bytes", maxRunBytes)
-	}
-	first, last := strings.IndexByte(run, '/'), strings.LastIndexByte(run, '/')
-	if first <= 0 || last == len(run)-1 || last < first+2 {
-		return "", "", "", fmt.Errorf("run id %q is not <experiment>/<trial>/<seed>", run)
-	}
-	return run[:first], run[first+1 : last], run[last+1:], nil
-}
+// maxFileName keeps a name with its extension below the 255 bytes that common
+// file systems take.
+const maxFileName = 200
 
 // escape maps text to a file name one to one: lower-case letters, digits, dash,
 // underscore and inner dots stay, every other byte becomes %XX. The result
@@ -89,10 +46,7 @@ func folder(experiment string) string { return shorten(escape(experiment)) }
 
 // fileNames returns the experiment's folder and the track's file name without
 // its extension: <trial>@<seed>@<track>.
-func (k trackKey) fileNames() (dir, base string) {
-	experiment, trial, seed, err := splitRun(k.run)
-	if err != nil { // newTrackKey made the key
-		panic(err)
-	}
-	return folder(experiment), shorten(escape(trial) + "@" + escape(seed) + "@" + escape(k.track))
+func fileNames(t metric.Track) (dir, base string) {
+	experiment, trial, seed := t.Split()
+	return folder(experiment), shorten(escape(trial) + "@" + escape(seed) + "@" + escape(t.Name))
 }

@@ -6,35 +6,19 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 
 	"github.com/parquet-go/parquet-go"
+
+	"neoteny/internal/metric"
 )
 
 // metaKey is the key of a Parquet file's metadata under which parquetMeta is.
 const metaKey = "neoteny.metrics"
 
-const (
-	rowsPerGroup = 1 << 20
-	rowsPerWrite = 1 << 12
-)
-
-// parquetRow is the schema of a sealed track: one row per value, sorted by
-// metric, layer and step.
-type parquetRow struct {
-	Step   int64   `parquet:"step,delta,zstd"`
-	Metric string  `parquet:"metric,dict,zstd"`
-	Layer  string  `parquet:"layer,dict,zstd"`
-	Value  float32 `parquet:"value,zstd"`
-}
-
-// parquetPoint is the part of a row that a query reads.
-type parquetPoint struct {
-	Step  int64   `parquet:"step,delta,zstd"`
-	Value float32 `parquet:"value,zstd"`
-}
+// schemaName is in every file: it stays, so that a track's file stays the same.
+const schemaName = "parquetRow"
 
 // parquetMeta travels in the file, as JSON, and makes it complete by itself: a
 // reader finds a series' rows without a scan, and the service a track's end.
@@ -53,6 +37,8 @@ type parquetSeries struct {
 	Rows   int64  `json:"rows"`
 }
 
+func (s parquetSeries) column() metric.Column { return metric.Column{Metric: s.Metric, Layer: s.Layer} }
+
 // writeParquet turns a complete log into the track's Parquet file: written
 // beside, synced, then renamed.
 func writeParquet(ctx context.Context, path string, src *logSource) (err error) {
@@ -67,39 +53,18 @@ func writeParquet(ctx context.Context, path string, src *logSource) (err error) 
 		}
 	}()
 	buf := bufio.NewWriterSize(f, 1<<20)
-	w := parquet.NewGenericWriter[parquetRow](buf,
-		parquet.MaxRowsPerRowGroup(rowsPerGroup),
-		parquet.CreatedBy("neoteny", "1", ""),
-		parquet.SortingWriterConfig(parquet.SortingColumns(
-			parquet.Ascending("metric"), parquet.Ascending("layer"), parquet.Ascending("step"))))
+	w := metric.NewFileWriter(buf, schemaName)
 	meta := parquetMeta{
-		Run: src.sum.key.run, Track: src.sum.key.track, Arm: src.sum.arm,
+		Run: src.sum.key.Run, Track: src.sum.key.Name, Arm: src.sum.arm,
 		Origin: src.sum.origin, End: src.sum.durable,
 	}
-	rows := make([]parquetRow, 0, rowsPerWrite)
-	flush := func() error {
-		_, err := w.Write(rows)
-		rows = rows[:0]
-		return err
-	}
-	err = src.walk(ctx, everything, func(k seriesKey, steps []int64, values []float32) error {
-		if n := len(meta.Series); n == 0 || meta.Series[n-1].Metric != k.metric || meta.Series[n-1].Layer != k.layer {
-			meta.Series = append(meta.Series, parquetSeries{Metric: k.metric, Layer: k.layer})
+	err = src.walk(ctx, everything, func(p metric.Points) error {
+		if n := len(meta.Series); n == 0 || meta.Series[n-1].column() != p.Column {
+			meta.Series = append(meta.Series, parquetSeries{Metric: p.Metric, Layer: p.Layer})
 		}
-		meta.Series[len(meta.Series)-1].Rows += int64(len(values))
-		for i, v := range values {
-			rows = append(rows, parquetRow{steps[i], k.metric, k.layer, v})
-			if len(rows) == rowsPerWrite {
-				if err := flush(); err != nil {
-					return err
-				}
-			}
-		}
-		return nil
+		meta.Series[len(meta.Series)-1].Rows += int64(len(p.Values))
+		return w.Write(p)
 	})
-	if err == nil {
-		err = flush()
-	}
 	if err != nil {
 		return err
 	}
@@ -107,7 +72,7 @@ func writeParquet(ctx context.Context, path string, src *logSource) (err error) 
 	if err != nil {
 		return err
 	}
-	w.SetKeyValueMetadata(metaKey, string(text))
+	w.SetMetadata(metaKey, string(text))
 	if err := w.Close(); err != nil {
 		return err
 	}
@@ -195,47 +160,16 @@ func (p *parquetSource) walk(ctx context.Context, sel selection, emit emitFunc) 
 			err = fmt.Errorf("read %s: %v", p.f.Name(), r)
 		}
 	}()
-	r := parquet.NewGenericReader[parquetPoint](p.file)
+	r := metric.NewFileReader(p.file)
 	defer func() { err = errors.Join(err, r.Close()) }()
-	points := make([]parquetPoint, rowsPerWrite)
-	steps, values := make([]int64, 0, rowsPerWrite), make([]float32, 0, rowsPerWrite)
-	var row int64
+	row := int64(0)
 	for _, s := range p.meta.Series {
-		first := row
+		if sel.metric(s.Metric) && s.Rows > 0 {
+			if err := r.Read(ctx, s.column(), row, s.Rows, sel.first, sel.end, emit); err != nil {
+				return err
+			}
+		}
 		row += s.Rows
-		if !sel.metric(s.Metric) || s.Rows == 0 {
-			continue
-		}
-		if err := r.SeekToRow(first); err != nil {
-			return err
-		}
-		for left := s.Rows; left > 0; {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			n, err := r.Read(points[:min(left, rowsPerWrite)])
-			if n == 0 && err == nil {
-				err = io.ErrNoProgress
-			}
-			if err != nil && (n == 0 || !errors.Is(err, io.EOF)) {
-				return err
-			}
-			left -= int64(n)
-			steps, values = steps[:0], values[:0]
-			for _, x := range points[:n] {
-				if sel.step(x.Step) {
-					steps, values = append(steps, x.Step), append(values, x.Value)
-				}
-			}
-			if len(steps) > 0 {
-				if err := emit(seriesKey{s.Metric, s.Layer}, steps, values); err != nil {
-					return err
-				}
-			}
-			if n > 0 && points[n-1].Step >= sel.end {
-				break
-			}
-		}
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"neoteny/internal/metric"
 	pb "neoteny/proto/neoteny/v1"
 )
 
@@ -32,7 +33,7 @@ func (s *Service) QuerySeries(req *pb.QuerySeriesRequest, stream grpc.ServerStre
 		return errStopping
 	}
 	defer done()
-	key, err := newTrackKey(req.GetRun(), req.GetTrack())
+	key, err := metric.NewTrack(req.GetRun(), req.GetTrack())
 	if err != nil {
 		return invalidField("run", err.Error())
 	}
@@ -46,7 +47,7 @@ func (s *Service) QuerySeries(req *pb.QuerySeriesRequest, stream grpc.ServerStre
 	}
 	src, err := s.openSource(key)
 	if err != nil {
-		s.log.Error("query metrics", "run", key.run, "track", key.track, "error", err)
+		s.log.Error("query metrics", "run", key.Run, "track", key.Name, "error", err)
 		return status.Errorf(codes.Internal, "metrics of %s: %v", key, err)
 	}
 	if src == nil {
@@ -54,7 +55,7 @@ func (s *Service) QuerySeries(req *pb.QuerySeriesRequest, stream grpc.ServerStre
 	}
 	defer func() {
 		if err := src.close(); err != nil {
-			s.log.Warn("close metrics", "run", key.run, "error", err)
+			s.log.Warn("close metrics", "run", key.Run, "error", err)
 		}
 	}()
 	first, end := src.span()
@@ -84,12 +85,12 @@ func (s *Service) QuerySeries(req *pb.QuerySeriesRequest, stream grpc.ServerStre
 	if _, isStatus := status.FromError(err); isStatus {
 		return err
 	}
-	s.log.Error("query metrics", "run", key.run, "track", key.track, "error", err)
+	s.log.Error("query metrics", "run", key.Run, "track", key.Name, "error", err)
 	return status.Errorf(codes.Internal, "metrics of %s: %v", key, err)
 }
 
 // openSource opens what is stored of a track; nothing where nothing is.
-func (s *Service) openSource(key trackKey) (source, error) {
+func (s *Service) openSource(key metric.Track) (source, error) {
 	for {
 		t, err := s.store.lookup(key)
 		if t == nil || err != nil {
@@ -145,8 +146,8 @@ type pieces struct {
 	sel       selection
 	maxPoints int // 0: every value
 
-	key   seriesKey
-	piece *pb.QuerySeriesResponse
+	column metric.Column
+	piece  *pb.QuerySeriesResponse
 	// raw holds the series' values until there are more than maxPoints.
 	rawSteps  []int64
 	rawValues []float32
@@ -168,15 +169,15 @@ func (p *pieces) width() int64 {
 }
 
 // add implements emitFunc.
-func (p *pieces) add(k seriesKey, steps []int64, values []float32) error {
-	if p.piece == nil || k != p.key {
+func (p *pieces) add(read metric.Points) error {
+	if p.piece == nil || read.Column != p.column {
 		if err := p.finish(); err != nil {
 			return err
 		}
-		p.key, p.piece = k, &pb.QuerySeriesResponse{Metric: k.metric, Layer: k.layer}
+		p.column, p.piece = read.Column, &pb.QuerySeriesResponse{Metric: read.Metric, Layer: read.Layer}
 	}
-	for i, v := range values {
-		if err := p.value(steps[i], v); err != nil {
+	for i, v := range read.Values {
+		if err := p.value(read.Steps[i], v); err != nil {
 			return err
 		}
 	}

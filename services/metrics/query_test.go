@@ -21,6 +21,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
 
+	"neoteny/internal/metric"
 	pb "neoteny/proto/neoteny/v1"
 )
 
@@ -70,7 +71,7 @@ func inBothForms(t *testing.T, batches []*pb.MetricBatch, test func(t *testing.T
 	t.Run("log", func(t *testing.T) { test(t, c) })
 	require.True(t, send(t, s, lastAt(end)).Complete)
 	require.NoError(t, s.Sealed(t.Context()))
-	_, err := os.Stat(s.store.path(trackKey{run, mainTrack}) + logExt)
+	_, err := os.Stat(s.store.path(metric.Track{Run: run, Name: metric.MainTrack}) + logExt)
 	require.ErrorIs(t, err, os.ErrNotExist)
 	t.Run("parquet", func(t *testing.T) { test(t, c) })
 }
@@ -82,9 +83,9 @@ func TestQueryReturnsEveryValue(t *testing.T) {
 		batches = append(batches, batchOf(run, 1, i*10000, 10000))
 	}
 	inBothForms(t, batches, func(t *testing.T, c pb.MetricsServiceClient) {
-		got, order := values{}, []seriesKey{}
+		got, order := values{}, []metric.Column{}
 		for _, r := range query(t, c, &pb.QuerySeriesRequest{Run: run}) {
-			k := seriesKey{r.Metric, r.Layer}
+			k := metric.Column{Metric: r.Metric, Layer: r.Layer}
 			if got[k] == nil {
 				got[k] = map[int64]float32{}
 				order = append(order, k)
@@ -98,7 +99,7 @@ func TestQueryReturnsEveryValue(t *testing.T) {
 				got[k][step] = r.Values[i]
 			}
 		}
-		require.Equal(t, []seriesKey{{"dormant_units", "0"}, {"online_accuracy", ""}}, order)
+		require.Equal(t, []metric.Column{{Metric: "dormant_units", Layer: "0"}, {Metric: "online_accuracy"}}, order)
 		require.Equal(t, sent(0, 90000), got)
 	})
 }
@@ -185,15 +186,15 @@ func TestParquetEqualsWhatWasSent(t *testing.T) {
 		s := open(t, dir, Config{})
 		defer func() { require.NoError(t, s.Close()) }()
 		type cell struct {
-			seriesKey
+			metric.Column
 			step int64
 		}
 		want := map[cell]uint32{}
 		next := int64(0)
 		for range rapid.IntRange(1, 6).Draw(t, "batches") {
 			b := &pb.MetricBatch{Run: run, FirstStep: next, NSteps: rapid.Int64Range(1, 30).Draw(t, "steps")}
-			for _, k := range []seriesKey{{"b", ""}, {"b", "1"}, {"b", "10"}, {"a", "x"}, {"c", ""}} {
-				c := &pb.MetricColumn{Metric: k.metric, Layer: k.layer}
+			for _, k := range []metric.Column{{Metric: "b"}, {Metric: "b", Layer: "1"}, {Metric: "b", Layer: "10"}, {Metric: "a", Layer: "x"}, {Metric: "c"}} {
+				c := &pb.MetricColumn{Metric: k.Metric, Layer: k.Layer}
 				form := rapid.IntRange(0, 2).Draw(t, "form")
 				for i := range b.NSteps {
 					if form == 0 || form == 1 && rapid.Bool().Draw(t, "measured") {
@@ -218,17 +219,17 @@ func TestParquetEqualsWhatWasSent(t *testing.T) {
 			durable(t, s, next, b)
 		}
 		require.NoError(t, s.Close())
-		src, err := openLogSource(s.store.path(trackKey{run, mainTrack})+logExt, mustSize(t, s.store.path(trackKey{run, mainTrack})+logExt))
+		src, err := openLogSource(s.store.path(metric.Track{Run: run, Name: metric.MainTrack})+logExt, mustSize(t, s.store.path(metric.Track{Run: run, Name: metric.MainTrack})+logExt))
 		require.NoError(t, err)
 		src.budget = rapid.Int64Range(0, 200).Draw(t, "budget")
 		path := filepath.Join(dir, "x.parquet")
 		require.NoError(t, writeParquet(t.Context(), path, src))
 		require.NoError(t, src.close())
-		rows, err := parquet.ReadFile[parquetRow](path)
+		rows, err := parquet.ReadFile[metric.Row](path)
 		require.NoError(t, err)
 		require.Len(t, rows, len(want))
 		for i, r := range rows {
-			bits, ok := want[cell{seriesKey{r.Metric, r.Layer}, r.Step}]
+			bits, ok := want[cell{metric.Column{Metric: r.Metric, Layer: r.Layer}, r.Step}]
 			require.True(t, ok)
 			require.Equal(t, bits, math.Float32bits(r.Value))
 			if i > 0 {
@@ -250,7 +251,7 @@ func mustSize(t tb, path string) int64 {
 func TestParquetSpansRowGroups(t *testing.T) {
 	s := newService(t, Config{})
 	end := int64(0)
-	for end < rowsPerGroup+rowsPerGroup/8 {
+	for end < metric.RowsPerGroup+metric.RowsPerGroup/8 {
 		values := make([]float32, 1<<18)
 		for i := range values {
 			values[i] = float32(end + int64(i))
@@ -306,11 +307,11 @@ func TestSealingIsResumed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			s := open(t, dir, Config{})
-			base := s.store.path(trackKey{run, mainTrack})
+			base := s.store.path(metric.Track{Run: run, Name: metric.MainTrack})
 			durable(t, s, 10, batchOf(run, 1, 0, 10))
 			log, err := os.ReadFile(base + logExt)
 			require.NoError(t, err)
-			log, err = appendRecord(log, &pb.MetricBatch{Run: run, Track: mainTrack, FirstStep: 10, Last: true})
+			log, err = appendRecord(log, &pb.MetricBatch{Run: run, Track: metric.MainTrack, FirstStep: 10, Last: true})
 			require.NoError(t, err)
 			require.True(t, send(t, s, lastAt(10)).Complete)
 			require.NoError(t, s.Sealed(t.Context()))
@@ -339,12 +340,12 @@ func TestDamagedParquetIsAnError(t *testing.T) {
 	durable(t, s, 3000, batchOf(run, 1, 0, 3000))
 	require.True(t, send(t, s, lastAt(3000)).Complete)
 	require.NoError(t, s.Sealed(t.Context()))
-	path := s.store.path(trackKey{run, mainTrack}) + parquetExt
+	path := s.store.path(metric.Track{Run: run, Name: metric.MainTrack}) + parquetExt
 	whole, err := os.ReadFile(path)
 	require.NoError(t, err)
 	for at := 0; at < len(whole); at += 97 {
 		require.NoError(t, os.WriteFile(path, whole[:at], 0o644))
-		_, err := s.openSource(trackKey{run, mainTrack})
+		_, err := s.openSource(metric.Track{Run: run, Name: metric.MainTrack})
 		require.Error(t, err, "cut at %d", at)
 	}
 }

@@ -109,7 +109,7 @@ func (s *sealer) run() {
 		s.mu.Unlock()
 		if err != nil {
 			s.stats.sealErrors.Inc()
-			s.log.Error("write parquet file, will try again", "run", t.key.run, "track", t.key.track,
+			s.log.Error("write parquet file, will try again", "run", t.key.Run, "track", t.key.Name,
 				"after", s.retry, "error", err)
 			timer := time.NewTimer(s.retry)
 			select {

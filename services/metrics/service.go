@@ -3,6 +3,22 @@
 // Parquet file, answers queries from either form and shows Prometheus a bounded
 // live view.
 //
+// The way of one value:
+//
+//   - A step of training measures it. The engine gathers the values of about a
+//     thousand steps, and the worker's client joins them to a batch of its run
+//     (internal/metricsclient) and sends it.
+//   - ReportMetrics takes the batch (service.go). Ingest checks it, drops the
+//     steps that are durable already and refuses what leaves a gap (ingest.go).
+//   - The rest is appended to the track's log and synced (wal.go, store.go). Only
+//     then is the batch acknowledged, and the client forgets it.
+//   - The live view follows, and Prometheus sees it (live.go, collector.go).
+//   - After the track's last batch the log is turned into a Parquet file and
+//     removed (seal.go, parquet.go).
+//   - QuerySeries reads it from either file (query.go, source.go).
+//
+// The table that holds the values on all of this way is internal/metric's.
+//
 // On disk, below the data folder, a track of a run is a log while it grows and a
 // Parquet file from its last batch on:
 //
@@ -28,6 +44,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"neoteny/internal/metric"
 	pb "neoteny/proto/neoteny/v1"
 )
 
@@ -165,7 +182,7 @@ func (s *Service) Sealed(ctx context.Context) error { return s.seals.wait(ctx) }
 // is the run's main one. It returns an error with fs.ErrNotExist inside where
 // the track is not sealed.
 func (s *Service) ParquetFile(run, track string) (string, error) {
-	key, err := newTrackKey(run, track)
+	key, err := metric.NewTrack(run, track)
 	if err != nil {
 		return "", err
 	}
@@ -271,12 +288,12 @@ const parallelSyncs = 16
 func (s *Service) report(batches []*pb.MetricBatch) ([]*pb.MetricAck, error) {
 	s.erasing.RLock()
 	defer s.erasing.RUnlock()
-	var order []trackKey
-	byTrack := map[trackKey][]*pb.MetricBatch{}
+	var order []metric.Track
+	byTrack := map[metric.Track][]*pb.MetricBatch{}
 	var acks []*pb.MetricAck
 	for _, b := range batches {
 		s.stats.batches.Inc()
-		key, err := newTrackKey(b.GetRun(), b.GetTrack())
+		key, err := metric.NewTrack(b.GetRun(), b.GetTrack())
 		if err != nil {
 			s.stats.refused.Inc()
 			acks = append(acks, refuseUnknown(b, err))
@@ -307,14 +324,14 @@ func (s *Service) report(batches []*pb.MetricBatch) ([]*pb.MetricAck, error) {
 	}
 	for i, err := range errs {
 		if err != nil {
-			s.log.Error("metrics are not durable", "run", order[i].run, "track", order[i].track, "error", err)
+			s.log.Error("metrics are not durable", "run", order[i].Run, "track", order[i].Name, "error", err)
 			return acks, status.Errorf(codes.ResourceExhausted, "metrics of %s are not durable: %v", order[i], err)
 		}
 	}
 	return acks, nil
 }
 
-func (s *Service) reportTrack(key trackKey, batches []*pb.MetricBatch) (*ingestResult, error) {
+func (s *Service) reportTrack(key metric.Track, batches []*pb.MetricBatch) (*ingestResult, error) {
 	for {
 		t, err := s.store.lookupOrAdd(key)
 		if err != nil {

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/status"
 	"pgregory.net/rapid"
 
+	"neoteny/internal/metric"
 	pb "neoteny/proto/neoteny/v1"
 )
 
@@ -71,27 +72,27 @@ func lastAt(step int64) *pb.MetricBatch {
 	return &pb.MetricBatch{Run: run, Attempt: 1 << 40, FirstStep: step, Last: true}
 }
 
-type values map[seriesKey]map[int64]float32
+type values map[metric.Column]map[int64]float32
 
 // stored reads everything that is stored of a run.
 func stored(t tb, s *Service, id, track string) values {
 	t.Helper()
-	key, err := newTrackKey(id, track)
+	key, err := metric.NewTrack(id, track)
 	require.NoError(t, err)
 	src, err := s.openSource(key)
 	require.NoError(t, err)
 	require.NotNil(t, src)
 	defer func() { require.NoError(t, src.close()) }()
 	out := values{}
-	require.NoError(t, src.walk(s.stop, everything, func(k seriesKey, steps []int64, vs []float32) error {
-		if out[k] == nil {
-			out[k] = map[int64]float32{}
+	require.NoError(t, src.walk(s.stop, everything, func(p metric.Points) error {
+		if out[p.Column] == nil {
+			out[p.Column] = map[int64]float32{}
 		}
-		for i, v := range vs {
-			if _, twice := out[k][steps[i]]; twice {
-				t.Errorf("step %d is stored twice", steps[i])
+		for i, v := range p.Values {
+			if _, twice := out[p.Column][p.Steps[i]]; twice {
+				t.Errorf("step %d is stored twice", p.Steps[i])
 			}
-			out[k][steps[i]] = v
+			out[p.Column][p.Steps[i]] = v
 		}
 		return nil
 	}))
@@ -102,15 +103,15 @@ func stored(t tb, s *Service, id, track string) values {
 func sent(first, end int64) values {
 	out := values{}
 	for i := first; i < end; i++ {
-		put := func(k seriesKey, v float32) {
+		put := func(k metric.Column, v float32) {
 			if out[k] == nil {
 				out[k] = map[int64]float32{}
 			}
 			out[k][i] = v
 		}
-		put(seriesKey{"online_accuracy", ""}, float32(i))
+		put(metric.Column{Metric: "online_accuracy"}, float32(i))
 		if i%3 == 0 {
-			put(seriesKey{"dormant_units", "0"}, -float32(i))
+			put(metric.Column{Metric: "dormant_units", Layer: "0"}, -float32(i))
 		}
 	}
 	return out
@@ -188,10 +189,10 @@ func TestIngestRefusesMalformedBatches(t *testing.T) {
 			{Metric: "a", Values: []float32{1}}, {Metric: "a", Values: []float32{1}}}}, "repeats"},
 		"negative step":    {&pb.MetricBatch{Run: run, FirstStep: -1, NSteps: 1}, "first_step"},
 		"far step":         {&pb.MetricBatch{Run: run, FirstStep: 1<<63 - 1, NSteps: 1}, "first_step"},
-		"many steps":       {&pb.MetricBatch{Run: run, NSteps: maxBatchSteps + 1}, "n_steps"},
+		"many steps":       {&pb.MetricBatch{Run: run, NSteps: metric.MaxSteps + 1}, "n_steps"},
 		"negative attempt": {&pb.MetricBatch{Run: run, Attempt: -1, NSteps: 1}, "attempt"},
 		"arm":              {&pb.MetricBatch{Run: run, Arm: "\xff", NSteps: 1}, "arm"},
-		"columns":          {&pb.MetricBatch{Run: run, NSteps: 1, Columns: make([]*pb.MetricColumn, maxBatchColumns+1)}, "columns"},
+		"columns":          {&pb.MetricBatch{Run: run, NSteps: 1, Columns: make([]*pb.MetricColumn, metric.MaxColumns+1)}, "columns"},
 		"run":              {&pb.MetricBatch{Run: "no-slashes", NSteps: 1}, "<experiment>/<trial>/<seed>"},
 		"run bytes":        {&pb.MetricBatch{Run: "a/\xff/c", NSteps: 1}, "UTF-8"},
 		"long run":         {&pb.MetricBatch{Run: "a/" + strings.Repeat("b", 512) + "/c", NSteps: 1}, "512"},
@@ -220,8 +221,8 @@ func TestTrackSeriesAreBounded(t *testing.T) {
 		}
 		return b
 	}
-	for i := range int64(maxTrackSeries / maxBatchColumns) {
-		durable(t, s, i+1, many(i, maxBatchColumns))
+	for i := range int64(maxTrackSeries / metric.MaxColumns) {
+		durable(t, s, i+1, many(i, metric.MaxColumns))
 	}
 	a := send(t, s, many(4, 1))
 	require.Contains(t, a.Error, "series")
@@ -255,18 +256,16 @@ func TestHostileRunIDsStayInTheFolder(t *testing.T) {
 func TestFileNamesAreOneToOne(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		part := rapid.StringOfN(rapid.RuneFrom([]rune("aA/.@%~-_2f")), 1, 8, -1)
-		name := func(label string) trackKey {
-			return trackKey{part.Draw(t, label) + "/" + part.Draw(t, label) + "/" + part.Draw(t, label), part.Draw(t, label)}
+		name := func(label string) (metric.Track, error) {
+			return metric.NewTrack(part.Draw(t, label)+"/"+part.Draw(t, label)+"/"+part.Draw(t, label), part.Draw(t, label))
 		}
-		a, b := name("a"), name("b")
-		if _, _, _, err := splitRun(a.run); err != nil {
+		a, err := name("a")
+		b, errB := name("b")
+		if err != nil || errB != nil {
 			return
 		}
-		if _, _, _, err := splitRun(b.run); err != nil {
-			return
-		}
-		dirA, fileA := a.fileNames()
-		dirB, fileB := b.fileNames()
+		dirA, fileA := fileNames(a)
+		dirB, fileB := fileNames(b)
 		require.Equal(t, a == b, strings.EqualFold(dirA, dirB) && strings.EqualFold(fileA, fileB))
 		require.True(t, filepath.IsLocal(filepath.Join(dirA, fileA)))
 		require.NotContains(t, dirA+fileA, "/")
@@ -301,7 +300,7 @@ func TestDurablePrefixSurvivesAnything(t *testing.T) {
 				s = open(t, dir, Config{MaxOpenLogs: 1})
 			case 3:
 				require.NoError(t, s.Close())
-				path := s.store.path(trackKey{run, mainTrack}) + logExt
+				path := s.store.path(metric.Track{Run: run, Name: metric.MainTrack}) + logExt
 				if info, err := os.Stat(path); err == nil {
 					require.NoError(t, os.Truncate(path, rapid.Int64Range(0, info.Size()).Draw(t, "cut")))
 				}
@@ -333,7 +332,7 @@ func TestRestartReportsTornTail(t *testing.T) {
 	durable(t, s, 10, batchOf(run, 1, 0, 10))
 	durable(t, s, 20, batchOf(run, 1, 10, 10))
 	require.NoError(t, s.Close())
-	path := s.store.path(trackKey{run, mainTrack}) + logExt
+	path := s.store.path(metric.Track{Run: run, Name: metric.MainTrack}) + logExt
 	info, err := os.Stat(path)
 	require.NoError(t, err)
 	require.NoError(t, os.Truncate(path, info.Size()-1))
@@ -343,7 +342,7 @@ func TestRestartReportsTornTail(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, log.String(), "torn tail")
 	require.Contains(t, log.String(), "durable_step=10")
-	require.Equal(t, s.store.tracks[trackKey{run, mainTrack}].size, mustSize(t, path))
+	require.Equal(t, s.store.tracks[metric.Track{Run: run, Name: metric.MainTrack}].size, mustSize(t, path))
 	durable(t, s, 20, batchOf(run, 1, 10, 10))
 	require.Equal(t, sent(0, 20), stored(t, s, run, ""))
 	require.NoError(t, s.Close())
@@ -354,7 +353,7 @@ func TestForeignFilesAreSetAside(t *testing.T) {
 	s := open(t, dir, Config{})
 	durable(t, s, 10, batchOf(run, 1, 0, 10))
 	require.NoError(t, s.Close())
-	path := s.store.path(trackKey{run, mainTrack}) + logExt
+	path := s.store.path(metric.Track{Run: run, Name: metric.MainTrack}) + logExt
 	moved := filepath.Join(filepath.Dir(path), "other@1@main"+logExt)
 	require.NoError(t, os.Rename(path, moved))
 	require.NoError(t, os.WriteFile(path, []byte("not a log at all"), 0o644))
@@ -429,7 +428,7 @@ func TestDiskTroubleIsNotAcknowledged(t *testing.T) {
 			*fail = failure{}
 			// A shorter record than the torn one.
 			durable(t, s, 11, batchOf(run, 1, 10, 1))
-			key := trackKey{run, mainTrack}
+			key := metric.Track{Run: run, Name: metric.MainTrack}
 			require.Equal(t, s.store.tracks[key].size, mustSize(t, s.store.path(key)+logExt), "the torn bytes are gone")
 			require.NoError(t, s.Close())
 			s = open(t, dir, Config{})
@@ -482,7 +481,7 @@ func TestDelete(t *testing.T) {
 func TestDroppedTrackTakesNothing(t *testing.T) {
 	s := newService(t, Config{})
 	durable(t, s, 10, batchOf(run, 1, 0, 10))
-	old, err := s.store.lookup(trackKey{run, mainTrack})
+	old, err := s.store.lookup(metric.Track{Run: run, Name: metric.MainTrack})
 	require.NoError(t, err)
 	require.NoError(t, s.Delete("exp"))
 	r, err := s.reportLocked(old, []*pb.MetricBatch{batchOf(run, 1, 10, 10)})

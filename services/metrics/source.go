@@ -1,7 +1,6 @@
 package metrics
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +12,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"neoteny/internal/metric"
 	pb "neoteny/proto/neoteny/v1"
 )
 
@@ -22,12 +22,12 @@ type source interface {
 	span() (first, end int64)
 	// walk calls emit with the selected values: series by series in the order
 	// of metric and layer, the values of a series in step order, as many at a
-	// time as come. The slices are valid during the call.
+	// time as come. The points are valid during the call.
 	walk(ctx context.Context, sel selection, emit emitFunc) error
 	close() error
 }
 
-type emitFunc func(k seriesKey, steps []int64, values []float32) error
+type emitFunc func(metric.Points) error
 
 // selection says what to read: the metrics (none: all) in steps [first, end).
 type selection struct {
@@ -40,8 +40,6 @@ var everything = selection{end: math.MaxInt64}
 func (s selection) metric(name string) bool {
 	return len(s.metrics) == 0 || slices.Contains(s.metrics, name)
 }
-
-func (s selection) step(n int64) bool { return s.first <= n && n < s.end }
 
 // walkBudget bounds the values that a walk over a log holds at a time.
 const walkBudget = 4 << 20
@@ -73,11 +71,9 @@ func (l *logSource) span() (first, end int64) { return l.sum.origin, l.sum.durab
 // group of series whose values fit into the budget; a series beyond it has a
 // reading of its own and is emitted while read.
 func (l *logSource) walk(ctx context.Context, sel selection, emit emitFunc) error {
-	keys := slices.SortedFunc(maps.Keys(l.sum.series), func(a, b seriesKey) int {
-		return cmp.Or(cmp.Compare(a.metric, b.metric), cmp.Compare(a.layer, b.layer))
-	})
-	keys = slices.DeleteFunc(keys, func(k seriesKey) bool {
-		return l.sum.series[k] == 0 || !sel.metric(k.metric)
+	keys := slices.SortedFunc(maps.Keys(l.sum.series), metric.Column.Compare)
+	keys = slices.DeleteFunc(keys, func(c metric.Column) bool {
+		return l.sum.series[c] == 0 || !sel.metric(c.Metric)
 	})
 	for len(keys) > 0 {
 		n, held := 1, l.sum.series[keys[0]]
@@ -93,37 +89,24 @@ func (l *logSource) walk(ctx context.Context, sel selection, emit emitFunc) erro
 	return nil
 }
 
-func (l *logSource) walkGroup(ctx context.Context, keys []seriesKey, sel selection, emit emitFunc) error {
-	type points struct {
-		steps  []int64
-		values []float32
-	}
-	group := make(map[seriesKey]*points, len(keys))
-	for _, k := range keys {
-		group[k] = &points{}
+func (l *logSource) walkGroup(ctx context.Context, keys []metric.Column, sel selection, emit emitFunc) error {
+	group := make(map[metric.Column]*metric.Points, len(keys))
+	for _, c := range keys {
+		group[c] = &metric.Points{Column: c}
 	}
 	alone := len(keys) == 1
-	err := l.batches(ctx, sel, func(b *pb.MetricBatch) error {
-		for _, c := range b.Columns {
-			k := seriesKey{c.Metric, c.Layer}
-			p := group[k]
+	err := l.rows(ctx, sel, func(r metric.Rows) error {
+		for _, s := range r.Series {
+			p := group[s.Column]
 			if p == nil {
 				continue
 			}
-			for i, v := range c.Values {
-				step := b.FirstStep + int64(i)
-				if len(c.Offsets) > 0 {
-					step = b.FirstStep + int64(c.Offsets[i])
-				}
-				if sel.step(step) {
-					p.steps, p.values = append(p.steps, step), append(p.values, v)
-				}
-			}
-			if alone && len(p.steps) > 0 {
-				if err := emit(k, p.steps, p.values); err != nil {
+			p.Add(r.First, s, sel.first, sel.end)
+			if alone && len(p.Steps) > 0 {
+				if err := emit(*p); err != nil {
 					return err
 				}
-				p.steps, p.values = p.steps[:0], p.values[:0]
+				p.Clear()
 			}
 		}
 		return nil
@@ -131,9 +114,9 @@ func (l *logSource) walkGroup(ctx context.Context, keys []seriesKey, sel selecti
 	if err != nil {
 		return err
 	}
-	for _, k := range keys {
-		if p := group[k]; len(p.steps) > 0 {
-			if err := emit(k, p.steps, p.values); err != nil {
+	for _, c := range keys {
+		if p := group[c]; len(p.Steps) > 0 {
+			if err := emit(*p); err != nil {
 				return err
 			}
 		}
@@ -141,8 +124,8 @@ func (l *logSource) walkGroup(ctx context.Context, keys []seriesKey, sel selecti
 	return nil
 }
 
-// batches decodes the log's batches that touch the selected steps.
-func (l *logSource) batches(ctx context.Context, sel selection, f func(*pb.MetricBatch) error) error {
+// rows decodes the log's rows that touch the selected steps.
+func (l *logSource) rows(ctx context.Context, sel selection, f func(metric.Rows) error) error {
 	if _, err := l.f.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
@@ -150,6 +133,7 @@ func (l *logSource) batches(ctx context.Context, sel selection, f func(*pb.Metri
 	if err != nil {
 		return err
 	}
+	var rows metric.Rows
 	for {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -165,14 +149,14 @@ func (l *logSource) batches(ctx context.Context, sel selection, f func(*pb.Metri
 		if err := proto.Unmarshal(payload, &b); err != nil {
 			return err
 		}
-		if err := checkBatch(&b); err != nil {
+		if err := rows.ReadWire(&b); err != nil {
 			return err
 		}
-		if b.FirstStep >= sel.end {
+		if rows.First >= sel.end {
 			return nil
 		}
-		if b.FirstStep+b.NSteps > sel.first {
-			if err := f(&b); err != nil {
+		if rows.End() > sel.first {
+			if err := f(rows); err != nil {
 				return err
 			}
 		}

@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"neoteny/internal/metric"
 )
 
 const (
@@ -41,7 +43,7 @@ func openLogFile(path string) (logFile, error) {
 // track is what is known about one track of one run. Its values are in its log
 // while it grows and in its Parquet file once it is sealed.
 type track struct {
-	key  trackKey
+	key  metric.Track
 	path string // without extension
 
 	mu      sync.Mutex
@@ -49,7 +51,7 @@ type track struct {
 	origin  int64 // first step
 	durable int64 // step after the last synced one
 	fences  fences
-	series  map[seriesKey]struct{}
+	series  map[metric.Column]struct{}
 	// complete: the log ends with the last batch. sealed: the track was read from
 	// its Parquet file. gone: deleted, sealed since, or an empty track that was
 	// dropped; whoever holds the pointer looks the key up again.
@@ -68,9 +70,10 @@ type store struct {
 	maxOpen int
 	openLog func(path string) (logFile, error)
 	lock    *os.File
+	buffers sync.Pool // of *[]byte, for records on their way to a log
 
 	mu     sync.Mutex
-	tracks map[trackKey]*track
+	tracks map[metric.Track]*track
 	open   *list.List // of *track with an open file, latest use first
 }
 
@@ -86,7 +89,7 @@ func openStore(dir string, maxOpen int, log *slog.Logger) (*store, []*track, err
 	}
 	s := &store{
 		dir: dir, log: log, maxOpen: maxOpen, openLog: openLogFile, lock: lock,
-		tracks: map[trackKey]*track{}, open: list.New(),
+		tracks: map[metric.Track]*track{}, open: list.New(),
 	}
 	complete, err := s.recover()
 	if err != nil {
@@ -167,11 +170,11 @@ func (s *store) recoverLog(path string) (*track, error) {
 	}
 	base := strings.TrimSuffix(path, logExt)
 	if s.path(sum.key) != base {
-		s.log.Error("set aside a metrics log that belongs to another run", "path", path+badExt, "run", sum.key.run)
+		s.log.Error("set aside a metrics log that belongs to another run", "path", path+badExt, "run", sum.key.Run)
 		return nil, os.Rename(path, path+badExt)
 	}
 	if sum.size < info.Size() {
-		s.log.Warn("cut the torn tail of a metrics log", "run", sum.key.run, "track", sum.key.track,
+		s.log.Warn("cut the torn tail of a metrics log", "run", sum.key.Run, "track", sum.key.Name,
 			"path", path, "bytes", info.Size()-sum.size, "durable_step", sum.durable)
 		if err := f.Truncate(sum.size); err != nil {
 			return nil, err
@@ -184,7 +187,7 @@ func (s *store) recoverLog(path string) (*track, error) {
 	}
 	t := &track{
 		key: sum.key, path: base, arm: sum.arm, origin: sum.origin, durable: sum.durable,
-		fences: sum.fences, complete: sum.complete, size: sum.size, series: map[seriesKey]struct{}{},
+		fences: sum.fences, complete: sum.complete, size: sum.size, series: map[metric.Column]struct{}{},
 	}
 	for k := range sum.series {
 		t.series[k] = struct{}{}
@@ -193,14 +196,14 @@ func (s *store) recoverLog(path string) (*track, error) {
 }
 
 // path returns where a track's files are, without extension.
-func (s *store) path(k trackKey) string {
-	dir, base := k.fileNames()
+func (s *store) path(k metric.Track) string {
+	dir, base := fileNames(k)
 	return filepath.Join(s.dir, dir, base)
 }
 
 // lookup returns a track, or nil where nothing of it is stored. A sealed track
 // is read from its Parquet file each time and not kept in memory.
-func (s *store) lookup(k trackKey) (*track, error) {
+func (s *store) lookup(k metric.Track) (*track, error) {
 	s.mu.Lock()
 	t := s.tracks[k]
 	s.mu.Unlock()
@@ -222,7 +225,7 @@ func (s *store) lookup(k trackKey) (*track, error) {
 }
 
 // lookupOrAdd is lookup that starts a track where there is none.
-func (s *store) lookupOrAdd(k trackKey) (*track, error) {
+func (s *store) lookupOrAdd(k metric.Track) (*track, error) {
 	t, err := s.lookup(k)
 	if t != nil || err != nil {
 		return t, err
@@ -236,7 +239,7 @@ func (s *store) lookupOrAdd(k trackKey) (*track, error) {
 	if _, err := os.Stat(s.path(k) + parquetExt); err == nil {
 		return nil, fmt.Errorf("track %s was sealed meanwhile", k)
 	}
-	t = &track{key: k, path: s.path(k), series: map[seriesKey]struct{}{}}
+	t = &track{key: k, path: s.path(k), series: map[metric.Column]struct{}{}}
 	s.tracks[k] = t
 	return t, nil
 }
@@ -375,7 +378,7 @@ func (s *store) delete(experiment string) error {
 		return err
 	}
 	for _, t := range s.all() {
-		if exp, _, _, err := splitRun(t.key.run); err == nil && exp == experiment {
+		if exp, _, _ := t.key.Split(); exp == experiment {
 			t.mu.Lock()
 			s.drop(t)
 			t.mu.Unlock()

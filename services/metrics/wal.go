@@ -7,11 +7,10 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
-	"math"
 
-	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
+	"neoteny/internal/metric"
 	pb "neoteny/proto/neoteny/v1"
 )
 
@@ -125,12 +124,9 @@ func shortAsTorn(err error) error {
 	return err
 }
 
-// seriesKey names a series inside a run.
-type seriesKey struct{ metric, layer string }
-
 // logSummary is what a pass over a log leaves in memory.
 type logSummary struct {
-	key     trackKey
+	key     metric.Track
 	arm     string
 	origin  int64 // first step of the track
 	durable int64 // step after the last
@@ -138,15 +134,15 @@ type logSummary struct {
 	// complete: the last record says that nothing follows.
 	complete bool
 	fences   fences
-	series   map[seriesKey]int64 // values per series
-	size     int64               // bytes of the whole records
+	series   map[metric.Column]int64 // values per series
+	size     int64                   // bytes of the whole records
 }
 
 // scanLog reads a log's records without keeping or decoding their values. It
 // stops at the first bytes that are not the next batch of the track and returns
 // errTorn then, together with the summary of everything before.
 func scanLog(r io.Reader, size int64) (*logSummary, error) {
-	s := &logSummary{series: map[seriesKey]int64{}}
+	s := &logSummary{series: map[metric.Column]int64{}}
 	l, err := newLogReader(r, size)
 	if err != nil {
 		return s, err
@@ -160,7 +156,7 @@ func scanLog(r io.Reader, size int64) (*logSummary, error) {
 		if err != nil {
 			return s, err
 		}
-		h, err := parseHead(payload)
+		h, err := metric.ReadHead(payload)
 		if err != nil || !s.follows(h) {
 			return s, errTorn
 		}
@@ -170,154 +166,31 @@ func scanLog(r io.Reader, size int64) (*logSummary, error) {
 
 // follows reports whether a record may come next: the reader trusts a log only
 // as far as it reads like one that the service wrote.
-func (s *logSummary) follows(h *recordHead) bool {
-	if h.first < 0 || h.n < 0 || h.first > maxStep || h.n > maxStep || s.complete {
+func (s *logSummary) follows(h *metric.Head) bool {
+	if h.First < 0 || h.N < 0 || h.First > metric.MaxStep || h.N > metric.MaxStep || s.complete {
 		return false
 	}
 	if s.records == 0 {
 		return true
 	}
-	return h.key == s.key && h.first == s.durable
+	return h.Track == s.key && h.First == s.durable
 }
 
-func (s *logSummary) add(h *recordHead) {
+func (s *logSummary) add(h *metric.Head) {
 	if s.records == 0 {
-		s.key, s.origin = h.key, h.first
+		s.key, s.origin = h.Track, h.First
 	}
 	s.records++
-	s.durable = h.first + h.n
-	s.complete = h.last
-	if h.arm != "" {
-		s.arm = h.arm
+	s.durable = h.First + h.N
+	s.complete = h.Last
+	if h.Arm != "" {
+		s.arm = h.Arm
 	}
-	s.fences = s.fences.with(h.attempt, s.durable)
-	for k, n := range h.series {
+	s.fences = s.fences.with(h.Attempt, s.durable)
+	for k, n := range h.Values {
 		s.series[k] += n
 	}
 }
-
-// recordHead is a batch without its values.
-type recordHead struct {
-	key      trackKey
-	arm      string
-	attempt  int64
-	first, n int64
-	last     bool
-	series   map[seriesKey]int64
-}
-
-// wireField is a field's number and wire type; one of another type than the
-// schema's is unknown to the decoder, and so here.
-type wireField struct {
-	num protowire.Number
-	typ protowire.Type
-}
-
-// The fields of MetricBatch and MetricColumn that a scan needs.
-var (
-	fieldRun     = wireField{1, protowire.BytesType}
-	fieldTrack   = wireField{2, protowire.BytesType}
-	fieldAttempt = wireField{3, protowire.VarintType}
-	fieldFirst   = wireField{4, protowire.VarintType}
-	fieldSteps   = wireField{5, protowire.VarintType}
-	fieldColumns = wireField{6, protowire.BytesType}
-	fieldArm     = wireField{7, protowire.BytesType}
-	fieldLast    = wireField{8, protowire.VarintType}
-
-	fieldMetric = wireField{1, protowire.BytesType}
-	fieldLayer  = wireField{2, protowire.BytesType}
-	fieldValues = wireField{4, protowire.BytesType}
-	fieldValue  = wireField{4, protowire.Fixed32Type} // not packed
-)
-
-// parseHead walks the wire format of a MetricBatch and counts the values
-// instead of decoding them: recovery reads logs of gigabytes.
-func parseHead(b []byte) (*recordHead, error) {
-	h := &recordHead{series: map[seriesKey]int64{}}
-	var run, track string
-	err := eachField(b, func(f wireField, v []byte, x uint64) error {
-		switch f {
-		case fieldRun:
-			run = string(v)
-		case fieldTrack:
-			track = string(v)
-		case fieldArm:
-			h.arm = string(v)
-		case fieldAttempt:
-			h.attempt = int64(x)
-		case fieldFirst:
-			h.first = int64(x)
-		case fieldSteps:
-			h.n = int64(x)
-		case fieldLast:
-			h.last = x != 0
-		case fieldColumns:
-			return h.column(v)
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	h.key, err = newTrackKey(run, track)
-	return h, err
-}
-
-func (h *recordHead) column(b []byte) error {
-	var k seriesKey
-	var n int64
-	err := eachField(b, func(f wireField, v []byte, _ uint64) error {
-		switch f {
-		case fieldMetric:
-			k.metric = string(v)
-		case fieldLayer:
-			k.layer = string(v)
-		case fieldValues:
-			if len(v)%4 != 0 {
-				return errTorn
-			}
-			n += int64(len(v) / 4)
-		case fieldValue:
-			n++
-		}
-		return nil
-	})
-	h.series[k] += n
-	return err
-}
-
-// eachField calls f with every field of a message: its bytes where it has a
-// length, its number where it is a varint.
-func eachField(b []byte, f func(f wireField, v []byte, x uint64) error) error {
-	for len(b) > 0 {
-		num, typ, n := protowire.ConsumeTag(b)
-		if n < 0 {
-			return protowire.ParseError(n)
-		}
-		b = b[n:]
-		var v []byte
-		var x uint64
-		switch typ {
-		case protowire.VarintType:
-			x, n = protowire.ConsumeVarint(b)
-		case protowire.BytesType:
-			v, n = protowire.ConsumeBytes(b)
-		default:
-			n = protowire.ConsumeFieldValue(num, typ, b)
-		}
-		if n < 0 {
-			return protowire.ParseError(n)
-		}
-		b = b[n:]
-		if err := f(wireField{num, typ}, v, x); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// maxStep bounds step numbers so that sums of two cannot overflow.
-const maxStep = math.MaxInt64 / 4
 
 // maxFences bounds what is remembered about overtaken attempts of one track.
 const maxFences = 16

@@ -5,9 +5,9 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
 
+	"neoteny/internal/metric"
 	pb "neoteny/proto/neoteny/v1"
 )
 
@@ -47,13 +47,13 @@ func TestScanTellsWhatWasWritten(t *testing.T) {
 	b := logOfBatches(t, first, second)
 	sum, err := scan(b)
 	require.NoError(t, err)
-	require.Equal(t, trackKey{"e/t/1", "main"}, sum.key)
+	require.Equal(t, metric.Track{Run: "e/t/1", Name: "main"}, sum.key)
 	require.Equal(t, "arm", sum.arm)
 	require.EqualValues(t, 0, sum.origin)
 	require.EqualValues(t, 15, sum.durable)
 	require.True(t, sum.complete)
 	require.EqualValues(t, len(b), sum.size)
-	require.Equal(t, map[seriesKey]int64{{"online_accuracy", ""}: 15, {"dormant_units", "0"}: 5}, sum.series)
+	require.Equal(t, map[metric.Column]int64{{Metric: "online_accuracy"}: 15, {Metric: "dormant_units", Layer: "0"}: 5}, sum.series)
 	require.Equal(t, fences{{2, 15}, {3, 10}}, sum.fences)
 }
 
@@ -178,35 +178,5 @@ func FuzzScanLog(f *testing.F) {
 		again, err := scan(b[:sum.size])
 		require.NoError(t, err)
 		require.Equal(t, sum, again)
-	})
-}
-
-// The scan reads the wire format by itself; it must see what the decoder sees.
-func FuzzParseHead(f *testing.F) {
-	for _, b := range []*pb.MetricBatch{batchOf("e/t/1", 1, 0, 4), {Run: "e/t/1", Track: "fork", Last: true}} {
-		payload, err := proto.Marshal(b)
-		require.NoError(f, err)
-		f.Add(payload)
-	}
-	f.Add([]byte("\n\x050/0/0\r0000")) // a field of another wire type is unknown
-	f.Fuzz(func(t *testing.T, payload []byte) {
-		h, err := parseHead(payload)
-		var b pb.MetricBatch
-		if proto.Unmarshal(payload, &b) != nil || checkBatch(&b) != nil {
-			return
-		}
-		key, keyErr := newTrackKey(b.Run, b.Track)
-		if keyErr != nil {
-			require.Error(t, err)
-			return
-		}
-		require.NoError(t, err)
-		require.Equal(t, key, h.key)
-		require.Equal(t, []any{b.Arm, b.Attempt, b.FirstStep, b.NSteps, b.Last}, []any{h.arm, h.attempt, h.first, h.n, h.last})
-		series := map[seriesKey]int64{}
-		for _, c := range b.Columns {
-			series[seriesKey{c.Metric, c.Layer}] = int64(len(c.Values))
-		}
-		require.Equal(t, series, h.series)
 	})
 }

@@ -24,7 +24,7 @@ import (
 
 	"neoteny/internal/blob"
 	"neoteny/internal/cluster"
-	"neoteny/internal/metricsclient"
+	"neoteny/internal/metric"
 	"neoteny/pkg/engine"
 	"neoteny/pkg/engine/component"
 	pb "neoteny/proto/neoteny/v1"
@@ -423,7 +423,7 @@ func (w *fakeWriter) until(ctx context.Context, ok func() bool) error {
 	}
 }
 
-func (w *fakeWriter) Append(ctx context.Context, r metricsclient.Rows) error {
+func (w *fakeWriter) Append(ctx context.Context, r metric.Rows) error {
 	if r.First != w.next {
 		return fmt.Errorf("fake: rows start at %d, not %d", r.First, w.next)
 	}

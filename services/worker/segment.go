@@ -13,6 +13,7 @@ import (
 
 	"neoteny/internal/blob"
 	"neoteny/internal/cluster"
+	"neoteny/internal/metric"
 	"neoteny/internal/metricsclient"
 	"neoteny/internal/telemetry"
 	"neoteny/pkg/engine"
@@ -427,7 +428,7 @@ type sink struct {
 	writer metricWriter
 	tel    *telemetry.Worker
 
-	series     []metricsclient.Series
+	series     []metric.Series
 	boundaries []*pb.Boundary
 	rows       []*pb.TaskRow
 
@@ -457,9 +458,9 @@ func (s *sink) Rows(r engine.Rows) error {
 	s.told = s.busy
 	s.series = s.series[:0]
 	for _, x := range r.Series {
-		s.series = append(s.series, metricsclient.Series{Column: metricsclient.Column(x.Column), Offsets: x.Offsets, Values: x.Values})
+		s.series = append(s.series, metric.Series{Column: metric.Column(x.Column), Offsets: x.Offsets, Values: x.Values})
 	}
-	return s.writer.Append(s.ctx, metricsclient.Rows{First: r.First, N: r.N, Series: s.series})
+	return s.writer.Append(s.ctx, metric.Rows{First: r.First, N: r.N, Series: s.series})
 }
 
 // Boundary implements engine.Sink.

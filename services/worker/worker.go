@@ -23,6 +23,7 @@ import (
 
 	"neoteny/internal/blob"
 	"neoteny/internal/cluster"
+	"neoteny/internal/metric"
 	"neoteny/internal/metricsclient"
 	"neoteny/internal/telemetry"
 	"neoteny/pkg/engine"
@@ -136,7 +137,7 @@ type metrics interface {
 }
 
 type metricWriter interface {
-	Append(ctx context.Context, r metricsclient.Rows) error
+	Append(ctx context.Context, r metric.Rows) error
 	Flush(ctx context.Context) (*pb.MetricManifest, error)
 	Finish(ctx context.Context) (*pb.MetricManifest, error)
 	Close()

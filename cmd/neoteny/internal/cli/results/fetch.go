@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"neoteny/internal/cluster"
+	"neoteny/internal/metric"
 	"neoteny/pkg/experiment/report"
 	pb "neoteny/proto/neoteny/v1"
 )
@@ -122,11 +123,11 @@ func (r *Result) lacking() []Run {
 // series calls fn with the pieces of a run's per-step data, in the order of
 // metric, layer and step. What was measured aside, on tracks of its own, is among
 // them.
-func series(ctx context.Context, api pb.MetricsServiceClient, run Run, fn func(*pb.QuerySeriesResponse) error) error {
-	var asides []*pb.QuerySeriesResponse
+func series(ctx context.Context, api pb.MetricsServiceClient, run Run, fn func(metric.Points) error) error {
+	var asides []metric.Points
 	for _, b := range run.Table.GetAsides() {
 		t := cluster.AsideTrack(b.GetStep() - 1)
-		err := track(ctx, api, run.GetId(), t, func(p *pb.QuerySeriesResponse) error {
+		err := track(ctx, api, run.GetId(), t, func(p metric.Points) error {
 			asides = append(asides, p)
 			return nil
 		})
@@ -134,12 +135,9 @@ func series(ctx context.Context, api pb.MetricsServiceClient, run Run, fn func(*
 			return fmt.Errorf("track %s: %s", t, status.Convert(err).Message()) // not found is not the run's
 		}
 	}
-	order := func(a, b *pb.QuerySeriesResponse) int {
-		return cmp.Or(cmp.Compare(a.GetMetric(), b.GetMetric()), cmp.Compare(a.GetLayer(), b.GetLayer()))
-	}
-	slices.SortStableFunc(asides, order)
-	before := func(p *pb.QuerySeriesResponse) error { // all that come before p; nil: all
-		for len(asides) > 0 && (p == nil || order(asides[0], p) < 0) {
+	slices.SortStableFunc(asides, func(a, b metric.Points) int { return a.Compare(b.Column) })
+	before := func(c *metric.Column) error { // all that come before the column; nil: all
+		for len(asides) > 0 && (c == nil || asides[0].Compare(*c) < 0) {
 			if err := fn(asides[0]); err != nil {
 				return err
 			}
@@ -147,8 +145,8 @@ func series(ctx context.Context, api pb.MetricsServiceClient, run Run, fn func(*
 		}
 		return nil
 	}
-	err := track(ctx, api, run.GetId(), "", func(p *pb.QuerySeriesResponse) error {
-		if err := before(p); err != nil {
+	err := track(ctx, api, run.GetId(), "", func(p metric.Points) error {
+		if err := before(&p.Column); err != nil {
 			return err
 		}
 		return fn(p)
@@ -160,7 +158,7 @@ func series(ctx context.Context, api pb.MetricsServiceClient, run Run, fn func(*
 }
 
 // track is series of one track.
-func track(ctx context.Context, api pb.MetricsServiceClient, run, name string, fn func(*pb.QuerySeriesResponse) error) error {
+func track(ctx context.Context, api pb.MetricsServiceClient, run, name string, fn func(metric.Points) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // ends the stream when fn fails
 	stream, err := api.QuerySeries(ctx, &pb.QuerySeriesRequest{Run: run, Track: name})
@@ -175,10 +173,11 @@ func track(ctx context.Context, api pb.MetricsServiceClient, run, name string, f
 		if err != nil {
 			return err
 		}
-		if len(piece.GetSteps()) != len(piece.GetValues()) {
-			return fmt.Errorf("series %s: %d steps with %d values", piece.GetMetric(), len(piece.GetSteps()), len(piece.GetValues()))
+		p, err := metric.FromAnswer(piece)
+		if err != nil {
+			return err
 		}
-		if err := fn(piece); err != nil {
+		if err := fn(p); err != nil {
 			return err
 		}
 	}

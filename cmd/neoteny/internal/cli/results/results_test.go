@@ -3,6 +3,7 @@ package results
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/csv"
 	"encoding/json"
 	"encoding/xml"
@@ -177,6 +178,14 @@ quick-7/l2/3: step 12: loss is NaN
 
 // What was measured aside is among the per-step data, in its place, and a run that
 // lacks some of it says so.
+// stepRow is a row of the per-step data as others read it.
+type stepRow struct {
+	Step   int64   `parquet:"step"`
+	Metric string  `parquet:"metric"`
+	Layer  string  `parquet:"layer"`
+	Value  float32 `parquet:"value"`
+}
+
 func TestAsides(t *testing.T) {
 	f := newFake()
 	api, metrics := f.dial(t)
@@ -192,9 +201,9 @@ func TestAsides(t *testing.T) {
 	require.NoError(t, err)
 	dir, err := r.WriteFolder(t.Context(), t.TempDir(), metrics)
 	require.NoError(t, err)
-	rows, err := parquet.ReadFile[StepRow](filepath.Join(dir, "steps/backprop/0.parquet"))
+	rows, err := parquet.ReadFile[stepRow](filepath.Join(dir, "steps/backprop/0.parquet"))
 	require.NoError(t, err)
-	require.Equal(t, []StepRow{
+	require.Equal(t, []stepRow{
 		{99, "dormant_units", "hidden0", 1}, {199, "dormant_units", "hidden0", 2},
 		{99, "hessian_trace", "", 99}, {199, "hessian_trace", "", 199},
 		{0, "online_accuracy", "", .5}, {1, "online_accuracy", "", .25}, {2, "online_accuracy", "", 1},
@@ -231,9 +240,12 @@ func TestFolder(t *testing.T) {
 	require.Equal(t, []string{id + "/backprop/0", "backprop", "backprop", "0", "false", "done", "digestbackprop", "keybackprop", "1", "3", "300", "1.500", `{"learner.optimizer.lr":0.01}`, ""}, runs[1])
 	require.Equal(t, "step 12: loss is\nNaN", runs[7][13])
 
-	rows, err := parquet.ReadFile[StepRow](filepath.Join(dir, "steps/l2/1.parquet"))
+	rows, err := parquet.ReadFile[stepRow](filepath.Join(dir, "steps/l2/1.parquet"))
 	require.NoError(t, err)
-	require.Equal(t, []StepRow{{99, "dormant_units", "hidden0", 1}, {199, "dormant_units", "hidden0", 2}, {0, "online_accuracy", "", .5}, {1, "online_accuracy", "", .25}, {2, "online_accuracy", "", 1}}, rows)
+	require.Equal(t, []stepRow{{99, "dormant_units", "hidden0", 1}, {199, "dormant_units", "hidden0", 2}, {0, "online_accuracy", "", .5}, {1, "online_accuracy", "", .25}, {2, "online_accuracy", "", 1}}, rows)
+	file, err := os.ReadFile(filepath.Join(dir, "steps/l2/1.parquet"))
+	require.NoError(t, err)
+	require.Equal(t, "d8bab2f6e9627705ab8e4ca0faff43a0e6e433f5ee90dd0be5d2a642c0ffe148", fmt.Sprintf("%x", sha256.Sum256(file)), "equal values make the files that they always made")
 
 	var summary struct {
 		ID, State string
