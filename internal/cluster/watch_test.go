@@ -181,10 +181,12 @@ func TestChangesAreDecoded(t *testing.T) {
 	defer cancel()
 	var mu sync.Mutex
 	kinds := map[Kind]int{}
-	done := make(chan struct{})
+	watching, done := make(chan struct{}), make(chan struct{})
+	listed := sync.OnceFunc(func() { close(watching) })
 	go func() {
 		defer close(done)
 		c.Watch(ctx, func(_ int64, changes []Change) {
+			listed()
 			mu.Lock()
 			defer mu.Unlock()
 			for _, ch := range changes {
@@ -196,6 +198,7 @@ func TestChangesAreDecoded(t *testing.T) {
 			}
 		})
 	}()
+	<-watching // a list has the last version of a record only, a watch has every one
 	rec, g := seed(t, c)
 	reg, err := c.Register(ctx, &pb.Worker{Id: "w"}, time.Minute)
 	require.NoError(t, err)
