@@ -278,8 +278,8 @@ func TestSentence(t *testing.T) {
 	fields := errors.Join(component.Fieldf("a", "is wrong"), component.Fieldf("b", "too"))
 	for want, err := range map[string]error{
 		"get experiment x: no such experiment":                                    fmt.Errorf("get experiment x: %w", status.Error(codes.NotFound, "no such experiment")),
-		"f.yaml: learner.optimizer.lr: must be above 0\nf.yaml: name: is missing": &fileError{"f.yaml", violations.Err()},
-		"f.yaml: a: is wrong\nf.yaml: b: too":                                     &fileError{"f.yaml", fields},
+		"f.yaml: learner.optimizer.lr: must be above 0\nf.yaml: name: is missing": inFile("f.yaml", violations.Err()),
+		"f.yaml: a: is wrong\nf.yaml: b: too":                                     inFile("f.yaml", fields),
 		"plain":                                                                   errors.New("plain"),
 	} {
 		require.Equal(t, want, sentence(err))

@@ -11,6 +11,13 @@ import (
 	"neoteny/pkg/engine/component"
 )
 
+func init() {
+	Register(Command{
+		Name: "components", Help: "Describe streams, networks, methods, probes and their parameters.", Group: Reference, Place: 1,
+		New: func() any { return &componentsCmd{} },
+	})
+}
+
 type componentsCmd struct {
 	Kind   string `arg:"" optional:"" help:"Kind of component: stream, network, optimizer, method, probe, …"`
 	Name   string `arg:"" optional:"" help:"One of them."`

@@ -11,16 +11,11 @@ import (
 	"neoteny/pkg/engine/data"
 )
 
-// dataFlag is where datasets are.
-type dataFlag struct {
-	Data string `help:"Folder of the datasets. Default: neoteny/data in the user's cache folder." placeholder:"DIR" type:"path"`
-}
-
-func (f dataFlag) folder() (string, error) {
-	if f.Data != "" {
-		return f.Data, nil
-	}
-	return datastore.DefaultDir()
+func init() {
+	Register(Command{
+		Name: "data", Help: "List, import and verify datasets.", Group: Reference, Place: 2,
+		New: func() any { return &dataCmd{} },
+	})
 }
 
 type dataCmd struct {

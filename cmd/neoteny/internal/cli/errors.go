@@ -2,18 +2,13 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"strings"
-	"syscall"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/proto"
 
-	"neoteny/cmd/neoteny/internal/cli/results"
 	"neoteny/internal/rpc"
 )
 
@@ -36,15 +31,8 @@ type fileError struct {
 func (e *fileError) Error() string { return e.file + ": " + e.err.Error() }
 func (e *fileError) Unwrap() error { return e.err }
 
-// report writes an error to standard error, a line for each mistake, without
-// what only machines want to know.
-func (a *app) report(err error) {
-	for line := range strings.Lines(sentence(err)) {
-		if line = strings.TrimRight(line, "\n"); line != "" {
-			fmt.Fprintf(a.progress, "neoteny: %s\n", line)
-		}
-	}
-}
+// inFile names the file in what a server has said about it.
+func inFile(file string, err error) error { return &fileError{file, err} }
 
 // sentence says an error in plain words: what a gRPC status carries in place of
 // the status, field by field.
@@ -87,47 +75,10 @@ func isCancelled(err error) bool {
 	return errors.As(err, &st) && st.GRPCStatus().Code() == codes.Canceled
 }
 
-// listen opens a TCP port. A busy one is an error that says how to mend it, or
-// with elsewhere any free port of the same host is taken.
-func listen(address, flag string, elsewhere bool) (net.Listener, error) {
-	lis, err := net.Listen("tcp", address)
-	if err == nil {
-		return lis, nil
-	}
-	if !errors.Is(err, syscall.EADDRINUSE) {
-		var op *net.OpError
-		if errors.As(err, &op) {
-			err = op.Err
-		}
-		return nil, fmt.Errorf("listen on %s: %w; give another address with %s", address, err, flag)
-	}
-	if !elsewhere {
-		return nil, fmt.Errorf("port in use: another program listens on %s; stop it or give another address with %s", address, flag)
-	}
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return nil, fmt.Errorf("listen on %s: %w", address, err)
-	}
-	if lis, err = net.Listen("tcp", net.JoinHostPort(host, "0")); err != nil {
-		return nil, fmt.Errorf("listen on a free port of %s: %w", host, err)
-	}
-	return lis, nil
-}
+// claimsError ends a command whose claims did not all hold.
+type claimsError struct{ summary string }
 
-// printJSON prints a value as indented JSON.
-func (a *app) printJSON(v any) error {
-	enc := json.NewEncoder(a.Out)
-	enc.SetIndent("", "  ")
-	enc.SetEscapeHTML(false)
-	return enc.Encode(v)
-}
+func (e *claimsError) Error() string { return e.summary }
 
-// printMessage prints a message of the API as JSON that grpcurl reads.
-func (a *app) printMessage(m proto.Message) error {
-	b, err := results.Marshal(m)
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprintf(a.Out, "%s\n", b)
-	return err
-}
+// errClaims is the error of claims that did not all hold; summary counts them.
+func errClaims(summary string) error { return &claimsError{summary} }

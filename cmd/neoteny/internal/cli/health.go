@@ -11,6 +11,13 @@ import (
 	"neoteny/internal/telemetry"
 )
 
+func init() {
+	Register(Command{
+		Name: "health", Help: "Ask a service whether it is ready.", Group: Services, Place: 5,
+		New: func() any { return &healthCmd{} },
+	})
+}
+
 type healthCmd struct {
 	Address  string        `arg:"" optional:"" help:"HTTP address of the service: coordinator 7071, metrics service 7081, worker 7091. Default: ${default}." default:"localhost:7071" placeholder:"HOST:PORT"`
 	Liveness bool          `help:"Ask only whether the process answers."`

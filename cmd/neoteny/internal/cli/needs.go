@@ -286,3 +286,8 @@ func (n *notice) close(ctx context.Context) {
 	}
 	n.reg = nil
 }
+
+type storeFlags struct {
+	Etcd []string `help:"Addresses of etcd." required:"" placeholder:"HOST:PORT,…"`
+	Blob string   `help:"Store of checkpoints and tables, the same for all: a folder that coordinator and workers share, file:///folder, or, in programs built with -tags cloud, s3://bucket or gs://bucket." required:"" placeholder:"URL"`
+}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"sync"
@@ -122,36 +121,4 @@ func TestLacks(t *testing.T) {
 	require.NoError(t, lacks(dir, nil))
 	require.ErrorContains(t, lacks(dir, []string{"mnist"}), "neoteny data import mnist")
 	require.ErrorContains(t, lacks(dir, []string{"mnits"}), "no dataset is called mnits")
-}
-
-// TestHealth asks as an image's health check does.
-func TestHealth(t *testing.T) {
-	tel := telemetry.New()
-	problem := &trouble{err: errors.New("waiting for etcd at etcd:2379: connection refused")}
-	tel.AddReadiness("etcd", problem.now)
-	lis, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	ctx, cancel := context.WithCancel(t.Context())
-	served := make(chan error, 1)
-	go func() { served <- telemetry.Serve(ctx, lis, tel.Handler(telemetry.HTTPConfig{})) }()
-	addr := lis.Addr().String()
-	health := func(args ...string) (int, string) {
-		var out bytes.Buffer
-		code := Main(append([]string{"health", addr}, args...), Streams{Out: &out, Err: &out})
-		return code, out.String()
-	}
-	code, out := health()
-	require.Equal(t, exitError, code)
-	require.Equal(t, "neoteny: service at "+addr+" is not ready: etcd: waiting for etcd at etcd:2379: connection refused\n", out)
-	code, out = health("--liveness")
-	require.Equal(t, exitOK, code, out)
-	problem.mend()
-	code, out = health()
-	require.Equal(t, exitOK, code, out)
-	require.Equal(t, "ok\n", out)
-	cancel()
-	require.NoError(t, <-served)
-	code, out = health()
-	require.Equal(t, exitError, code)
-	require.Contains(t, out, "cannot reach service at "+addr)
 }

@@ -25,6 +25,13 @@ func (f recipesFlag) catalogue() (*recipes.Catalogue, error) {
 	return recipes.Open("recipes")
 }
 
+func init() {
+	Register(Command{
+		Name: "papers", Help: "List the papers, their recipes and verdicts.", Group: Everyday, Place: 4,
+		New: func() any { return &papersCmd{} },
+	})
+}
+
 type papersCmd struct {
 	PaperID  string `arg:"" optional:"" name:"paper-id" help:"Show this paper, with its recipes and their committed results."`
 	Tier     int    `help:"Only papers of this tier." placeholder:"N"`

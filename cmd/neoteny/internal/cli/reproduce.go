@@ -22,6 +22,13 @@ import (
 	"neoteny/recipes"
 )
 
+func init() {
+	Register(Command{
+		Name: "reproduce", Help: "Check a paper's claims: run its recipes and tell which held.", Group: Everyday, Place: 2,
+		New: func() any { return &reproduceCmd{} },
+	})
+}
+
 type reproduceCmd struct {
 	Papers  []string `arg:"" optional:"" name:"paper-id" help:"Ids of papers, as in neoteny papers."`
 	Tier    int      `help:"All papers of this tier that have a recipe." placeholder:"N"`
@@ -53,11 +60,6 @@ Ends with 0 when all claims held, with 3 when one did not hold or is undecided (
 
 --record writes figures, seeds, digests, machine and cost into recipes/<paper>/results.json, in the place of earlier ones of the same file and form; docs/papers.md is then made by ` + "`make papers`" + `.`
 }
-
-// claimsError ends a command whose claims did not all hold.
-type claimsError struct{ tally tally }
-
-func (e *claimsError) Error() string { return e.tally.String() }
 
 // tally counts verdicts.
 type tally struct{ held, not, undecided, open, untested int }
@@ -258,7 +260,7 @@ func (c *reproduceCmd) conclude(a *app, attempts []attempt) error {
 	case failed > 0:
 		return fmt.Errorf("%d of %d recipes failed; %s", failed, len(attempts), all)
 	case all.not+all.undecided > 0:
-		return &claimsError{all}
+		return errClaims(all.String())
 	}
 	return nil
 }

@@ -10,6 +10,13 @@ import (
 	pb "neoteny/proto/neoteny/v1"
 )
 
+func init() {
+	Register(Command{
+		Name: "results", Help: "Show or save the results of an experiment.", Group: Cluster, Place: 7,
+		New: func() any { return &resultsCmd{} },
+	})
+}
+
 type resultsCmd struct {
 	ID      string `arg:"" help:"Experiment id."`
 	Out     string `help:"Save everything into DIR/<experiment id>: summary, tables, plots and per-step data." placeholder:"DIR" type:"path"`
@@ -28,16 +35,6 @@ func (resultsCmd) Help() string {
 
 ` + folderHelp
 }
-
-// folderHelp says what is in the folder of results.
-const folderHelp = `DIR/<experiment id> holds:
-  summary.json, summary.txt       means with 95 % intervals, claims with verdicts
-  tasks.csv                       arm,trial,seed,task,metric,layer,value
-  runs.csv, runs.json             every run with its digest and run key
-  plots/<metric>.svg              the metric over tasks, with a 95 % band over seeds
-  steps/<trial>/<seed>.parquet    every value: step, metric, layer, value
-  experiment.yaml                 the experiment, ready to be submitted again
-The folder appears when it is complete. Results of another experiment are never overwritten.`
 
 func (c *resultsCmd) Run(ctx context.Context, a *app) error {
 	if c.Out != "" {

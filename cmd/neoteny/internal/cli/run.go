@@ -21,6 +21,13 @@ import (
 	pb "neoteny/proto/neoteny/v1"
 )
 
+func init() {
+	Register(Command{
+		Name: "run", Help: "Run an experiment on this machine and write its results.", Group: Everyday, Place: 1,
+		New: func() any { return &runCmd{} },
+	})
+}
+
 type runCmd struct {
 	File         string   `arg:"" help:"Experiment file, YAML or JSON; - reads standard input."`
 	Out          string   `help:"Folder that the folder of results is made in. Default: ${default}." default:"results" placeholder:"DIR" type:"path"`
@@ -235,7 +242,7 @@ func (c *runCmd) submit(ctx context.Context, a *app, s *stack, spec *pb.Experime
 		}
 		resp, err := s.api.SubmitExperiment(ctx, &pb.SubmitExperimentRequest{RequestId: id, Spec: spec})
 		if err != nil {
-			return nil, false, &fileError{c.File, err}
+			return nil, false, inFile(c.File, err)
 		}
 		e := resp.GetExperiment()
 		p := e.GetProgress()

@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -314,14 +314,10 @@ func (h *quietHandler) WithGroup(name string) slog.Handler {
 	return &quietHandler{h.Handler.WithGroup(name), h.closing}
 }
 
-// stateDir makes the folder of the stack's state.
-func stateDir(dir string) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		var pe *os.PathError
-		if errors.As(err, &pe) {
-			err = pe.Err
-		}
-		return fmt.Errorf("state folder %s cannot be made: %w; give another with --state-dir", dir, err)
+// workersOr is the number of workers asked for, one per core by default.
+func workersOr(n int) int {
+	if n > 0 {
+		return n
 	}
-	return nil
+	return runtime.GOMAXPROCS(0)
 }

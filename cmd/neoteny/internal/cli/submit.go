@@ -3,28 +3,19 @@ package cli
 import (
 	"context"
 	"fmt"
-	"io"
 
 	"github.com/google/uuid"
-	"google.golang.org/grpc"
 
 	"neoteny/cmd/neoteny/internal/cli/render"
-	"neoteny/internal/rpc"
 	"neoteny/pkg/experiment"
 	pb "neoteny/proto/neoteny/v1"
 )
 
-// coordinatorFlag is where commands find the cluster.
-type coordinatorFlag struct {
-	Coordinator string `help:"Address of the coordinator. Default: ${default}." default:"localhost:7070" placeholder:"HOST:PORT"`
-}
-
-func (f coordinatorFlag) dial() (pb.ExperimentServiceClient, *grpc.ClientConn, error) {
-	conn, err := rpc.Dial(f.Coordinator)
-	if err != nil {
-		return nil, nil, err
-	}
-	return pb.NewExperimentServiceClient(conn), conn, nil
+func init() {
+	Register(Command{
+		Name: "submit", Help: "Submit an experiment to a cluster.", Group: Cluster, Place: 1,
+		New: func() any { return &submitCmd{} },
+	})
 }
 
 type submitCmd struct {
@@ -68,7 +59,7 @@ func (c *submitCmd) Run(ctx context.Context, a *app) error {
 	defer conn.Close()
 	resp, err := api.SubmitExperiment(ctx, req)
 	if err != nil {
-		return &fileError{c.File, err}
+		return inFile(c.File, err)
 	}
 	id := resp.GetExperiment().GetId()
 	if c.json() {
@@ -117,57 +108,4 @@ func (c *submitCmd) dryRun(a *app, req *pb.SubmitExperimentRequest) error {
 	}
 	_, err = fmt.Fprintf(a.Out, "%s is valid: %d trials, %d runs, %s segments of %d tasks, %s tasks, %s steps\n", c.File, len(plan.Trials), plan.Runs(), render.Count(plan.Segments()), plan.SegmentTasks, render.Count(plan.Tasks()), render.Count(plan.Steps()))
 	return err
-}
-
-// formFlags pick the form of an experiment file.
-type formFlags struct {
-	Quick bool `help:"Take the file's quick form: does it run, does the direction show." xor:"form"`
-	Full  bool `help:"Take the file's full form: the protocol as it was published." xor:"form"`
-}
-
-func (f formFlags) form() experiment.Form {
-	switch {
-	case f.Quick:
-		return experiment.Quick
-	case f.Full:
-		return experiment.Full
-	}
-	return experiment.Default
-}
-
-// readSpec reads an experiment file, "-" from the program's standard input, in
-// one of its forms. A positive segmentTasks takes the place of the file's.
-func (a *app) readSpec(file string, form experiment.Form, segmentTasks int32) (*pb.ExperimentSpec, error) {
-	if segmentTasks < 0 {
-		return nil, usagef("--segment-tasks must not be negative")
-	}
-	doc, err := a.readDocument(file)
-	if err != nil {
-		return nil, err
-	}
-	v, err := doc.Variant(form)
-	if err != nil {
-		return nil, experiment.InFile(file, err)
-	}
-	if len(doc.Forms()) > 1 { // no server ever sees the others
-		if err := doc.Validate(); err != nil {
-			return nil, experiment.InFile(file, err)
-		}
-	}
-	if segmentTasks > 0 {
-		v.Spec.Segments = &pb.Segments{Tasks: segmentTasks}
-	}
-	return v.Spec, nil
-}
-
-func (a *app) readDocument(file string) (*experiment.Document, error) {
-	if file != "-" {
-		return experiment.ReadDocumentFile(file)
-	}
-	b, err := io.ReadAll(io.LimitReader(a.In, experiment.MaxFileBytes+1))
-	if err != nil {
-		return nil, fmt.Errorf("read standard input: %w", err)
-	}
-	doc, err := experiment.ReadDocument(b)
-	return doc, experiment.InFile(file, err)
 }

@@ -4,8 +4,14 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"runtime"
 )
+
+func init() {
+	Register(Command{
+		Name: "up", Help: "Run a whole cluster in this process, until stopped.", Group: Services, Place: 1,
+		New: func() any { return &upCmd{} },
+	})
+}
 
 type upCmd struct {
 	Workers  int      `help:"Number of workers; 0 means one per core." default:"0"`
@@ -57,12 +63,4 @@ func (c *upCmd) Run(ctx context.Context, a *app) error {
 		err = cerr
 	}
 	return err
-}
-
-// workersOr is the number of workers asked for, one per core by default.
-func workersOr(n int) int {
-	if n > 0 {
-		return n
-	}
-	return runtime.GOMAXPROCS(0)
 }

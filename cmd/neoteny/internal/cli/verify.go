@@ -13,6 +13,13 @@ import (
 	pb "neoteny/proto/neoteny/v1"
 )
 
+func init() {
+	Register(Command{
+		Name: "verify", Help: "Compute results again and compare them to the bit.", Group: Everyday, Place: 3,
+		New: func() any { return &verifyCmd{} },
+	})
+}
+
 type verifyCmd struct {
 	Dir      string   `arg:"" help:"Folder of results, of neoteny run, results or reproduce." type:"existingdir"`
 	Seeds    []uint32 `help:"Only the runs with these seeds." placeholder:"SEED,…"`

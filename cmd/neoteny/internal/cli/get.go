@@ -15,70 +15,6 @@ import (
 	pb "neoteny/proto/neoteny/v1"
 )
 
-type listCmd struct {
-	State []string `help:"Only experiments in these states: pending, running, done, failed, cancelled." enum:"pending,running,done,failed,cancelled" placeholder:"STATE,…"`
-	Name  string   `help:"Only experiments whose name starts with this." placeholder:"PREFIX"`
-	Paper string   `help:"Only experiments of this paper." placeholder:"ID"`
-	Limit int      `help:"Most experiments shown; 0 shows all." default:"50"`
-	coordinatorFlag
-	output
-}
-
-func (listCmd) Help() string {
-	return `Newest first.
-
-  neoteny list
-  neoteny list --state running,pending --name quick
-  neoteny list --limit 0 -o json`
-}
-
-func (c *listCmd) Run(ctx context.Context, a *app) error {
-	if c.Limit < 0 {
-		return usagef("--limit must not be negative")
-	}
-	req := &pb.ListExperimentsRequest{NamePrefix: c.Name, Paper: c.Paper, PageSize: 1000}
-	for _, s := range c.State {
-		req.States = append(req.States, pb.ExperimentState(pb.ExperimentState_value["EXPERIMENT_STATE_"+strings.ToUpper(s)]))
-	}
-	api, conn, err := c.dial()
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	all := &pb.ListExperimentsResponse{}
-	for {
-		if c.Limit > 0 {
-			req.PageSize = int32(min(c.Limit-len(all.Experiments), 1000))
-		}
-		page, err := api.ListExperiments(ctx, req)
-		if err != nil {
-			return err
-		}
-		all.Experiments = append(all.Experiments, page.GetExperiments()...)
-		req.PageToken = page.GetNextPageToken()
-		if req.PageToken == "" || c.Limit > 0 && len(all.Experiments) >= c.Limit {
-			break
-		}
-	}
-	if c.json() {
-		all.NextPageToken = req.PageToken
-		return a.printMessage(all)
-	}
-	t := render.Table{Columns: []render.Column{{Title: "ID"}, {Title: "STATE"}, {Title: "RUNS", Align: render.Right}, {Title: "TASKS", Align: render.Right}, {Title: "DONE", Align: render.Right}, {Title: "CREATED"}, {Title: "NOTE"}}}
-	for _, e := range all.Experiments {
-		p := e.GetProgress()
-		t.Add(e.GetId(), results.StateName(e.GetState()), fmt.Sprintf("%d/%d", p.GetRunsDone(), p.GetRuns()),
-			render.Count(p.GetTasksDone())+"/"+render.Count(p.GetTasks()), percent(p.GetStepsDone(), p.GetSteps()), when(e.GetCreatedAt()), e.GetMessage())
-	}
-	if err := t.Write(a.Out); err != nil {
-		return err
-	}
-	if req.PageToken != "" {
-		fmt.Fprintf(a.progress, "neoteny: there are more; --limit 0 shows all\n")
-	}
-	return nil
-}
-
 func percent(done, all int64) string {
 	if all <= 0 {
 		return "-"
@@ -92,6 +28,13 @@ func when(t *timestamppb.Timestamp) string {
 		return "-"
 	}
 	return t.AsTime().Local().Format("2006-01-02 15:04:05")
+}
+
+func init() {
+	Register(Command{
+		Name: "get", Help: "Show an experiment and its runs, or one run.", Group: Cluster, Place: 4,
+		New: func() any { return &getCmd{} },
+	})
 }
 
 type getCmd struct {
@@ -227,68 +170,4 @@ func seconds(s float64) string {
 		return "-"
 	}
 	return render.Duration(time.Duration(s * float64(time.Second)).Round(time.Millisecond))
-}
-
-// short is as much of a digest as tells two apart at a glance.
-func short(digest string) string { return digest[:min(len(digest), 16)] }
-
-type cancelCmd struct {
-	ID []string `arg:"" help:"Experiment ids."`
-	coordinatorFlag
-	output
-}
-
-func (cancelCmd) Help() string {
-	return `Workers stop within a second. Cancelling again is no error; an experiment that is done or has failed cannot be cancelled.
-
-  neoteny cancel quickstart-1f3a`
-}
-
-func (c *cancelCmd) Run(ctx context.Context, a *app) error {
-	api, conn, err := c.dial()
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	for _, id := range c.ID {
-		resp, err := api.CancelExperiment(ctx, &pb.CancelExperimentRequest{Id: id})
-		if err != nil {
-			return err
-		}
-		if c.json() {
-			if err := a.printMessage(resp); err != nil {
-				return err
-			}
-			continue
-		}
-		p := resp.GetExperiment().GetProgress()
-		fmt.Fprintf(a.Out, "%s: %s, %d/%d runs done\n", id, results.StateName(resp.GetExperiment().GetState()), p.GetRunsDone(), p.GetRuns())
-	}
-	return nil
-}
-
-type deleteCmd struct {
-	ID []string `arg:"" help:"Experiment ids."`
-	coordinatorFlag
-}
-
-func (deleteCmd) Help() string {
-	return `Only ended experiments can be deleted: cancel one that is not.
-
-  neoteny delete quickstart-1f3a`
-}
-
-func (c *deleteCmd) Run(ctx context.Context, a *app) error {
-	api, conn, err := c.dial()
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	for _, id := range c.ID {
-		if _, err := api.DeleteExperiment(ctx, &pb.DeleteExperimentRequest{Id: id}); err != nil {
-			return err
-		}
-		fmt.Fprintf(a.Out, "%s: deleted\n", id)
-	}
-	return nil
 }

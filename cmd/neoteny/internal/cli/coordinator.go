@@ -1,0 +1,66 @@
+package cli
+
+import (
+	"context"
+	"log/slog"
+	"neoteny/internal/telemetry"
+	pb "neoteny/proto/neoteny/v1"
+	"neoteny/services/coordinator"
+
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+)
+
+func init() {
+	Register(Command{
+		Name: "coordinator", Help: "Run the coordinator.", Group: Services, Place: 2,
+		New: func() any { return &coordinatorCmd{} },
+	})
+}
+
+type coordinatorCmd struct {
+	storeFlags
+	Listen string `help:"Address of the gRPC API. Default: ${default}." default:":7070" placeholder:"[HOST]:PORT"`
+	HTTP   string `help:"Address of /metrics, /healthz and /readyz. Default: ${default}." default:":7071" placeholder:"[HOST]:PORT"`
+	Pprof  bool   `help:"Offer /debug/pprof/ too."`
+}
+
+func (coordinatorCmd) Help() string {
+	return `Takes experiments, gives work to workers and answers about both. It keeps nothing of its own: it may be killed and started again at any moment. While etcd is away it waits, and /readyz says so.
+
+  neoteny coordinator --etcd localhost:2379 --blob /srv/neoteny/blob
+  NEOTENY_ETCD=etcd-0:2379,etcd-1:2379 NEOTENY_BLOB=s3://lab-neoteny neoteny coordinator`
+}
+
+func (c *coordinatorCmd) Run(ctx context.Context, a *app) error {
+	log := a.logger(slog.LevelInfo)
+	lis, err := listen(c.Listen, "--listen", false)
+	if err != nil {
+		return err
+	}
+	defer lis.Close()
+	tel := telemetry.New()
+	return serveHTTP(ctx, log, tel, c.HTTP, c.Pprof, func(ctx context.Context, _ string) error {
+		started := starting(lis, tel)
+		defer started()
+		cl, bucket, err := openStores(ctx, c.storeFlags, log, tel, nil)
+		if err != nil {
+			return err
+		}
+		defer bucket.Close()
+		defer cl.Close()
+		svc, err := coordinator.New(coordinator.Deps{Cluster: cl, Blob: bucket, Logger: log, Registerer: tel.Registerer()}, coordinator.Config{})
+		if err != nil {
+			return err
+		}
+		tel.AddReadiness("coordinator", func(context.Context) error { return svc.Ready() })
+		started()
+		g, ctx := errgroup.WithContext(ctx)
+		g.Go(func() error { return svc.Run(ctx) })
+		g.Go(func() error {
+			return serveGRPC(ctx, lis, log, tel, func(s *grpc.Server) { pb.RegisterExperimentServiceServer(s, svc) })
+		})
+		log.Info("coordinator serves", "grpc", lis.Addr().String())
+		return g.Wait()
+	})
+}

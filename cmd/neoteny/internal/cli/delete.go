@@ -1,0 +1,41 @@
+package cli
+
+import (
+	pb "neoteny/proto/neoteny/v1"
+
+	"context"
+	"fmt"
+)
+
+func init() {
+	Register(Command{
+		Name: "delete", Help: "Forget ended experiments and their results.", Group: Cluster, Place: 6,
+		New: func() any { return &deleteCmd{} },
+	})
+}
+
+type deleteCmd struct {
+	ID []string `arg:"" help:"Experiment ids."`
+	coordinatorFlag
+}
+
+func (deleteCmd) Help() string {
+	return `Only ended experiments can be deleted: cancel one that is not.
+
+  neoteny delete quickstart-1f3a`
+}
+
+func (c *deleteCmd) Run(ctx context.Context, a *app) error {
+	api, conn, err := c.dial()
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	for _, id := range c.ID {
+		if _, err := api.DeleteExperiment(ctx, &pb.DeleteExperimentRequest{Id: id}); err != nil {
+			return err
+		}
+		fmt.Fprintf(a.Out, "%s: deleted\n", id)
+	}
+	return nil
+}
