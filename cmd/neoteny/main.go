@@ -6,7 +6,8 @@ import (
 	"os"
 
 	"neoteny/cmd/neoteny/internal/cli"
+	"neoteny/cmd/neoteny/internal/cli/app"
 	_ "neoteny/pkg/engine/all"
 )
 
-func main() { os.Exit(cli.Main(os.Args[1:], cli.Standard())) }
+func main() { os.Exit(cli.Main(os.Args[1:], app.Standard())) }

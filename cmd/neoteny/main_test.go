@@ -15,12 +15,13 @@ import (
 	"go.uber.org/goleak"
 
 	"neoteny/cmd/neoteny/internal/cli"
+	"neoteny/cmd/neoteny/internal/cli/app"
 )
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"neoteny": func() {
-			code := cli.Main(os.Args[1:], cli.Standard())
+			code := cli.Main(os.Args[1:], app.Standard())
 			// A process that ends cleanly has stopped all that it started.
 			if err := goleak.Find(ignored()...); err != nil {
 				os.Stderr.WriteString("LEAK: " + err.Error() + "\n")

@@ -106,6 +106,38 @@ var rules = []rule{{
 	from:   "services/metrics",
 	forbid: []string{"neoteny/services/coordinator", "neoteny/services/worker", "neoteny/cmd"},
 }, {
+	why:    "what shows progress, tables and results needs no service and no command",
+	from:   "cmd/neoteny/internal/cli/render",
+	forbid: []string{"neoteny/cmd/neoteny/internal/cli", "neoteny/services"},
+}, {
+	why:    "what shows progress, tables and results needs no service and no command",
+	from:   "cmd/neoteny/internal/cli/progress",
+	allow:  []string{"neoteny/cmd/neoteny/internal/cli/render"},
+	forbid: []string{"neoteny/cmd/neoteny/internal/cli", "neoteny/services"},
+}, {
+	why:    "what shows progress, tables and results needs no service and no command",
+	from:   "cmd/neoteny/internal/cli/results",
+	allow:  []string{"neoteny/cmd/neoteny/internal/cli/render"},
+	forbid: []string{"neoteny/cmd/neoteny/internal/cli", "neoteny/services"},
+}, {
+	why:    "what commands share knows no command",
+	from:   "cmd/neoteny/internal/cli/app",
+	allow:  []string{"neoteny/cmd/neoteny/internal/cli/render", "neoteny/cmd/neoteny/internal/cli/progress", "neoteny/cmd/neoteny/internal/cli/results"},
+	forbid: []string{"neoteny/cmd/neoteny/internal/cli", "neoteny/services"},
+}, {
+	why:    "services are put together in wiring, which knows no command",
+	from:   "cmd/neoteny/internal/cli/wiring",
+	allow:  []string{"neoteny/cmd/neoteny/internal/cli/app"},
+	forbid: []string{"neoteny/cmd/neoteny/internal/cli"},
+}, {
+	why:    "commands that work with a cluster have nothing of its services",
+	from:   "cmd/neoteny/internal/cli/cluster",
+	forbid: []string{"neoteny/services", "neoteny/cmd/neoteny/internal/cli/wiring", "neoteny/cmd/neoteny/internal/cli/local", "neoteny/cmd/neoteny/internal/cli/reproduction"},
+}, {
+	why:    "commands get services from wiring",
+	from:   "cmd/neoteny/internal/cli/reproduction",
+	forbid: []string{"neoteny/services", "neoteny/cmd/neoteny/internal/cli/cluster", "neoteny/cmd/neoteny/internal/cli/services"},
+}, {
 	why:    "etcd is spoken to through internal/cluster",
 	except: []string{"internal/cluster", "internal/etcd"},
 	forbid: []string{"go.etcd.io"},

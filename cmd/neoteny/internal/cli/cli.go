@@ -1,8 +1,8 @@
-// Package cli is the command line of neoteny: it parses flags and environment,
-// puts the services together and shows people what they do. Results go to
-// standard output, progress and logs to standard error. The packages below it
-// hold what needs no services: tables and plots (render), progress, and the
-// results folder (results).
+// Package cli is the command line of neoteny: it parses arguments and environment, and
+// runs the command that they name. Commands are in the packages below, a file each:
+// local (run), reproduction, cluster, services and reference. What they share is in
+// app; wiring puts services together; render, progress and results show what came of
+// it and need no service.
 package cli
 
 import (
@@ -12,6 +12,13 @@ import (
 	"strings"
 
 	"github.com/alecthomas/kong"
+
+	"neoteny/cmd/neoteny/internal/cli/app"
+	_ "neoteny/cmd/neoteny/internal/cli/cluster"
+	_ "neoteny/cmd/neoteny/internal/cli/local"
+	_ "neoteny/cmd/neoteny/internal/cli/reference"
+	_ "neoteny/cmd/neoteny/internal/cli/reproduction"
+	_ "neoteny/cmd/neoteny/internal/cli/services"
 )
 
 // globals are the flags of all commands.
@@ -31,7 +38,7 @@ Every flag can be given in the environment, as NEOTENY_ and its name: NEOTENY_CO
 Exit codes: 0 done, 1 an error or failed runs, 2 a wrong command line, 3 a claim did not hold (reproduce), 130 stopped by Ctrl-C.`
 
 // Main runs the program with the given arguments and returns its exit code.
-func Main(args []string, s Streams) (code int) {
+func Main(args []string, s app.Streams) (code int) {
 	defer func() { // kong ends the program through kong.Exit after --help
 		if r := recover(); r != nil {
 			c, ok := r.(exitCode)
@@ -42,7 +49,7 @@ func Main(args []string, s Streams) (code int) {
 		}
 	}()
 	var c globals
-	a := &app{Streams: s, args: args, progress: &logWriter{out: s.Err}}
+	a := &app.App{Streams: s, Args: args, Progress: &app.LogWriter{Out: s.Err}}
 	options := []kong.Option{
 		kong.Name("neoteny"), kong.Description(description),
 		kong.Writers(s.Out, s.Err),
@@ -55,7 +62,7 @@ func Main(args []string, s Streams) (code int) {
 			{Key: "reference", Title: "Reference:"},
 		}),
 	}
-	for _, one := range Commands() {
+	for _, one := range app.Commands() {
 		options = append(options, kong.DynamicCommand(one.Name, one.Help, string(one.Group), one.New()))
 	}
 	parser, err := kong.New(&c, options...)
@@ -69,32 +76,32 @@ func Main(args []string, s Streams) (code int) {
 	if err != nil {
 		fmt.Fprintf(s.Err, "neoteny: %s\n", err)
 		fmt.Fprintf(s.Err, "neoteny: `%s --help` tells what there is\n", usageOf(err))
-		return exitUsage
+		return app.ExitUsage
 	}
-	a.level, a.format = c.LogLevel, c.LogFormat
+	a.Level, a.Format = c.LogLevel, c.LogFormat
 
-	ctx, stop := a.signals()
+	ctx, stop := a.Signals()
 	defer stop()
 	k.BindTo(ctx, (*context.Context)(nil))
 	err = k.Run(a)
 	switch {
 	case err == nil:
-		return exitOK
-	case errors.As(err, new(*claimsError)):
-		a.report(err)
-		return exitClaims
-	case errors.As(err, new(*usageError)):
-		a.report(err)
-		return exitUsage
-	case errors.Is(err, errInterrupted) || errors.Is(context.Cause(ctx), errInterrupted) && isCancelled(err):
-		if !errors.Is(err, errInterrupted) {
-			err = errInterrupted
+		return app.ExitOK
+	case errors.As(err, new(*app.ClaimsError)):
+		a.Report(err)
+		return app.ExitClaims
+	case errors.As(err, new(*app.UsageError)):
+		a.Report(err)
+		return app.ExitUsage
+	case errors.Is(err, app.ErrInterrupted) || errors.Is(context.Cause(ctx), app.ErrInterrupted) && app.IsCancelled(err):
+		if !errors.Is(err, app.ErrInterrupted) {
+			err = app.ErrInterrupted
 		}
-		a.report(err)
-		return exitInterrupted
+		a.Report(err)
+		return app.ExitInterrupted
 	}
-	a.report(err)
-	return exitError
+	a.Report(err)
+	return app.ExitError
 }
 
 type exitCode int

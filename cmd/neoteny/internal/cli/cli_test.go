@@ -19,6 +19,9 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"neoteny/cmd/neoteny/internal/cli/app"
+	"neoteny/cmd/neoteny/internal/cli/local"
+	"neoteny/cmd/neoteny/internal/cli/wiring"
 	_ "neoteny/pkg/engine/all"
 	"neoteny/pkg/engine/component"
 	"neoteny/pkg/experiment"
@@ -48,28 +51,28 @@ probes: [{kind: loss}]
 `
 
 // testStack starts a whole cluster for a test.
-func testStack(t *testing.T, workers int) *stack {
+func testStack(t *testing.T, workers int) *wiring.Stack {
 	t.Helper()
-	s, err := startStack(t.Context(), slog.New(slog.DiscardHandler), stackConfig{
-		dir: t.TempDir(), throwaway: true, data: t.TempDir(), workers: workers,
-		addresses: addresses{Listen: "127.0.0.1:0", MetricsListen: "127.0.0.1:0", HTTP: "127.0.0.1:0"},
+	s, err := wiring.StartStack(t.Context(), slog.New(slog.DiscardHandler), wiring.StackConfig{
+		Dir: t.TempDir(), Throwaway: true, Data: t.TempDir(), Workers: workers,
+		Addresses: wiring.Addresses{Listen: "127.0.0.1:0", MetricsListen: "127.0.0.1:0", HTTP: "127.0.0.1:0"},
 	})
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, s.close()) })
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	return s
 }
 
 // neoteny runs the program in this process.
 func neoteny(in string, args ...string) (code int, out, errs string) {
 	var o, e bytes.Buffer
-	code = Main(args, Streams{In: strings.NewReader(in), Out: &o, Err: &e})
+	code = Main(args, app.Streams{In: strings.NewReader(in), Out: &o, Err: &e})
 	return code, o.String(), e.String()
 }
 
 func TestWorkWithACluster(t *testing.T) {
 	s := testStack(t, 2)
 	at := func(in string, args ...string) (int, string, string) {
-		return neoteny(in, append(args, "--coordinator", s.coordinator)...)
+		return neoteny(in, append(args, "--coordinator", s.Coordinator)...)
 	}
 
 	code, out, errs := at(tiny, "submit", "-", "--request-id", "once")
@@ -141,60 +144,60 @@ func TestWorkWithACluster(t *testing.T) {
 	_, out, _ = at("", "results", id, "--format", "runs")
 	require.Equal(t, 1+6, strings.Count(out, "\n"))
 	dir := t.TempDir()
-	code, _, errs = at("", "results", id, "--out", dir, "--metrics", s.metrics)
+	code, _, errs = at("", "results", id, "--out", dir, "--metrics", s.Metrics)
 	require.Zero(t, code, errs)
 	require.FileExists(t, filepath.Join(dir, id, "steps", "fast", "1.parquet"))
 	code, _, errs = at("", "results", id, "--out", dir, "--metrics", "127.0.0.1:1")
-	require.Equal(t, exitError, code)
+	require.Equal(t, app.ExitError, code)
 	require.Contains(t, errs, "cannot reach metrics service at 127.0.0.1:1")
 	require.Contains(t, errs, "--no-steps")
 	require.FileExists(t, filepath.Join(dir, id, "steps", "fast", "1.parquet"), "the results of before are still there")
 
 	code, _, errs = at("", "cancel", id)
-	require.Equal(t, exitError, code)
+	require.Equal(t, app.ExitError, code)
 	require.Contains(t, errs, "there is nothing to cancel")
 	code, out, errs = at("", "delete", id)
 	require.Zero(t, code, errs)
 	require.Equal(t, id+": deleted\n", out)
 	code, _, errs = at("", "get", id)
-	require.Equal(t, exitError, code)
+	require.Equal(t, app.ExitError, code)
 	require.Contains(t, errs, id)
 	require.NotContains(t, errs, "rpc error")
 }
 
 func TestCancel(t *testing.T) {
 	s := testStack(t, 0) // nobody does the work
-	code, out, errs := neoteny(tiny, "submit", "-", "--coordinator", s.coordinator)
+	code, out, errs := neoteny(tiny, "submit", "-", "--coordinator", s.Coordinator)
 	require.Zero(t, code, errs)
 	id := strings.TrimSpace(out)
-	code, out, _ = neoteny("", "get", id, "--coordinator", s.coordinator)
+	code, out, _ = neoteny("", "get", id, "--coordinator", s.Coordinator)
 	require.Zero(t, code)
 	require.Contains(t, out, id+": pending (")
 	for range 2 { // again is no error
-		code, _, errs = neoteny("", "cancel", id, "--coordinator", s.coordinator)
+		code, _, errs = neoteny("", "cancel", id, "--coordinator", s.Coordinator)
 		require.Zero(t, code, errs)
 	}
-	code, _, errs = neoteny("", "watch", id, "--coordinator", s.coordinator)
-	require.Equal(t, exitError, code)
+	code, _, errs = neoteny("", "watch", id, "--coordinator", s.Coordinator)
+	require.Equal(t, app.ExitError, code)
 	require.Contains(t, errs, "neoteny: "+id+" was cancelled; 0 of 6 runs are done\n")
 }
 
 func TestFailedRunsAndMistakesOverTheWire(t *testing.T) {
 	s := testStack(t, 1)
-	code, _, errs := neoteny(diverging, "submit", "-", "--wait", "--coordinator", s.coordinator)
-	require.Equal(t, exitError, code)
+	code, _, errs := neoteny(diverging, "submit", "-", "--wait", "--coordinator", s.Coordinator)
+	require.Equal(t, app.ExitError, code)
 	require.Regexp(t, `(?m)^neoteny: 1 of 1 runs of diverging-\S+ failed; .neoteny get diverging-\S+ --state failed. tells why$`, errs)
 
 	bad := strings.ReplaceAll(strings.ReplaceAll(tiny, "lr: 0.01}", "lrr: 0.01}"), "kind: loss", "kind: los")
-	code, _, errs = neoteny(bad, "submit", "-", "--coordinator", s.coordinator)
-	require.Equal(t, exitError, code)
+	code, _, errs = neoteny(bad, "submit", "-", "--coordinator", s.Coordinator)
+	require.Equal(t, app.ExitError, code)
 	require.Contains(t, errs, `neoteny: -: learner.optimizer.lrr: sgd has no such parameter, did you mean "lr"?`)
 	require.Contains(t, errs, `neoteny: -: probes[0].kind: unknown probe "los"`)
 	require.NotContains(t, errs, "rpc error")
 
 	for _, args := range [][]string{{"watch", "nope"}, {"get", "nope"}, {"get", "nope/a/1"}, {"get", "a/b"}, {"cancel", "nope"}, {"results", "nope"}, {"delete", "nope"}} {
-		code, out, errs := neoteny("", append(args, "--coordinator", s.coordinator)...)
-		require.Equal(t, exitError, code, args)
+		code, out, errs := neoteny("", append(args, "--coordinator", s.Coordinator)...)
+		require.Equal(t, app.ExitError, code, args)
 		require.Empty(t, out)
 		require.Equal(t, 1, strings.Count(errs, "\n"), "%v: %s", args, errs)
 		require.NotContains(t, errs, "rpc error")
@@ -204,7 +207,7 @@ func TestFailedRunsAndMistakesOverTheWire(t *testing.T) {
 func TestRunFailsWithItsRuns(t *testing.T) {
 	out := t.TempDir()
 	code, table, errs := neoteny(diverging, "run", "-", "--out", out, "--workers", "1", "--data", t.TempDir())
-	require.Equal(t, exitError, code)
+	require.Equal(t, app.ExitError, code)
 	require.Contains(t, table, "Failed runs\n")
 	require.Contains(t, errs, "neoteny: 1 of 1 runs failed\n")
 	require.Contains(t, errs, "results are in "+out)
@@ -217,7 +220,7 @@ func TestMissingDatasetIsToldBeforeAnythingStarts(t *testing.T) {
 	t.Setenv("PATH", t.TempDir()) // no go tool that could fetch it
 	spec := strings.NewReplacer("kind: bit-flip-regression", "kind: permuted, dataset: mnist").Replace(tiny)
 	code, _, errs := neoteny(spec, "run", "-", "--out", t.TempDir(), "--data", t.TempDir())
-	require.Equal(t, exitError, code)
+	require.Equal(t, app.ExitError, code)
 	require.Contains(t, errs, "neoteny data import mnist")
 	require.NotContains(t, errs, "coordinator")
 }
@@ -234,7 +237,7 @@ func TestPortInUse(t *testing.T) {
 		{"worker", "--etcd", "127.0.0.1:1", "--blob", "mem://", "--http", busy},
 	} {
 		code, _, errs := neoteny("", args...)
-		require.Equal(t, exitError, code, args)
+		require.Equal(t, app.ExitError, code, args)
 		flag := "--listen"
 		if args[0] == "worker" {
 			flag = "--http"
@@ -243,7 +246,7 @@ func TestPortInUse(t *testing.T) {
 	}
 
 	// A run takes another one.
-	other, err := listen(busy, "--listen", true)
+	other, err := wiring.Listen(busy, "--listen", true)
 	require.NoError(t, err)
 	defer other.Close()
 	require.NotEqual(t, busy, other.Addr().String())
@@ -251,24 +254,24 @@ func TestPortInUse(t *testing.T) {
 
 func TestStackFailsWithItsParts(t *testing.T) {
 	s := testStack(t, 0)
-	ctx, cancel := s.with(t.Context())
+	ctx, cancel := s.With(t.Context())
 	defer cancel()
 	why := errors.New("disk full")
-	s.fail(why)
-	s.fail(errors.New("an echo"))
+	s.Fail(why)
+	s.Fail(errors.New("an echo"))
 	<-ctx.Done()
 	require.Equal(t, why, context.Cause(ctx))
 }
 
 func TestStateFolderInUse(t *testing.T) {
 	dir := t.TempDir()
-	cfg := stackConfig{dir: dir, throwaway: true, data: dir, addresses: addresses{Listen: "127.0.0.1:0", MetricsListen: "127.0.0.1:0", HTTP: "127.0.0.1:0"}}
+	cfg := wiring.StackConfig{Dir: dir, Throwaway: true, Data: dir, Addresses: wiring.Addresses{Listen: "127.0.0.1:0", MetricsListen: "127.0.0.1:0", HTTP: "127.0.0.1:0"}}
 	log := slog.New(slog.DiscardHandler)
-	s, err := startStack(t.Context(), log, cfg)
+	s, err := wiring.StartStack(t.Context(), log, cfg)
 	require.NoError(t, err)
-	_, err = startStack(t.Context(), log, cfg)
+	_, err = wiring.StartStack(t.Context(), log, cfg)
 	require.ErrorContains(t, err, "in use by another process")
-	require.NoError(t, s.close())
+	require.NoError(t, s.Close())
 }
 
 func TestSentence(t *testing.T) {
@@ -278,51 +281,51 @@ func TestSentence(t *testing.T) {
 	fields := errors.Join(component.Fieldf("a", "is wrong"), component.Fieldf("b", "too"))
 	for want, err := range map[string]error{
 		"get experiment x: no such experiment":                                    fmt.Errorf("get experiment x: %w", status.Error(codes.NotFound, "no such experiment")),
-		"f.yaml: learner.optimizer.lr: must be above 0\nf.yaml: name: is missing": inFile("f.yaml", violations.Err()),
-		"f.yaml: a: is wrong\nf.yaml: b: too":                                     inFile("f.yaml", fields),
+		"f.yaml: learner.optimizer.lr: must be above 0\nf.yaml: name: is missing": app.InFile("f.yaml", violations.Err()),
+		"f.yaml: a: is wrong\nf.yaml: b: too":                                     app.InFile("f.yaml", fields),
 		"plain":                                                                   errors.New("plain"),
 	} {
-		require.Equal(t, want, sentence(err))
+		require.Equal(t, want, app.Sentence(err))
 	}
 }
 
 func TestRunsOfOneSpecHaveOneName(t *testing.T) {
-	a := &app{Streams: Streams{In: strings.NewReader(tiny)}}
-	one, err := a.readSpec("-", experiment.Default, 0)
+	a := &app.App{Streams: app.Streams{In: strings.NewReader(tiny)}}
+	one, err := a.ReadSpec("-", experiment.Default, 0)
 	require.NoError(t, err)
 	a.In = strings.NewReader("# a remark\n" + tiny)
-	two, err := a.readSpec("-", experiment.Default, 0)
+	two, err := a.ReadSpec("-", experiment.Default, 0)
 	require.NoError(t, err)
-	require.Equal(t, digest(one, ""), digest(two, ""), "remarks do not matter")
+	require.Equal(t, local.Digest(one, ""), local.Digest(two, ""), "remarks do not matter")
 	a.In = strings.NewReader(tiny)
-	two, err = a.readSpec("-", experiment.Default, 2)
+	two, err = a.ReadSpec("-", experiment.Default, 2)
 	require.NoError(t, err)
-	require.NotEqual(t, digest(one, ""), digest(two, ""))
-	require.NotEqual(t, digest(one, ""), digest(one, "/state"))
+	require.NotEqual(t, local.Digest(one, ""), local.Digest(two, ""))
+	require.NotEqual(t, local.Digest(one, ""), local.Digest(one, "/state"))
 }
 
 func TestAgain(t *testing.T) {
-	c := runCmd{}
-	require.Equal(t, `neoteny run 'my file.yaml' --state-dir '/a b'`, c.again([]string{"run", "my file.yaml"}, "/a b"))
+	c := local.RunCmd{}
+	require.Equal(t, `neoteny run 'my file.yaml' --state-dir '/a b'`, c.Again([]string{"run", "my file.yaml"}, "/a b"))
 	c.Keep = true
-	require.Equal(t, `neoteny run 'it'\''s' --keep`, c.again([]string{"run", "it's", "--keep"}, "/x"))
+	require.Equal(t, `neoteny run 'it'\''s' --keep`, c.Again([]string{"run", "it's", "--keep"}, "/x"))
 }
 
 func TestLogsGoThroughTheProgress(t *testing.T) {
 	var direct, via bytes.Buffer
-	w := &logWriter{out: &direct}
+	w := &app.LogWriter{Out: &direct}
 	fmt.Fprint(w, "a")
-	w.through(&via)
+	w.Through(&via)
 	fmt.Fprint(w, "b")
-	w.through(nil)
+	w.Through(nil)
 	fmt.Fprint(w, "c")
 	require.Equal(t, "ac", direct.String())
 	require.Equal(t, "b", via.String())
 }
 
 func TestVerdict(t *testing.T) {
-	require.NoError(t, verdictOf(&pb.Experiment{State: pb.ExperimentState_EXPERIMENT_STATE_DONE}))
-	require.ErrorContains(t, verdictOf(&pb.Experiment{Id: "x", State: pb.ExperimentState_EXPERIMENT_STATE_CANCELLED, Progress: &pb.Progress{Runs: 3, RunsDone: 1}}), "x was cancelled; 1 of 3 runs are done")
-	require.ErrorContains(t, verdictOf(&pb.Experiment{Id: "x", State: pb.ExperimentState_EXPERIMENT_STATE_FAILED, Progress: &pb.Progress{Runs: 3, RunsFailed: 2}}), "2 of 3 runs of x failed")
-	require.ErrorContains(t, verdictOf(&pb.Experiment{Id: "x", State: pb.ExperimentState_EXPERIMENT_STATE_FAILED, Message: "expansion broke"}), "x failed: expansion broke")
+	require.NoError(t, app.VerdictOf(&pb.Experiment{State: pb.ExperimentState_EXPERIMENT_STATE_DONE}))
+	require.ErrorContains(t, app.VerdictOf(&pb.Experiment{Id: "x", State: pb.ExperimentState_EXPERIMENT_STATE_CANCELLED, Progress: &pb.Progress{Runs: 3, RunsDone: 1}}), "x was cancelled; 1 of 3 runs are done")
+	require.ErrorContains(t, app.VerdictOf(&pb.Experiment{Id: "x", State: pb.ExperimentState_EXPERIMENT_STATE_FAILED, Progress: &pb.Progress{Runs: 3, RunsFailed: 2}}), "2 of 3 runs of x failed")
+	require.ErrorContains(t, app.VerdictOf(&pb.Experiment{Id: "x", State: pb.ExperimentState_EXPERIMENT_STATE_FAILED, Message: "expansion broke"}), "x failed: expansion broke")
 }

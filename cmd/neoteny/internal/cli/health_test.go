@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"neoteny/internal/telemetry"
 	"net"
 	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"neoteny/cmd/neoteny/internal/cli/app"
+	"neoteny/internal/telemetry"
 )
 
 // sick is a part that gets well while others look at it.
@@ -43,21 +45,21 @@ func TestHealth(t *testing.T) {
 	addr := lis.Addr().String()
 	health := func(args ...string) (int, string) {
 		var out bytes.Buffer
-		code := Main(append([]string{"health", addr}, args...), Streams{Out: &out, Err: &out})
+		code := Main(append([]string{"health", addr}, args...), app.Streams{Out: &out, Err: &out})
 		return code, out.String()
 	}
 	code, out := health()
-	require.Equal(t, exitError, code)
+	require.Equal(t, app.ExitError, code)
 	require.Equal(t, "neoteny: service at "+addr+" is not ready: etcd: waiting for etcd at etcd:2379: connection refused\n", out)
 	code, out = health("--liveness")
-	require.Equal(t, exitOK, code, out)
+	require.Equal(t, app.ExitOK, code, out)
 	problem.heal()
 	code, out = health()
-	require.Equal(t, exitOK, code, out)
+	require.Equal(t, app.ExitOK, code, out)
 	require.Equal(t, "ok\n", out)
 	cancel()
 	require.NoError(t, <-served)
 	code, out = health()
-	require.Equal(t, exitError, code)
+	require.Equal(t, app.ExitError, code)
 	require.Contains(t, out, "cannot reach service at "+addr)
 }

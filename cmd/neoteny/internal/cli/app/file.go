@@ -1,0 +1,62 @@
+package app
+
+import (
+	"fmt"
+	"io"
+
+	"neoteny/pkg/experiment"
+	pb "neoteny/proto/neoteny/v1"
+)
+
+// ReadSpec reads an experiment file, "-" from the program's standard input, in
+// one of its forms. A positive segmentTasks takes the place of the file's.
+func (a *App) ReadSpec(file string, form experiment.Form, segmentTasks int32) (*pb.ExperimentSpec, error) {
+	if segmentTasks < 0 {
+		return nil, Usagef("--segment-tasks must not be negative")
+	}
+	doc, err := a.readDocument(file)
+	if err != nil {
+		return nil, err
+	}
+	v, err := doc.Variant(form)
+	if err != nil {
+		return nil, experiment.InFile(file, err)
+	}
+	if len(doc.Forms()) > 1 { // no server ever sees the others
+		if err := doc.Validate(); err != nil {
+			return nil, experiment.InFile(file, err)
+		}
+	}
+	if segmentTasks > 0 {
+		v.Spec.Segments = &pb.Segments{Tasks: segmentTasks}
+	}
+	return v.Spec, nil
+}
+
+func (a *App) readDocument(file string) (*experiment.Document, error) {
+	if file != "-" {
+		return experiment.ReadDocumentFile(file)
+	}
+	b, err := io.ReadAll(io.LimitReader(a.In, experiment.MaxFileBytes+1))
+	if err != nil {
+		return nil, fmt.Errorf("read standard input: %w", err)
+	}
+	doc, err := experiment.ReadDocument(b)
+	return doc, experiment.InFile(file, err)
+}
+
+// FormFlags pick the form of an experiment file.
+type FormFlags struct {
+	Quick bool `help:"Take the file's quick form: does it run, does the direction show." xor:"form"`
+	Full  bool `help:"Take the file's full form: the protocol as it was published." xor:"form"`
+}
+
+func (f FormFlags) Form() experiment.Form {
+	switch {
+	case f.Quick:
+		return experiment.Quick
+	case f.Full:
+		return experiment.Full
+	}
+	return experiment.Default
+}

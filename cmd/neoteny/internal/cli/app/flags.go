@@ -1,0 +1,44 @@
+package app
+
+import (
+	"google.golang.org/grpc"
+
+	"neoteny/internal/datastore"
+	"neoteny/internal/rpc"
+	pb "neoteny/proto/neoteny/v1"
+)
+
+// DataFlag is where datasets are.
+type DataFlag struct {
+	Data string `help:"Folder of the datasets. Default: neoteny/data in the user's cache folder." placeholder:"DIR" type:"path"`
+}
+
+func (f DataFlag) Folder() (string, error) {
+	if f.Data != "" {
+		return f.Data, nil
+	}
+	return datastore.DefaultDir()
+}
+
+// FolderHelp says what is in the folder of results.
+const FolderHelp = `DIR/<experiment id> holds:
+  summary.json, summary.txt       means with 95 % intervals, claims with verdicts
+  tasks.csv                       arm,trial,seed,task,metric,layer,value
+  runs.csv, runs.json             every run with its digest and run key
+  plots/<metric>.svg              the metric over tasks, with a 95 % band over seeds
+  steps/<trial>/<seed>.parquet    every value: step, metric, layer, value
+  experiment.yaml                 the experiment, ready to be submitted again
+The folder appears when it is complete. Results of another experiment are never overwritten.`
+
+// CoordinatorFlag is where commands find the cluster.
+type CoordinatorFlag struct {
+	Coordinator string `help:"Address of the coordinator. Default: ${default}." default:"localhost:7070" placeholder:"HOST:PORT"`
+}
+
+func (f CoordinatorFlag) Dial() (pb.ExperimentServiceClient, *grpc.ClientConn, error) {
+	conn, err := rpc.Dial(f.Coordinator)
+	if err != nil {
+		return nil, nil, err
+	}
+	return pb.NewExperimentServiceClient(conn), conn, nil
+}

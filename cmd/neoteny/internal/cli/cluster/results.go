@@ -1,0 +1,94 @@
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"neoteny/cmd/neoteny/internal/cli/app"
+	"neoteny/cmd/neoteny/internal/cli/results"
+	"neoteny/internal/rpc"
+	pb "neoteny/proto/neoteny/v1"
+)
+
+func init() {
+	app.Register(app.Command{
+		Name: "results", Help: "Show or save the results of an experiment.", Group: app.Cluster, Place: 7,
+		New: func() any { return &resultsCmd{} },
+	})
+}
+
+type resultsCmd struct {
+	ID      string `arg:"" help:"Experiment id."`
+	Out     string `help:"Save everything into DIR/<experiment id>: summary, tables, plots and per-step data." placeholder:"DIR" type:"path"`
+	Format  string `help:"What to print: table (means and claims), json (summary.json), csv (task tables) or runs (runs with digests, CSV)." enum:"table,json,csv,runs" default:"table"`
+	Steps   bool   `help:"Save the per-step data too, as Parquet." default:"true" negatable:""`
+	Metrics string `help:"Address of the metrics service, for the per-step data. Default: ${default}." default:"localhost:7080" placeholder:"HOST:PORT"`
+	app.CoordinatorFlag
+}
+
+func (resultsCmd) Help() string {
+	return `Works at any time: finished runs make the summary, the task tables hold what is committed so far.
+
+  neoteny results quickstart-1f3a
+  neoteny results quickstart-1f3a --format csv > tasks.csv
+  neoteny results quickstart-1f3a --out results --metrics cluster.lab:7080
+
+` + app.FolderHelp
+}
+
+func (c *resultsCmd) Run(ctx context.Context, a *app.App) error {
+	if c.Out != "" {
+		if err := results.CheckWritable(c.Out); err != nil {
+			return err
+		}
+	}
+	api, conn, err := c.Dial()
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	r, err := results.Fetch(ctx, api, c.ID)
+	if err != nil {
+		return err
+	}
+	switch c.Format {
+	case "json":
+		err = r.WriteJSON(a.Out)
+	case "csv":
+		err = r.WriteTasksCSV(a.Out)
+	case "runs":
+		err = r.WriteRunsCSV(a.Out)
+	default:
+		err = r.WriteText(a.Out)
+	}
+	if err != nil || c.Out == "" {
+		return err
+	}
+	var metrics pb.MetricsServiceClient
+	if c.Steps {
+		conn, err := rpc.Dial(c.Metrics)
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		metrics = pb.NewMetricsServiceClient(conn)
+	}
+	dir, err := r.WriteFolder(ctx, c.Out, metrics)
+	if err != nil {
+		return fmt.Errorf("%w; --no-steps leaves the per-step data out", err)
+	}
+	fmt.Fprintf(a.Progress, "results are in %s\n", dir)
+	return nil
+}
+
+// mergeObjects puts the fields of JSON objects into one.
+func mergeObjects(objects ...[]byte) (map[string]json.RawMessage, error) {
+	all := map[string]json.RawMessage{}
+	for _, o := range objects {
+		if err := json.Unmarshal(o, &all); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}

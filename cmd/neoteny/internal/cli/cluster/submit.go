@@ -1,0 +1,113 @@
+// Package cluster has the commands that work with a running cluster, a file each.
+package cluster
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/google/uuid"
+
+	"neoteny/cmd/neoteny/internal/cli/app"
+	"neoteny/cmd/neoteny/internal/cli/render"
+	"neoteny/pkg/experiment"
+	pb "neoteny/proto/neoteny/v1"
+)
+
+func init() {
+	app.Register(app.Command{
+		Name: "submit", Help: "Submit an experiment to a cluster.", Group: app.Cluster, Place: 1,
+		New: func() any { return &submitCmd{} },
+	})
+}
+
+type submitCmd struct {
+	File         string `arg:"" help:"Experiment file, YAML or JSON; - reads standard input."`
+	Wait         bool   `help:"Follow the experiment until it has ended."`
+	DryRun       bool   `help:"Check the file and tell what it amounts to; nothing is sent. With -o json: print the request that grpcurl takes."`
+	RequestID    string `help:"Name of this submission: sent again, it is the same experiment and not a second one. Default: random." placeholder:"ID"`
+	SegmentTasks int32  `help:"Tasks per segment, in place of the file's. Results do not depend on it." placeholder:"N"`
+	app.FormFlags
+	app.CoordinatorFlag
+	app.Output
+}
+
+func (submitCmd) Help() string {
+	return `Prints the experiment's id. The file is checked by the coordinator; mistakes are told with file and field.
+
+  neoteny submit recipes/quickstart.yaml
+  neoteny submit recipes/continual-backprop/bit-flip-regression.yaml --quick
+  neoteny submit recipes/quickstart.yaml --wait --coordinator cluster.lab:7070
+  neoteny submit --dry-run recipes/quickstart.yaml
+  neoteny submit --dry-run -o json recipes/quickstart.yaml |
+    grpcurl -plaintext -d @ localhost:7070 neoteny.v1.ExperimentService/SubmitExperiment`
+}
+
+func (c *submitCmd) Run(ctx context.Context, a *app.App) error {
+	spec, err := a.ReadSpec(c.File, c.Form(), c.SegmentTasks)
+	if err != nil {
+		return err
+	}
+	req := &pb.SubmitExperimentRequest{RequestId: c.RequestID, Spec: spec}
+	if c.DryRun {
+		return c.dryRun(a, req)
+	}
+	if req.RequestId == "" {
+		req.RequestId = uuid.NewString() // a call that is made again must not be a second experiment
+	}
+	api, conn, err := c.Dial()
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	resp, err := api.SubmitExperiment(ctx, req)
+	if err != nil {
+		return app.InFile(c.File, err)
+	}
+	id := resp.GetExperiment().GetId()
+	if c.JSON() {
+		if err := a.PrintMessage(resp); err != nil {
+			return err
+		}
+	} else {
+		fmt.Fprintln(a.Out, id)
+	}
+	if !c.Wait {
+		return nil
+	}
+	last, err := a.Follow(ctx, api, id, app.FollowOptions{})
+	if err != nil {
+		return err
+	}
+	return app.VerdictOf(last)
+}
+
+func (c *submitCmd) dryRun(a *app.App, req *pb.SubmitExperimentRequest) error {
+	plan, err := experiment.Expand(req.GetSpec())
+	if err != nil {
+		return experiment.InFile(c.File, err)
+	}
+	if c.JSON() {
+		return a.PrintMessage(req)
+	}
+	t := render.Table{Columns: []render.Column{{Title: "ARM"}, {Title: "TRIALS", Align: render.Right}, {Title: "SEEDS", Align: render.Right}, {Title: "RUNS", Align: render.Right}, {Title: "TASKS", Align: render.Right}, {Title: "STEPS", Align: render.Right}}}
+	for _, arm := range plan.Arms {
+		trials, seeds, runs, tasks, steps := 0, 0, 0, int64(0), int64(0)
+		for _, tr := range plan.Trials {
+			if tr.Arm == arm {
+				n := len(tr.Seeds)
+				trials, seeds, runs = trials+1, n, runs+n
+				tasks += int64(n) * int64(tr.Spec.Tasks())
+				steps += int64(n) * tr.Spec.Steps()
+			}
+		}
+		t.Add(arm, fmt.Sprint(trials), fmt.Sprint(seeds), fmt.Sprint(runs), render.Count(tasks), render.Count(steps))
+	}
+	if err := t.Write(a.Out); err != nil {
+		return err
+	}
+	if n := len(plan.ConfirmSeeds); n > 0 {
+		fmt.Fprintf(a.Out, "and the selected trial of each arm on %d confirmation seeds\n", n)
+	}
+	_, err = fmt.Fprintf(a.Out, "%s is valid: %d trials, %d runs, %s segments of %d tasks, %s tasks, %s steps\n", c.File, len(plan.Trials), plan.Runs(), render.Count(plan.Segments()), plan.SegmentTasks, render.Count(plan.Tasks()), render.Count(plan.Steps()))
+	return err
+}
