@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"neoteny/internal/cluster"
@@ -76,10 +77,14 @@ func (p engineProgram) New(o origin) (life, error) {
 	return l, nil
 }
 
+// Pack refuses what cannot advance in lockstep: analyses and deferred measurements.
 func (a engineAdapter) Pack(programs []program, origins []origin) (pack, error) {
 	specs, envs := make([]*engine.Spec, len(origins)), make([]engine.Env, len(origins))
 	for i, o := range origins {
-		p := programs[i].(engineProgram)
+		p, ok := programs[i].(engineProgram)
+		if !ok || o.aside {
+			return nil, fmt.Errorf("member %d of the pack is an analysis or a deferred measurement: %w", i, engine.ErrNotAlike)
+		}
 		specs[i], envs[i] = p.spec, p.env(o)
 	}
 	made, err := engine.NewPack(specs, envs)

@@ -49,9 +49,6 @@ func (p analysisProgram) New(o origin) (life, error) {
 	return l, nil
 }
 
-// Pack refuses: analyses are done one by one.
-func (analysisProgram) Pack([]origin) (pack, error) { return nil, engine.ErrNotAlike }
-
 func columnsOf(file []byte) (*analysis.Columns, error) {
 	t := &pb.TaskTable{}
 	if err := proto.Unmarshal(file, t); err != nil {

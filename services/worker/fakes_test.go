@@ -465,6 +465,7 @@ type fakeEngine struct {
 	packErr  error
 	loaded   int
 	newErr   error
+	building func(seed uint32)      // of every life that is made; may panic
 	stepErr  func(step int64) error // may panic
 	seedErr  func(seed uint32, step int64) error
 	compile  error
@@ -486,6 +487,9 @@ func (e *fakeEngine) New(o origin) (life, error) {
 	if e.newErr != nil {
 		return nil, e.newErr
 	}
+	if e.building != nil {
+		e.building(o.seed)
+	}
 	e.given = append(e.given, o.artifacts())
 	return &fakeLife{e: e, seed: o.seed, state: uint64(o.seed)}, nil
 }
@@ -500,6 +504,9 @@ func (e *fakeEngine) Pack(_ []program, origins []origin) (pack, error) {
 	e.packs++
 	p := &fakePack{}
 	for _, o := range origins {
+		if e.building != nil {
+			e.building(o.seed)
+		}
 		e.given = append(e.given, o.artifacts())
 		p.lives = append(p.lives, &fakeLife{e: e, seed: o.seed, state: uint64(o.seed)})
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -56,7 +55,17 @@ func (w *Worker) lockstep(hard context.Context, jobs []*job) (alone []*job) {
 	if len(wanted) < 2 {
 		return jobs
 	}
-	lanes, p, err := w.assemble(wanted)
+	var lanes []*lane
+	var p pack
+	err := safely(func() (err error) {
+		lanes, p, err = w.assemble(wanted)
+		return err
+	})
+	if crash, ok := errors.AsType[*panicError](err); ok {
+		w.log.Error("no pack could be built: its segments are done one by one", "first", jobs[0].key.run, "jobs", len(jobs),
+			"error", err, "stack", string(crash.stack))
+		return jobs
+	}
 	if err != nil {
 		w.log.Debug("no pack", "first", jobs[0].key.run, "jobs", len(jobs), "reason", err)
 		return jobs
@@ -175,14 +184,12 @@ func (w *Worker) advance(p pack, lanes []*lane, end int64) (errs []error, err er
 		l.writer, l.err = w.metrics.Open(l.job.key.run, l.job.key.track, l.run.arm, w.board.attempt(l.job), l.job.ref.GetFirstStep())
 		sinks[i] = l
 	}
-	defer func() {
-		if x := recover(); x != nil {
-			err = &panicError{value: x, stack: debug.Stack()}
-		}
-	}()
-	errs = p.Advance(ctx, end, sinks)
+	err = safely(func() error {
+		errs = p.Advance(ctx, end, sinks)
+		return nil
+	})
 	engaged.pause()
-	return errs, nil
+	return errs, err
 }
 
 // close ends the lane's metrics.
@@ -198,18 +205,12 @@ func (w *Worker) part(hard context.Context, l *lane, err error) (out outcome, co
 	if l.err != nil {
 		err = l.err
 	} else {
-		out, err = w.wrapUpSafely(l, err)
+		err = safely(func() (failed error) {
+			out, failed = w.wrapUp(l.job, l.run, l.life, l.sink, err)
+			return failed
+		})
 	}
 	return out, w.conclude(hard, l.job, out, err)
-}
-
-func (w *Worker) wrapUpSafely(l *lane, err error) (out outcome, failed error) {
-	defer func() {
-		if x := recover(); x != nil {
-			failed = &panicError{value: x, stack: debug.Stack()}
-		}
-	}()
-	return w.wrapUp(l.job, l.run, l.life, l.sink, err)
 }
 
 // keep keeps a pack for the next segments, if all of it has arrived and goes on.

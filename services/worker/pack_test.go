@@ -149,6 +149,43 @@ func TestOneOfAPackPanics(t *testing.T) {
 	})
 }
 
+// A panic while a pack is built does not end the process: the segments are done
+// one by one, and only the one that panics again fails.
+func TestBuildingAPackPanics(t *testing.T) {
+	inBubble(t, func(x *fixture) {
+		oneSlot(x)
+		x.e.building = func(seed uint32) {
+			if seed == 8 {
+				panic("negative shape")
+			}
+		}
+	}, func(t *testing.T, x *fixture) {
+		x.c.assignPack(0, 500, nil, nil, nil)
+		wait(2 * time.Second)
+		x.committedOf(t, 7, 0, 500)
+		x.committedOf(t, 9, 0, 500)
+		f := x.c.segment(10_000).Failures
+		require.Len(t, f, 1)
+		require.Contains(t, f[0].Error, "negative shape")
+		require.Empty(t, x.board.slots)
+		x.finish(t)
+		require.Contains(t, x.log.String(), "no pack could be built")
+		require.Contains(t, x.log.String(), "pack_test.go", "the log has the stack")
+	})
+}
+
+// Analyses and deferred measurements are done one by one, even where they are
+// assigned as a pack.
+func TestTheEngineTakesOnlyLivesIntoPacks(t *testing.T) {
+	a := engineAdapter{}
+	for _, members := range [][]program{{analysisProgram{}, analysisProgram{}}, {engineProgram{}, engineProgram{}}} {
+		_, err := a.Pack(members, []origin{{seed: 1, aside: true}, {seed: 2, aside: true}})
+		require.ErrorIs(t, err, engine.ErrNotAlike)
+	}
+	_, err := a.Pack([]program{analysisProgram{}, analysisProgram{}}, []origin{{seed: 1}, {seed: 2}})
+	require.ErrorIs(t, err, engine.ErrNotAlike)
+}
+
 func TestWhatIsNotAlikeIsDoneOneByOne(t *testing.T) {
 	inBubble(t, func(x *fixture) { oneSlot(x); x.e.packErr = engine.ErrNotAlike }, func(t *testing.T, x *fixture) {
 		x.c.assignPack(0, 500, nil, nil, nil)

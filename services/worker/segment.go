@@ -70,6 +70,16 @@ func (e *panicError) Error() string {
 	return fmt.Sprintf("panic: %v (the worker's log has the stack)", e.value)
 }
 
+// safely calls f, and returns a panic in it as a *panicError.
+func safely(f func() error) (err error) {
+	defer func() {
+		if x := recover(); x != nil {
+			err = &panicError{value: x, stack: debug.Stack()}
+		}
+	}()
+	return f()
+}
+
 // permanent tells whether no worker could do better: errors of the engine but
 // for those of this machine's data.
 func permanent(err error) bool {
@@ -98,7 +108,11 @@ func (w *Worker) work(hard context.Context, jobs []*job) {
 // do runs a job to one of its ends.
 func (w *Worker) do(hard context.Context, j *job) {
 	defer w.board.end(j)
-	out, err := w.live(j)
+	var out outcome
+	err := safely(func() (err error) {
+		out, err = w.live(j)
+		return err
+	})
 	if w.conclude(hard, j, out, err) && !out.last {
 		r := out.result
 		w.warm.put(j.key, warmLife{life: out.life, step: r.GetEndStep(), sha256: r.GetCheckpoint().GetSha256()}, warmBytes(r))
@@ -148,12 +162,7 @@ func (w *Worker) conclude(hard context.Context, j *job, out outcome, err error) 
 
 // live takes a job's segment from its start to a result that can be committed:
 // lived, saved, and its metrics durable.
-func (w *Worker) live(j *job) (out outcome, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = &panicError{value: p, stack: debug.Stack()}
-		}
-	}()
+func (w *Worker) live(j *job) (outcome, error) {
 	w.log.Debug("segment begins", "run", j.key.run, "first_step", j.ref.GetFirstStep(), "attempt", w.board.attempt(j))
 	first, end := j.ref.GetFirstStep(), j.ref.GetEndStep()
 	if first < 0 || end <= first {
