@@ -15,7 +15,6 @@ import (
 
 	"neoteny/internal/cluster"
 	pb "neoteny/proto/neoteny/v1"
-	"neoteny/services/coordinator/schedule"
 )
 
 // ledger follows every record and complains when history goes wrong.
@@ -142,12 +141,7 @@ func (c *chaos) settle() {
 	if c.stop == nil {
 		return
 	}
-	c.eventually(func() bool {
-		if c.svc.Ready() != nil {
-			return false
-		}
-		return len(c.svc.decide(schedule.Snapshot.Upkeep)) == 0 && len(c.svc.decide(schedule.Snapshot.Assign)) == 0
-	}, "the coordinator is to come to rest")
+	c.rest()
 }
 
 func (c *chaos) actions() map[string]func(*rapid.T) {

@@ -331,6 +331,7 @@ func TestLargeResultsOverflow(t *testing.T) {
 		require.NoError(t, f.c.Commit(w.ctx, g.Ref, g.Attempt, r))
 		require.NoError(t, f.c.Commit(w.ctx, g.Ref, g.Attempt, r), "again is no error")
 		if i == 0 {
+			w.eventually(func() bool { return w.get(id).Progress.TasksDone == 1 }, "the commit is to be mirrored")
 			require.Len(t, w.run(id+"/a-0/0").Table.Columns, 40_000)
 		}
 	}

@@ -67,6 +67,7 @@ func TestDeferredMeasurements(t *testing.T) {
 		if end%perTask == perTask-1 {
 			starts = append(starts, f.result(g, end).Checkpoint)
 		}
+		w.rest() // a pass that has begun would not see that training goes on
 		require.NoError(t, f.commit(g))
 	}
 	w.eventually(func() bool { return w.run(run).Run.StepsDone == 60 }, "it is to be trained")
@@ -174,6 +175,7 @@ func TestABacklogOfMeasurementsGoesAheadOfNewRuns(t *testing.T) {
 			g := f.holding()[0]
 			require.Equal(t, cluster.MainTrack, g.Ref.Track)
 			step = g.Ref.EndStep
+			w.rest() // a pass that has begun would not see that training goes on
 			require.NoError(t, f.commit(g))
 		}
 		w.eventually(func() bool { h := f.holding(); return len(h) == 1 && h[0].Ref.FirstStep < 79 }, "something is to follow")

@@ -211,13 +211,23 @@ func (f *fakeWorker) result(g *pb.AssignedSegment, end int64) *pb.SegmentResult 
 }
 
 func (f *fakeWorker) commit(g *pb.AssignedSegment) error {
-	return f.c.Commit(f.w.ctx, g.Ref, g.Attempt, f.result(g, g.Ref.EndStep))
+	return f.done(g, f.c.Commit(f.w.ctx, g.Ref, g.Attempt, f.result(g, g.Ref.EndStep)))
 }
 
 func (f *fakeWorker) yield(g *pb.AssignedSegment, end int64) error {
-	return f.c.Yield(f.w.ctx, g.Ref, g.Attempt, f.result(g, end))
+	return f.done(g, f.c.Yield(f.w.ctx, g.Ref, g.Attempt, f.result(g, end)))
 }
 
 func (f *fakeWorker) fail(g *pb.AssignedSegment, msg string, permanent bool) error {
-	return f.c.Fail(f.w.ctx, g.Ref, g.Attempt, f.id, msg, permanent)
+	return f.done(g, f.c.Fail(f.w.ctx, g.Ref, g.Attempt, f.id, msg, permanent))
+}
+
+// done forgets a segment that the worker has got rid of: it hears of it later.
+func (f *fakeWorker) done(g *pb.AssignedSegment, err error) error {
+	if err == nil {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		delete(f.held, cluster.AssignmentID(g.Ref, g.Attempt))
+	}
+	return err
 }

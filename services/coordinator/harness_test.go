@@ -171,3 +171,14 @@ func (w *world) waitState(id string, want pb.ExperimentState) *pb.Experiment {
 
 // mirrored looks at what the coordinator's mirror shows.
 func (w *world) mirrored(fn func(*mirror.State)) { w.svc.mirror.Read(fn) }
+
+// rest waits until the coordinator has nothing to do but wait for workers.
+func (w *world) rest() {
+	w.eventually(func() (yes bool) {
+		w.mirrored(func(st *mirror.State) {
+			now := w.svc.at(st)
+			yes = st.Rev > 0 && len(now.Upkeep()) == 0 && len(now.Assign()) == 0
+		})
+		return yes
+	}, "the coordinator is to come to rest")
+}

@@ -40,27 +40,37 @@ func (s *Service) loop(ctx context.Context) {
 			continue
 		}
 		start := time.Now()
-		n := s.do(ctx, s.decide(schedule.Snapshot.Upkeep))
-		n += s.do(ctx, s.decide(schedule.Snapshot.Assign))
-		if n > 0 {
+		if s.pass(ctx) > 0 {
 			s.metrics.Passed(time.Since(start).Seconds())
 		}
 	}
 }
 
-// decide asks the schedule on what the mirror shows now.
-func (s *Service) decide(by func(schedule.Snapshot) []schedule.Action) (actions []schedule.Action) {
+// pass looks and acts once. It returns how many actions succeeded.
+func (s *Service) pass(ctx context.Context) (done int) {
+	var upkeep, assign []schedule.Action
 	s.mirror.Read(func(st *mirror.State) {
-		actions = by(schedule.Snapshot{State: st, Now: s.cfg.Now(), Config: s.cfg.schedule()})
+		now := s.at(st)
+		if upkeep = s.due(now.Upkeep()); len(upkeep) == 0 {
+			assign = now.Assign() // of the same moment: no commit comes between
+		}
 	})
-	return actions
+	if len(upkeep) > 0 {
+		done = s.do(ctx, upkeep)
+		s.mirror.Read(func(st *mirror.State) { assign = s.at(st).Assign() })
+	}
+	return done + s.do(ctx, s.due(assign))
+}
+
+// at is what decisions are made on now.
+func (s *Service) at(st *mirror.State) schedule.Snapshot {
+	return schedule.Snapshot{State: st, Now: s.cfg.Now(), Config: s.cfg.schedule()}
 }
 
 // do carries out actions and waits until the mirror shows them, so that the
 // next decision is made on what they have led to. It returns how many
 // succeeded.
 func (s *Service) do(ctx context.Context, actions []schedule.Action) (done int) {
-	actions = s.due(actions)
 	if len(actions) == 0 {
 		return 0
 	}

@@ -7,7 +7,6 @@ import (
 	"neoteny/internal/telemetry"
 	pb "neoteny/proto/neoteny/v1"
 	"neoteny/services/coordinator/mirror"
-	"neoteny/services/coordinator/schedule"
 )
 
 // measure keeps the size of etcd's database, which takes a request to know.
@@ -57,7 +56,7 @@ func (s *Service) count(m *mirror.State, st *telemetry.CoordinatorStats) {
 			}
 		}
 	}
-	now := schedule.Snapshot{State: m, Now: s.cfg.Now(), Config: s.cfg.schedule()}
+	now := s.at(m)
 	for id, w := range m.Workers {
 		st.Busy += w.Busy
 		switch {
