@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"slices"
@@ -371,6 +372,27 @@ func TestAnExperimentThatCannotBeExpandedAnyMoreFails(t *testing.T) {
 	w.model.failing.Store(true)
 	w.start()
 	require.Contains(t, w.waitState(rec.Id, expFailed).Message, "unknown component")
+}
+
+// A panic over one experiment leaves the coordinator and the others alone.
+func TestAPanicIsAnErrorOfItsActionAlone(t *testing.T) {
+	w := newWorld(t)
+	t.Cleanup(w.end)
+	var log bytes.Buffer
+	w.log, w.model.panicking = &log, "broken"
+	broken, _, err := w.cluster.CreateSubmission(w.ctx, "r", small.spec("broken"), time.Now())
+	require.NoError(t, err)
+	w.start()
+	w.join("w1", 2).work()
+	w.waitState(w.submit("sound", small), expDone)
+	require.Equal(t, expPending, w.get(broken.Id).State)
+	w.kill()
+	require.Contains(t, log.String(), "index out of range")
+	require.Contains(t, log.String(), "fakemodel_test.go", "the log has the stack")
+
+	w.model.panicking = ""
+	w.start()
+	w.waitState(broken.Id, expDone)
 }
 
 func TestEtcdGoesAwayAndComesBack(t *testing.T) {

@@ -102,6 +102,9 @@ func (s shape) spec(name string) *pb.ExperimentSpec {
 type fakeModel struct {
 	plans   atomic.Int64
 	failing atomic.Bool
+	// panicking is the name of experiments that cannot be planned without a panic;
+	// set before the coordinator starts.
+	panicking string
 	// datasets that every trial reads; set before the first submission.
 	datasets []string
 	// pack of every trial; set before the first submission.
@@ -114,6 +117,9 @@ func (m *fakeModel) Plan(spec *pb.ExperimentSpec) (*model.Plan, error) {
 	m.plans.Add(1)
 	if m.failing.Load() {
 		return nil, errors.New("unknown component")
+	}
+	if m.panicking != "" && spec.GetName() == m.panicking {
+		panic("index out of range")
 	}
 	var s shape
 	if err := json.Unmarshal([]byte(spec.GetDescription()), &s); err != nil {

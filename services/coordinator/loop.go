@@ -3,6 +3,8 @@ package coordinator
 import (
 	"context"
 	"errors"
+	"fmt"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -89,7 +91,7 @@ func (s *Service) do(ctx context.Context, actions []schedule.Action) (done int) 
 			if skip {
 				return nil
 			}
-			at, err := s.execute(ctx, a)
+			at, err := s.attempt(ctx, a)
 			mu.Lock()
 			defer mu.Unlock()
 			key := a.Key()
@@ -122,6 +124,20 @@ func (s *Service) do(ctx context.Context, actions []schedule.Action) (done int) 
 		s.kick()
 	}
 	return done
+}
+
+// attempt carries out one action. A panic in it is an error of this action alone:
+// one experiment that the program cannot handle must not end the process, which
+// would meet it again after every restart.
+func (s *Service) attempt(ctx context.Context, a schedule.Action) (rev int64, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			key := a.Key()
+			s.log.Error("panic in an action", "action", key.What, "id", key.ID, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			rev, err = 0, fmt.Errorf("panic: %v", p)
+		}
+	}()
+	return s.execute(ctx, a)
 }
 
 // due leaves out actions that failed a moment ago.
