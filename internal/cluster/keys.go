@@ -12,14 +12,16 @@ import (
 // MainTrack is the track of a run's own life.
 const MainTrack = "main"
 
-// asidePrefix begins the names of tracks that measure aside.
-const asidePrefix = "aside-"
+// deferredPrefix begins the names of tracks of deferred measurements. It is part of
+// keys in etcd and of metrics on disk.
+const deferredPrefix = "aside-"
 
-// AsideTrack is the track that forks from the main one at a step, to measure.
-func AsideTrack(step int64) string { return asidePrefix + strconv.FormatInt(step, 10) }
+// DeferredTrack is the track that forks from the main one at a step, for a deferred
+// measurement.
+func DeferredTrack(step int64) string { return deferredPrefix + strconv.FormatInt(step, 10) }
 
-// IsAside tells whether a track measures aside.
-func IsAside(track string) bool { return strings.HasPrefix(track, asidePrefix) }
+// IsDeferred reports whether a track is of a deferred measurement.
+func IsDeferred(track string) bool { return strings.HasPrefix(track, deferredPrefix) }
 
 const (
 	keySchema   = "meta/schema"

@@ -209,7 +209,7 @@ func (c *chaos) actions() map[string]func(*rapid.T) {
 			permanent := rapid.IntRange(0, 4).Draw(c.rt, "permanent") == 0
 			// Counted before: a failure whose answer is lost may count.
 			switch {
-			case cluster.IsAside(g.Ref.Track):
+			case cluster.IsDeferred(g.Ref.Track):
 				c.lacking[g.Ref.Run] = true
 			case permanent:
 				c.poisoned[g.Ref.Run] = true

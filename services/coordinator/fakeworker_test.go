@@ -36,7 +36,7 @@ func wantDigest(run string, tasks int32, perTask int64, deferred ...int64) strin
 		bs = append(bs, boundary(run, t, int64(t+1)*perTask))
 	}
 	for _, step := range deferred {
-		bs = append(bs, boundary(run+" "+cluster.AsideTrack(step), int32(step/perTask), step+1))
+		bs = append(bs, boundary(run+" "+cluster.DeferredTrack(step), int32(step/perTask), step+1))
 	}
 	return experiment.RunDigest(bs)
 }
@@ -157,8 +157,8 @@ const perTask = 10
 
 func (f *fakeWorker) result(g *pb.AssignedSegment, end int64) *pb.SegmentResult {
 	r := &pb.SegmentResult{EndStep: end, Columns: []*pb.ColumnName{{Metric: "m"}}, Seconds: 1}
-	if cluster.IsAside(g.Ref.Track) {
-		require.Equal(f.w.t, cluster.AsideTrack(g.Ref.FirstStep), g.Ref.Track)
+	if cluster.IsDeferred(g.Ref.Track) {
+		require.Equal(f.w.t, cluster.DeferredTrack(g.Ref.FirstStep), g.Ref.Track)
 		require.Equal(f.w.t, g.Ref.FirstStep+1, g.Ref.EndStep)
 		require.Equal(f.w.t, g.Ref.FirstStep == 0, g.Start == nil)
 		task, name := int32(g.Ref.FirstStep/perTask), g.Ref.Run+" "+g.Ref.Track

@@ -4,20 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"neoteny/pkg/engine"
 )
-
-// warmPack is a pack that stands where the checkpoints of its lives were made.
-type warmPack struct {
-	pack   pack
-	mates  []trackKey
-	sha256 []string // of the checkpoints
-}
 
 // lane is one job in a pack.
 type lane struct {
@@ -38,6 +30,13 @@ func (l *lane) Rows(r engine.Rows) error {
 		return l.err
 	}
 	return l.sink.Rows(r)
+}
+
+// close ends the lane's metrics.
+func (l *lane) close() {
+	if l.sink != nil && l.writer != nil {
+		l.writer.Close()
+	}
 }
 
 // lockstep does jobs that were assigned together as a pack. It returns those
@@ -144,25 +143,6 @@ func (w *Worker) assemble(jobs []*job) ([]*lane, pack, error) {
 	return lanes, p, nil
 }
 
-// warmed returns the pack that the segments before have left, if it was of the
-// same runs and stands where these segments start.
-func (w *Worker) warmed(lanes []*lane) pack {
-	k, ok := w.warm.take(lanes[0].job.key)
-	if !ok || k.pack == nil || len(k.mates) != len(lanes) || k.step != lanes[0].job.ref.GetFirstStep() {
-		return nil
-	}
-	for i, l := range lanes {
-		if k.mates[i] != l.job.key || l.job.start == nil || k.warmPack.sha256[i] != l.job.start.GetSha256() {
-			return nil
-		}
-	}
-	for i, l := range k.pack.Lives() {
-		lanes[i].life = l
-		w.tel.Start("warm")
-	}
-	return k.pack
-}
-
 // advance lives the lanes through, until all of them are told to stop. The
 // error is a panic of one of them: there is no telling which.
 func (w *Worker) advance(p pack, lanes []*lane, end int64) (errs []error, err error) {
@@ -192,13 +172,6 @@ func (w *Worker) advance(p pack, lanes []*lane, end int64) (errs []error, err er
 	return errs, err
 }
 
-// close ends the lane's metrics.
-func (l *lane) close() {
-	if l.sink != nil && l.writer != nil {
-		l.writer.Close()
-	}
-}
-
 // part brings one lane to its end, after the pack's.
 func (w *Worker) part(hard context.Context, l *lane, err error) (out outcome, committed bool) {
 	defer l.close()
@@ -211,19 +184,4 @@ func (w *Worker) part(hard context.Context, l *lane, err error) (out outcome, co
 		})
 	}
 	return out, w.conclude(hard, l.job, out, err)
-}
-
-// keep keeps a pack for the next segments, if all of it has arrived and goes on.
-func (w *Worker) keep(p pack, lanes []*lane, outs []outcome, committed []bool) {
-	if slices.Contains(committed, false) || outs[0].last {
-		return
-	}
-	var bytes int64
-	k := warmLife{step: outs[0].result.GetEndStep(), warmPack: warmPack{pack: p}}
-	for i, o := range outs {
-		k.mates = append(k.mates, lanes[i].job.key)
-		k.warmPack.sha256 = append(k.warmPack.sha256, o.result.GetCheckpoint().GetSha256())
-		bytes += warmBytes(o.result)
-	}
-	w.warm.put(lanes[0].job.key, k, bytes)
 }

@@ -179,7 +179,7 @@ func TestBuildingAPackPanics(t *testing.T) {
 func TestTheEngineTakesOnlyLivesIntoPacks(t *testing.T) {
 	a := engineAdapter{}
 	for _, members := range [][]program{{analysisProgram{}, analysisProgram{}}, {engineProgram{}, engineProgram{}}} {
-		_, err := a.Pack(members, []origin{{seed: 1, aside: true}, {seed: 2, aside: true}})
+		_, err := a.Pack(members, []origin{{seed: 1, deferred: true}, {seed: 2, deferred: true}})
 		require.ErrorIs(t, err, engine.ErrNotAlike)
 	}
 	_, err := a.Pack([]program{analysisProgram{}, analysisProgram{}}, []origin{{seed: 1}, {seed: 2}})

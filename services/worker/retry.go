@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"neoteny/internal/blob"
+	"neoteny/internal/cluster"
 )
 
 const (
@@ -43,4 +44,17 @@ func (w *Worker) retry(ctx context.Context, call, what string, f func() error) e
 		case <-ctx.Done():
 		}
 	}
+}
+
+// final tells errors that trying again does not mend.
+func final(err error) bool {
+	for _, e := range []error{
+		cluster.ErrFenced, cluster.ErrNotFound, cluster.ErrConflict,
+		blob.ErrNotFound, blob.ErrCorrupt, blob.ErrTooLarge, blob.ErrKey,
+	} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }

@@ -16,7 +16,7 @@ const MainTrack = cluster.MainTrack
 
 // DeferredTrack is the track that forks from the main one at a step, for a
 // deferred measurement.
-func DeferredTrack(step int64) string { return cluster.AsideTrack(step) }
+func DeferredTrack(step int64) string { return cluster.DeferredTrack(step) }
 
 // Run is a run with its segments. Rec is nil until its record is there.
 type Run struct {
@@ -96,7 +96,7 @@ type moved struct {
 
 func (e *Experiment) setSegment(c cluster.Change) (m moved) {
 	main := c.Ref.Track == MainTrack
-	if !main && !cluster.IsAside(c.Ref.Track) {
+	if !main && !cluster.IsDeferred(c.Ref.Track) {
 		return m
 	}
 	r := e.run(c.Run)
@@ -256,7 +256,7 @@ func FillProgress(rec *pb.Run, segs, deferred []SegmentAt) {
 }
 
 // IsDeferred reports whether a segment is a deferred measurement.
-func (g *Segment) IsDeferred() bool { return cluster.IsAside(g.Rec.Ref.GetTrack()) }
+func (g *Segment) IsDeferred() bool { return cluster.IsDeferred(g.Rec.Ref.GetTrack()) }
 
 // Trouble is the last error of a segment, or its state where it has none.
 func (g *Segment) Trouble() string {

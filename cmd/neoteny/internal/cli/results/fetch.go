@@ -126,7 +126,7 @@ func (r *Result) lacking() []Run {
 func series(ctx context.Context, api pb.MetricsServiceClient, run Run, fn func(metric.Points) error) error {
 	var asides []metric.Points
 	for _, b := range run.Table.GetAsides() {
-		t := cluster.AsideTrack(b.GetStep() - 1)
+		t := cluster.DeferredTrack(b.GetStep() - 1)
 		err := track(ctx, api, run.GetId(), t, func(p metric.Points) error {
 			asides = append(asides, p)
 			return nil
