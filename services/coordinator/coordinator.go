@@ -212,7 +212,8 @@ func (s *Service) apply(rev int64, changes []cluster.Change) {
 				continue
 			}
 			if v := c.Msg.(*pb.Worker).NumericsVersion; v != s.cfg.NumericsVersion {
-				s.log.Warn("a worker of another numerics version gets no new runs", "worker", c.Worker, "version", v, "want", s.cfg.NumericsVersion)
+				s.log.Warn("a worker of another numerics version gets no new runs",
+					"worker", c.Worker, "version", v, "want", s.cfg.NumericsVersion)
 			}
 		case cluster.KindExperiment:
 			s.plans.drop(c.Experiment)

@@ -68,7 +68,8 @@ func (s *Service) expand(ctx context.Context, a schedule.Expand) (int64, error) 
 	}
 	rev, err := s.cluster.UpdateExperiment(ctx, rec, a.Mod)
 	if err == nil {
-		s.log.Info("experiment expanded", "experiment", rec.Id, "trials", len(plan.Trials), "runs", plan.Runs, "segments", plan.Segments)
+		s.log.Info("experiment expanded", "experiment", rec.Id,
+			"trials", len(plan.Trials), "runs", plan.Runs, "segments", plan.Segments)
 	}
 	return rev, err
 }
@@ -101,7 +102,8 @@ func (s *Service) createRuns(ctx context.Context, a schedule.CreateRuns) (int64,
 	for _, r := range a.Runs {
 		if r.Segment == nil {
 			s.metrics.RunEnded(mirror.RunStateName(r.Run.State))
-			s.log.Info("run ended before it began", "run", r.Run.Id, "state", mirror.RunStateName(r.Run.State), "message", r.Run.Message)
+			s.log.Info("run ended before it began", "run", r.Run.Id,
+				"state", mirror.RunStateName(r.Run.State), "message", r.Run.Message)
 		}
 	}
 	return rev, nil
@@ -125,8 +127,8 @@ func (s *Service) requeue(ctx context.Context, a schedule.Requeue) (int64, error
 	rev, err := s.cluster.Requeue(ctx, rec, a.Mod, s.cfg.Now())
 	if err == nil {
 		s.metrics.Requeued()
-		s.log.Info("worker lost, segment queued again", "worker", rec.Worker, "run", rec.Ref.Run, "track", rec.Ref.Track,
-			"first", rec.Ref.FirstStep, "attempt", rec.Attempt)
+		s.log.Info("worker lost, segment queued again", "worker", rec.Worker,
+			"run", rec.Ref.Run, "track", rec.Ref.Track, "first", rec.Ref.FirstStep, "attempt", rec.Attempt)
 	}
 	return rev, err
 }

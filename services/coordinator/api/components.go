@@ -43,9 +43,11 @@ func (s *Server) ListComponents(_ context.Context, req *pb.ListComponentsRequest
 	case len(resp.Components) > 0:
 		return resp, nil
 	case req.GetKind() != "" && !slices.Contains(kinds, req.GetKind()):
-		return nil, status.Errorf(codes.NotFound, "no kind of component %q (have: %s)", req.GetKind(), strings.Join(kinds, ", "))
+		return nil, status.Errorf(codes.NotFound, "no kind of component %q (have: %s)",
+			req.GetKind(), strings.Join(kinds, ", "))
 	case req.GetName() != "":
-		return nil, status.Errorf(codes.NotFound, "no component %q (have: %s)", req.GetName(), strings.Join(names, ", "))
+		return nil, status.Errorf(codes.NotFound, "no component %q (have: %s)",
+			req.GetName(), strings.Join(names, ", "))
 	}
 	return resp, nil
 }

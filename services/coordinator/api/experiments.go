@@ -48,7 +48,10 @@ func (s *Server) SubmitExperiment(ctx context.Context, req *pb.SubmitExperimentR
 		s.accepted(rec.Id, plan)
 		s.log.Info("experiment accepted", "experiment", rec.Id, "runs", plan.Runs)
 	}
-	s.mirror.Wait(ctx, readTime, func(st *mirror.State) bool { e := st.Experiments[rec.Id]; return e != nil && e.Rec != nil })
+	s.mirror.Wait(ctx, readTime, func(st *mirror.State) bool {
+		e := st.Experiments[rec.Id]
+		return e != nil && e.Rec != nil
+	})
 	resp := &pb.SubmitExperimentResponse{Existed: existed}
 	s.mirror.Read(func(st *mirror.State) {
 		e := st.Experiments[rec.Id]
@@ -68,7 +71,8 @@ func (s *Server) ValidateExperiment(_ context.Context, req *pb.ValidateExperimen
 		return nil, rpc.InvalidArgument(err)
 	}
 	return &pb.ValidateExperimentResponse{
-		Trials: int32(len(p.Trials)), Runs: int32(p.Runs), Segments: p.Segments, Steps: p.Steps, Tasks: p.Tasks, Arms: p.Arms,
+		Trials: int32(len(p.Trials)), Runs: int32(p.Runs), Segments: p.Segments,
+		Steps: p.Steps, Tasks: p.Tasks, Arms: p.Arms,
 	}, nil
 }
 
@@ -155,7 +159,9 @@ func (s *Server) ListExperiments(ctx context.Context, req *pb.ListExperimentsReq
 		for _, e := range all[:min(size, len(all))] {
 			full := e.Spec()
 			// Arms, sweeps and claims may be large; Get has them.
-			short := &pb.ExperimentSpec{Name: full.GetName(), Paper: full.GetPaper(), Description: full.GetDescription()}
+			short := &pb.ExperimentSpec{
+				Name: full.GetName(), Paper: full.GetPaper(), Description: full.GetDescription(),
+			}
 			resp.Experiments = append(resp.Experiments, s.experimentView(st, e, short))
 		}
 		if len(all) > size {
@@ -173,7 +179,11 @@ func listed(st *mirror.State, req *pb.ListExperimentsRequest, after []string) (a
 		if _, err := find(st, id); err != nil {
 			continue
 		}
-		if spec := e.Spec(); !strings.HasPrefix(spec.GetName(), req.GetNamePrefix()) || req.GetPaper() != "" && spec.GetPaper() != req.GetPaper() {
+		spec := e.Spec()
+		if !strings.HasPrefix(spec.GetName(), req.GetNamePrefix()) {
+			continue
+		}
+		if req.GetPaper() != "" && spec.GetPaper() != req.GetPaper() {
 			continue
 		}
 		if len(req.GetStates()) > 0 && !slices.Contains(req.GetStates(), e.State()) {
@@ -225,7 +235,8 @@ func (s *Server) CancelExperiment(ctx context.Context, req *pb.CancelExperimentR
 	case pb.ExperimentState_EXPERIMENT_STATE_CANCELLED:
 		return &pb.CancelExperimentResponse{Experiment: v}, nil
 	case pb.ExperimentState_EXPERIMENT_STATE_DONE, pb.ExperimentState_EXPERIMENT_STATE_FAILED:
-		return nil, status.Errorf(codes.FailedPrecondition, "experiment %s has ended (%s): there is nothing to cancel", v.Id, mirror.StateName(v.State))
+		return nil, status.Errorf(codes.FailedPrecondition, "experiment %s has ended (%s): there is nothing to cancel",
+			v.Id, mirror.StateName(v.State))
 	}
 	if err := s.desire(ctx, v.Id, pb.Desired_DESIRED_CANCEL); err != nil {
 		return nil, err
@@ -258,7 +269,8 @@ func (s *Server) DeleteExperiment(ctx context.Context, req *pb.DeleteExperimentR
 		return nil, err
 	}
 	if v.State < pb.ExperimentState_EXPERIMENT_STATE_DONE {
-		return nil, status.Errorf(codes.FailedPrecondition, "experiment %s is %s: cancel it first", v.Id, mirror.StateName(v.State))
+		return nil, status.Errorf(codes.FailedPrecondition, "experiment %s is %s: cancel it first",
+			v.Id, mirror.StateName(v.State))
 	}
 	if err := s.desire(ctx, v.Id, pb.Desired_DESIRED_DELETE); err != nil {
 		return nil, err

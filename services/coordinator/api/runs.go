@@ -139,7 +139,9 @@ func (s *Server) GetRun(ctx context.Context, req *pb.GetRunRequest) (*pb.GetRunR
 	return nil, status.Errorf(codes.DataLoss, "results of run %s cannot be read", req.Id)
 }
 
-func (s *Server) runAt(st *mirror.State, expID, trialName string, seed uint32) (resp *pb.GetRunResponse, segs, deferred []mirror.SegmentAt, err error) {
+func (s *Server) runAt(st *mirror.State, expID, trialName string, seed uint32) (
+	resp *pb.GetRunResponse, segs, deferred []mirror.SegmentAt, err error,
+) {
 	e, err := find(st, expID)
 	if err != nil {
 		return nil, nil, nil, err
@@ -152,7 +154,8 @@ func (s *Server) runAt(st *mirror.State, expID, trialName string, seed uint32) (
 	if t.Seeds().Index(seed) < 0 {
 		w.Confirmation = e.ConfirmSeedsOf(t).Index(seed) >= 0 && slices.Contains(e.Confirmed(), t)
 		if !w.Confirmation {
-			return nil, nil, nil, status.Errorf(codes.NotFound, "trial %s of experiment %s has no run with seed %d", trialName, expID, seed)
+			return nil, nil, nil, status.Errorf(codes.NotFound, "trial %s of experiment %s has no run with seed %d",
+				trialName, expID, seed)
 		}
 	}
 	resp = &pb.GetRunResponse{Run: proto.CloneOf(s.runView(st, e, w))}

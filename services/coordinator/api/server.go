@@ -67,7 +67,10 @@ var _ pb.ExperimentServiceServer = (*Server)(nil)
 
 // New makes a server. It answers once the mirror has been read.
 func New(d Deps, cfg Config) *Server {
-	return &Server{mirror: d.Mirror, cluster: d.Cluster, tables: d.Tables, model: d.Model, log: d.Logger, accepted: d.Accepted, cfg: cfg}
+	return &Server{
+		mirror: d.Mirror, cluster: d.Cluster, tables: d.Tables, model: d.Model,
+		log: d.Logger, accepted: d.Accepted, cfg: cfg,
+	}
 }
 
 // at is the snapshot that explains what runs wait for.
@@ -93,7 +96,8 @@ func (s *Server) synced(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return status.FromContextError(ctx.Err()).Err()
 	}
-	return status.Error(codes.Unavailable, "the coordinator has not read its records yet: it is starting, or etcd does not answer")
+	return status.Error(codes.Unavailable,
+		"the coordinator has not read its records yet: it is starting, or etcd does not answer")
 }
 
 // unavailable is the status of an error of etcd or the blob store.

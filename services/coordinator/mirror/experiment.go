@@ -83,7 +83,7 @@ func (e *Experiment) Progress() *pb.Progress {
 		t.TasksDone += int64(v.TasksDone)
 		t.SegmentsDone += segmentsDone(v)
 		for g := range r.Going() {
-			if g.Rec.State == pb.SegmentState_SEGMENT_STATE_ASSIGNED {
+			if g.Assigned() {
 				p.SegmentsAssigned++
 			}
 		}

@@ -184,7 +184,7 @@ func (r *Run) Going() iter.Seq[*Segment] {
 // Trained reports whether the main track is committed to its end.
 func (r *Run) Trained() bool {
 	g := r.Last()
-	return g != nil && g.Rec.State == pb.SegmentState_SEGMENT_STATE_DONE && g.Rec.Result.GetEndStep() >= r.Rec.GetSteps()
+	return g != nil && g.Done() && g.Rec.Result.GetEndStep() >= r.Rec.GetSteps()
 }
 
 // State derives where a run stands.
@@ -254,6 +254,15 @@ func FillProgress(rec *pb.Run, segs, deferred []SegmentAt) {
 		rec.TasksDone = int32(rec.StepsDone / (rec.Steps / int64(rec.Tasks)))
 	}
 }
+
+// Pending reports whether a segment waits for a worker.
+func (g *Segment) Pending() bool { return g.Rec.State == pb.SegmentState_SEGMENT_STATE_PENDING }
+
+// Assigned reports whether a worker has a segment, or had it when it was lost.
+func (g *Segment) Assigned() bool { return g.Rec.State == pb.SegmentState_SEGMENT_STATE_ASSIGNED }
+
+// Done reports whether a segment is committed.
+func (g *Segment) Done() bool { return g.Rec.State == pb.SegmentState_SEGMENT_STATE_DONE }
 
 // IsDeferred reports whether a segment is a deferred measurement.
 func (g *Segment) IsDeferred() bool { return cluster.IsDeferred(g.Rec.Ref.GetTrack()) }

@@ -85,7 +85,9 @@ func (Experiments) Plan(spec *pb.ExperimentSpec) (*Plan, error) {
 
 func needs(list []experiment.TrialNeed) (out []*pb.TrialNeed) {
 	for _, n := range list {
-		out = append(out, &pb.TrialNeed{Name: n.Name, Trial: n.Trial, Artifact: n.Artifact, Seed: n.Seed, AllSeeds: n.AllSeeds})
+		out = append(out, &pb.TrialNeed{
+			Name: n.Name, Trial: n.Trial, Artifact: n.Artifact, Seed: n.Seed, AllSeeds: n.AllSeeds,
+		})
 	}
 	return out
 }

@@ -44,7 +44,8 @@ var errTable = errors.New("results do not fit together")
 // Lost reports that trying again cannot help: what was committed is gone, damaged
 // or does not fit together.
 func Lost(err error) bool {
-	return errors.Is(err, errTable) || errors.Is(err, blob.ErrNotFound) || errors.Is(err, blob.ErrCorrupt) || errors.Is(err, blob.ErrTooLarge)
+	return errors.Is(err, errTable) || errors.Is(err, blob.ErrNotFound) ||
+		errors.Is(err, blob.ErrCorrupt) || errors.Is(err, blob.ErrTooLarge)
 }
 
 // Assemble joins the task tables of committed segments, and adds the deferred
@@ -73,7 +74,8 @@ func (s Tables) Assemble(ctx context.Context, segs, deferred []cluster.SegmentAt
 				return nil, fmt.Errorf("%s: row of task %d where task %d is due: %w", where, row.Task, n, errTable)
 			}
 			if len(row.Values) != len(t.Columns) {
-				return nil, fmt.Errorf("%s: %d values in %d columns: %w", where, len(row.Values), len(t.Columns), errTable)
+				return nil, fmt.Errorf("%s: %d values in %d columns: %w",
+					where, len(row.Values), len(t.Columns), errTable)
 			}
 			t.Rows = append(t.Rows, row)
 		}
@@ -85,7 +87,8 @@ func (s Tables) Assemble(ctx context.Context, segs, deferred []cluster.SegmentAt
 		}
 	}
 	if tasks > 0 && (len(t.Boundaries) != int(tasks) || len(t.Rows) != int(tasks)) {
-		return nil, fmt.Errorf("%d rows and %d boundaries of %d tasks: %w", len(t.Rows), len(t.Boundaries), tasks, errTable)
+		return nil, fmt.Errorf("%d rows and %d boundaries of %d tasks: %w",
+			len(t.Rows), len(t.Boundaries), tasks, errTable)
 	}
 	return t, s.joinDeferred(ctx, t, deferred)
 }

@@ -103,18 +103,18 @@ func (s Snapshot) queue(e *mirror.Experiment, slots int) (q *queue, open int) {
 	for _, r := range e.Active {
 		for g := range r.Going() {
 			switch {
-			case g.Rec.State == pb.SegmentState_SEGMENT_STATE_ASSIGNED:
+			case g.Assigned():
 				open++
 				if at, ok := s.State.SlotOf(g); ok {
 					places[at] = true
 				}
-			case g.Rec.State == pb.SegmentState_SEGMENT_STATE_PENDING && !s.settled(g):
+			case g.Pending() && !s.settled(g):
 				open++
 				if g.IsDeferred() {
 					deferred++
 				}
 				q.pending = append(q.pending, g)
-			case g.Rec.State == pb.SegmentState_SEGMENT_STATE_DONE && !g.IsDeferred() && g.Rec.Result.GetEndStep() < r.Rec.Steps && r.Trial().Pack() > 1:
+			case g.Done() && !g.IsDeferred() && g.Rec.Result.GetEndStep() < r.Rec.Steps && r.Trial().Pack() > 1:
 				q.coming[lockstep{r.Trial().Form, r.Rec.NumericsVersion, g.Rec.Result.GetEndStep(), 0}] = true
 			}
 		}
@@ -133,8 +133,8 @@ func (s Snapshot) queue(e *mirror.Experiment, slots int) (q *queue, open int) {
 		return 0
 	}
 	slices.SortFunc(q.pending, func(a, b *mirror.Segment) int {
-		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(e.Place(a.Run.Rec), e.Place(b.Run.Rec)), cmp.Compare(a.Run.ID, b.Run.ID),
-			cmp.Compare(a.Rec.Ref.FirstStep, b.Rec.Ref.FirstStep))
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(e.Place(a.Run.Rec), e.Place(b.Run.Rec)),
+			cmp.Compare(a.Run.ID, b.Run.ID), cmp.Compare(a.Rec.Ref.FirstStep, b.Rec.Ref.FirstStep))
 	})
 	return q, open
 }

@@ -32,7 +32,7 @@ func (s Snapshot) begin(e *mirror.Experiment, slots, lanes int) (out []NewRun) {
 	room := float64(slots * s.Config.QueuePerSlot)
 	share := func(t *mirror.Trial) float64 { return 1 / float64(min(t.Pack(), lanes)) }
 	for _, r := range e.Active {
-		if g := r.Last(); g != nil && g.Rec.State != pb.SegmentState_SEGMENT_STATE_ASSIGNED && !r.Trained() {
+		if g := r.Last(); g != nil && !g.Assigned() && !r.Trained() {
 			room -= share(r.Trial()) // waiting, or about to have a next one that waits
 		}
 	}
@@ -100,7 +100,8 @@ func inputs(e *mirror.Experiment, w mirror.Want) (in []*pb.Input, first, failed 
 				continue
 			}
 			if r.Rec.State != pb.RunState_RUN_STATE_DONE {
-				return nil, "", fmt.Sprintf("it starts from %s of run %s, which is %s: %s", n.Artifact, id, mirror.RunStateName(r.Rec.State), r.Rec.Message)
+				return nil, "", fmt.Sprintf("it starts from %s of run %s, which is %s: %s",
+					n.Artifact, id, mirror.RunStateName(r.Rec.State), r.Rec.Message)
 			}
 			ref := r.Rec.Artifacts[n.Artifact]
 			if n.Artifact == analysis.Table {

@@ -62,7 +62,7 @@ func (s Snapshot) upkeepDeferred(r *mirror.Run) (out []Action) {
 	fork(0, nil)
 	for _, g := range r.Segments[r.Pruned:] { // what the others lead to is measured
 		res := g.Rec.Result
-		if g.Rec.State == pb.SegmentState_SEGMENT_STATE_DONE && res.GetCheckpoint() != nil && res.EndStep < r.Rec.Steps {
+		if g.Done() && res.GetCheckpoint() != nil && res.EndStep < r.Rec.Steps {
 			fork(res.EndStep, res.Checkpoint)
 		}
 	}
@@ -84,7 +84,7 @@ func lack(r *mirror.Run) string {
 	var first *mirror.Segment
 	n := 0
 	for _, g := range r.Deferred {
-		if g.Rec.State != pb.SegmentState_SEGMENT_STATE_DONE {
+		if !g.Done() {
 			if n++; first == nil {
 				first = g
 			}
@@ -93,5 +93,6 @@ func lack(r *mirror.Run) string {
 	if n == 0 {
 		return ""
 	}
-	return fmt.Sprintf("%d of %d measurements aside failed, the first at step %d: %s", n, len(r.Deferred), first.Rec.Ref.FirstStep, first.Trouble())
+	return fmt.Sprintf("%d of %d measurements aside failed, the first at step %d: %s",
+		n, len(r.Deferred), first.Rec.Ref.FirstStep, first.Trouble())
 }

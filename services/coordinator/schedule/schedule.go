@@ -41,7 +41,8 @@ func (s Snapshot) OutOfService(worker string) bool {
 // settled reports whether a measurement is done or given up.
 func (s Snapshot) settled(g *mirror.Segment) bool {
 	switch g.Rec.State {
-	case pb.SegmentState_SEGMENT_STATE_DONE, pb.SegmentState_SEGMENT_STATE_FAILED, pb.SegmentState_SEGMENT_STATE_CANCELLED:
+	case pb.SegmentState_SEGMENT_STATE_DONE, pb.SegmentState_SEGMENT_STATE_FAILED,
+		pb.SegmentState_SEGMENT_STATE_CANCELLED:
 		return true
 	case pb.SegmentState_SEGMENT_STATE_PENDING:
 		return len(g.Rec.Failures) >= s.Config.MaxFailures
@@ -52,7 +53,7 @@ func (s Snapshot) settled(g *mirror.Segment) bool {
 // lost reports whether a segment is assigned, and the assignment has gone with
 // its worker.
 func (s Snapshot) lost(g *mirror.Segment) bool {
-	if g.Rec.State != pb.SegmentState_SEGMENT_STATE_ASSIGNED {
+	if !g.Assigned() {
 		return false
 	}
 	_, ok := s.State.SlotOf(g)

@@ -94,7 +94,8 @@ func (s Snapshot) upkeepRun(r *mirror.Run) (out []Action) {
 	case pb.SegmentState_SEGMENT_STATE_PENDING:
 		if n := len(g.Rec.Failures); n >= s.Config.MaxFailures {
 			f := g.Rec.Failures[n-1]
-			return end(pb.RunState_RUN_STATE_FAILED, fmt.Sprintf("failed %d times at steps %d to %d, last on worker %s: %s",
+			return end(pb.RunState_RUN_STATE_FAILED, fmt.Sprintf(
+				"failed %d times at steps %d to %d, last on worker %s: %s",
 				n, g.Rec.Ref.FirstStep, g.Rec.Ref.EndStep, f.Worker, f.Error))
 		}
 	case pb.SegmentState_SEGMENT_STATE_FAILED, pb.SegmentState_SEGMENT_STATE_CANCELLED:
@@ -115,7 +116,8 @@ func (s Snapshot) continueRun(r *mirror.Run, g *mirror.Segment) Action {
 	prev := g.Rec
 	first := prev.Result.GetEndStep()
 	if prev.Result.GetCheckpoint() == nil {
-		return s.endRun(r, pb.RunState_RUN_STATE_FAILED, fmt.Sprintf("worker %s committed step %d without a checkpoint", prev.Worker, first))
+		return s.endRun(r, pb.RunState_RUN_STATE_FAILED,
+			fmt.Sprintf("worker %s committed step %d without a checkpoint", prev.Worker, first))
 	}
 	end := r.Rec.Steps
 	if t := r.Trial(); t != nil {
@@ -141,7 +143,7 @@ func (s Snapshot) endRun(r *mirror.Run, to pb.RunState, msg string) Action {
 func (s Snapshot) open(r *mirror.Run) []mirror.SegmentAt {
 	var out []*mirror.Segment
 	for i, g := range r.Segments {
-		if i == len(r.Segments)-1 || g.Rec.State != pb.SegmentState_SEGMENT_STATE_DONE {
+		if i == len(r.Segments)-1 || !g.Done() {
 			out = append(out, g)
 		}
 	}
@@ -157,7 +159,7 @@ func (s Snapshot) open(r *mirror.Run) []mirror.SegmentAt {
 func (s Snapshot) oldCheckpoints(r *mirror.Run) (old []*pb.Segment) {
 	for i := r.Pruned; i < len(r.Segments)-1-keepCheckpoints; i++ {
 		g := r.Segments[i]
-		if g.Rec.State == pb.SegmentState_SEGMENT_STATE_DONE && !g.Dropped && g.Rec.Result.GetCheckpoint() != nil && !s.unmeasured(r, g.Rec.Result.EndStep) {
+		if g.Done() && !g.Dropped && g.Rec.Result.GetCheckpoint() != nil && !s.unmeasured(r, g.Rec.Result.EndStep) {
 			old = append(old, g.Rec)
 		}
 	}
@@ -187,9 +189,11 @@ func (s Snapshot) endExperiment(e *mirror.Experiment) Action {
 func verdict(e *mirror.Experiment) (pb.ExperimentState, string) {
 	switch t := &e.Ended; {
 	case e.Control == pb.Desired_DESIRED_CANCEL:
-		return pb.ExperimentState_EXPERIMENT_STATE_CANCELLED, fmt.Sprintf("cancelled with %d of %d runs done", t.Done, max(e.Sum().Runs, t.Runs))
+		return pb.ExperimentState_EXPERIMENT_STATE_CANCELLED,
+			fmt.Sprintf("cancelled with %d of %d runs done", t.Done, max(e.Sum().Runs, t.Runs))
 	case t.Failed > 0:
-		return pb.ExperimentState_EXPERIMENT_STATE_FAILED, fmt.Sprintf("%d of %d runs failed; %s: %s", t.Failed, t.Runs, t.FirstFailure, t.Failure)
+		return pb.ExperimentState_EXPERIMENT_STATE_FAILED,
+			fmt.Sprintf("%d of %d runs failed; %s: %s", t.Failed, t.Runs, t.FirstFailure, t.Failure)
 	}
 	return pb.ExperimentState_EXPERIMENT_STATE_DONE, e.Ended.Lack()
 }

@@ -42,7 +42,7 @@ func (s Snapshot) WhyRun(r *mirror.Run, v *pb.Run) string {
 	case v.State == pb.RunState_RUN_STATE_PENDING:
 		return s.pending(e, v, r.Datasets(), true)
 	case mirror.Final(v.State):
-	case e.Control == 0 && g != nil && g.Rec.State == pb.SegmentState_SEGMENT_STATE_PENDING:
+	case e.Control == 0 && g != nil && g.Pending():
 		return s.stuck(v.NumericsVersion, r.Datasets())
 	case r.Trained():
 		return fmt.Sprintf("trained; %d of %d measurements aside are done", v.AsidesDone, v.Asides)
@@ -76,7 +76,7 @@ func (s Snapshot) pending(e *mirror.Experiment, v *pb.Run, need []string, record
 func before(e *mirror.Experiment, v *pb.Run, recorded bool) (n int) {
 	at := e.Place(v)
 	for _, o := range e.Active {
-		if g := o.Last(); g != nil && g.Rec.State == pb.SegmentState_SEGMENT_STATE_PENDING && e.Place(o.Rec) < at {
+		if g := o.Last(); g != nil && g.Pending() && e.Place(o.Rec) < at {
 			n++
 		}
 	}
@@ -144,11 +144,13 @@ func (s Snapshot) stuck(numerics int32, need []string) string {
 		return fmt.Sprintf("waiting for a worker with the data: %s lacks %s in %s; run `neoteny data import %s` there",
 			without.Id, strings.Join(names, ", "), cmp.Or(without.DataFolder, "its data folder"), names[0])
 	case out > 0:
-		return fmt.Sprintf("waiting: %d workers are out of service after repeated failures and will be tried again soon", out)
+		return fmt.Sprintf(
+			"waiting: %d workers are out of service after repeated failures and will be tried again soon", out)
 	case draining > 0:
 		return fmt.Sprintf("waiting: all workers that could do this are draining (%d)", draining)
 	case len(problems) > 0:
 		return fmt.Sprintf("waiting: no worker can work (%d of %d); %s", len(problems), total, problems[0])
 	}
-	return fmt.Sprintf("waiting for workers of numerics version %d: those connected have version %s", numerics, strings.Join(other, ", "))
+	return fmt.Sprintf("waiting for workers of numerics version %d: those connected have version %s",
+		numerics, strings.Join(other, ", "))
 }
