@@ -30,27 +30,6 @@ func (n Node) Valid() bool { return n.b != nil }
 // Shape returns the node's shape; it must not be modified.
 func (n Node) Shape() tensor.Shape { return n.b.nodes[n.id].shape }
 
-// op is one operation: how it differentiates and how it runs.
-type op interface {
-	name() string
-	// grad returns the gradient contribution to each input, given the node's
-	// own value and the gradient dy of the node. The zero Node stands for none.
-	grad(b *Builder, y, dy Node, in []Node) []Node
-	// emit returns the instruction that computes the node's value at its place
-	// in a program; it is not called for ops that need none (reads, reshapes)
-	// and for element-wise ones, which run together.
-	emit(s *site) func(step uint64)
-	// twin computes the node's value in float64, plainly (see [Twin]); like
-	// emit it is not called for reads, inputs and other names of a value.
-	twin(s *site64)
-}
-
-// noInstruction is embedded by operations that the compiler handles itself.
-type noInstruction struct{}
-
-func (noInstruction) emit(*site) func(uint64) { panic(errorf("no instruction")) }
-func (noInstruction) twin(*site64)            { panic(errorf("no instruction")) }
-
 type node struct {
 	op    op
 	in    []int
@@ -100,30 +79,6 @@ func (b *Builder) add(o op, shape tensor.Shape, in ...Node) Node {
 	return Node{b, len(b.nodes) - 1}
 }
 
-type inputOp struct {
-	noInstruction
-	key string
-}
-
-func (o inputOp) name() string                              { return "input " + o.key }
-func (inputOp) grad(*Builder, Node, Node, []Node) []Node    { return nil }
-func (o constOp) name() string                              { return "const" }
-func (constOp) grad(*Builder, Node, Node, []Node) []Node    { return nil }
-func (o readOp) name() string                               { return "read " + o.v.Name }
-func (readOp) grad(*Builder, Node, Node, []Node) []Node     { return nil }
-func (stopOp) name() string                                 { return "stop-gradient" }
-func (stopOp) grad(_ *Builder, _, _ Node, in []Node) []Node { return make([]Node, len(in)) }
-
-type constOp struct {
-	noInstruction
-	value float32
-}
-type readOp struct {
-	noInstruction
-	v *Var
-}
-type stopOp struct{ noInstruction }
-
 // Input declares a float32 input; the caller fills [Program.Input] before a run.
 func (b *Builder) Input(name string, shape ...int) Node {
 	return b.input(name, shape, false)
@@ -147,14 +102,11 @@ func (b *Builder) input(name string, shape tensor.Shape, label bool) Node {
 	if _, dup := b.inputs[name]; dup {
 		panic(errorf("input %q declared twice", name))
 	}
-	n := b.add(inputOp{key: name}, shape)
+	n := b.add(inputOp{name, label}, shape)
 	b.nodes[n.id].label = label
 	b.inputs[name] = n.id
 	return n
 }
-
-// Const returns a scalar constant; arithmetic broadcasts it.
-func (b *Builder) Const(x float32) Node { return b.add(constOp{value: x}, nil) }
 
 // Read returns the value of a float32 variable as it was when the run began.
 func (b *Builder) Read(v *Var) Node {
@@ -167,7 +119,7 @@ func (b *Builder) Read(v *Var) Node {
 	if id, ok := b.reads[v]; ok {
 		return Node{b, id}
 	}
-	n := b.add(readOp{v: v}, v.Shape)
+	n := b.add(readOp{v}, v.Shape)
 	b.reads[v] = n.id
 	return n
 }
@@ -212,9 +164,6 @@ func (b *Builder) Output(name string, x Node) {
 	b.outputs = append(b.outputs, namedNode{name, x.id})
 }
 
-// StopGradient returns x as a constant for differentiation.
-func (b *Builder) StopGradient(x Node) Node { return b.add(stopOp{}, x.Shape(), x) }
-
 // Gradients returns ∂Σy/∂x for every x, as nodes that can be differentiated
 // again. An x that y does not depend on gets zeros.
 func (b *Builder) Gradients(y Node, xs ...Node) []Node {
@@ -237,7 +186,7 @@ func (b *Builder) VJP(ys, dys []Node, xs ...Node) []Node {
 	}
 	// A node matters if one of xs is among its ancestors.
 	for id := range wanted {
-		if _, stop := b.nodes[id].op.(stopOp); stop {
+		if _, stop := b.nodes[id].op.(stopping); stop {
 			continue
 		}
 		for _, in := range b.nodes[id].in {

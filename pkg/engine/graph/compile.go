@@ -1,33 +1,78 @@
 package graph
 
 import (
+	"fmt"
 	"slices"
 
 	"neoteny/pkg/engine/kernel"
 )
 
-// Compile turns what was traced into a program, in steps:
-//
-//	find what outputs and assignments need
-//	form runs: element-wise operations that pass over memory together
-//	give runs what they can compute or read stretch by stretch: the gradient of
-//	a weight matrix beside its update, and the product that reads the old weights
-//	schedule: runs and single operations in an order in which every variable is
-//	read before it is overwritten
-//	plan: a place in one arena for every value that outlives its run
-//	emit: instructions
-//
-// No step changes what is computed: a value has the same bits however it is
-// scheduled.
+// Compile turns what was traced into a program, by the passes in their order. No pass
+// changes what is computed: a value has the same bits however it is scheduled.
 func (b *Builder) Compile() *Program {
 	c := &compiler{b: b, p: &Program{inputs: map[string][]float32{}, labels: map[string][]int32{}, outputs: map[string][]float32{}}}
-	c.ownSources()
-	c.findNeeded()
-	c.formRuns()
-	c.schedule()
-	c.plan()
-	c.emit()
+	for _, p := range passes {
+		p.run(c)
+	}
 	return c.p
+}
+
+// pass is one step of a compilation.
+type pass struct {
+	name string
+	run  func(*compiler)
+	// after are the passes whose results it reads.
+	after []string
+	// does says what there is when it is done, for people who read listings.
+	does string
+}
+
+// passes are all of them, in the order in which they run.
+var passes = []pass{
+	{
+		name: "own sources", run: (*compiler).ownSources,
+		does: "outputs and assignments that name a variable or an input have a copy of it",
+	},
+	{
+		name: "find needed", run: (*compiler).findNeeded, after: []string{"own sources"},
+		does: "what outputs and assignments depend on, and who reads each value",
+	},
+	{
+		name: "form runs", run: (*compiler).formRuns, after: []string{"find needed"},
+		does: "element-wise operations that pass over memory together",
+	},
+	{
+		name: "schedule", run: (*compiler).schedule, after: []string{"form runs"},
+		does: "runs and single operations in an order in which every variable is read before it is overwritten; " +
+			"runs have what they compute or read stretch by stretch: the gradient of a weight matrix beside its update, " +
+			"and the product that reads the old weights",
+	},
+	{
+		name: "plan", run: (*compiler).plan, after: []string{"schedule"},
+		does: "a place in one arena for every value that outlives its run",
+	},
+	{
+		name: "emit", run: (*compiler).emit, after: []string{"plan"},
+		does: "instructions",
+	},
+}
+
+func init() { checkPasses(passes) }
+
+// checkPasses panics where a pass runs before one whose results it reads.
+func checkPasses(passes []pass) {
+	done := map[string]bool{}
+	for _, p := range passes {
+		for _, other := range p.after {
+			if !done[other] {
+				panic(fmt.Sprintf("graph: pass %q must run after %q", p.name, other))
+			}
+		}
+		if done[p.name] {
+			panic(fmt.Sprintf("graph: two passes are called %q", p.name))
+		}
+		done[p.name] = true
+	}
 }
 
 // compiler holds what one compilation knows. Slices are by node unless they
@@ -67,9 +112,8 @@ type item struct {
 // value directly a node of their own, so that neither sees a later change.
 func (c *compiler) ownSources() {
 	own := func(id int) int {
-		switch c.b.nodes[c.root(id)].op.(type) {
-		case readOp, inputOp, constOp, fillOp:
-			return c.b.add(unaryOp{f: kernel.Copy}, c.b.nodes[id].shape, Node{c.b, id}).id
+		if _, ok := c.b.nodes[c.root(id)].op.(source); ok {
+			return c.b.add(unaryOp{kernel.Copy}, c.b.nodes[id].shape, Node{c.b, id}).id
 		}
 		return id
 	}
@@ -84,12 +128,10 @@ func (c *compiler) ownSources() {
 // root follows nodes that are only another name for their operand's value.
 func (c *compiler) root(id int) int {
 	for {
-		switch c.b.nodes[id].op.(type) {
-		case reshapeOp, stopOp:
-			id = c.b.nodes[id].in[0]
-		default:
+		if _, ok := c.b.nodes[id].op.(alias); !ok {
 			return id
 		}
+		id = c.b.nodes[id].in[0]
 	}
 }
 
@@ -100,10 +142,10 @@ func (c *compiler) operands(id int) []int {
 	in := make([]int, len(nd.in))
 	for i, j := range nd.in {
 		in[i] = c.root(j)
-		if !elementwise(nd.op) {
+		if !isElementwise(nd.op) {
 			continue
 		}
-		if _, spread := c.b.nodes[in[i]].op.(broadcastOp); spread {
+		if _, ok := c.b.nodes[in[i]].op.(spreading); ok {
 			if src := c.root(c.b.nodes[in[i]].in[0]); c.elems(src) == 1 {
 				in[i] = src
 			}
@@ -147,30 +189,19 @@ func (c *compiler) findNeeded() {
 
 // computed reports whether a root needs an instruction.
 func (c *compiler) computed(id int) bool {
-	switch c.b.nodes[id].op.(type) {
-	case readOp, inputOp, constOp, fillOp:
-		return false
-	}
-	return c.needed[id]
+	_, source := c.b.nodes[id].op.(source)
+	return !source && c.needed[id]
 }
 
-// primitive returns the kernel's function of an element-wise operation.
-func primitive(o op) kernel.Op {
-	switch o := o.(type) {
-	case unaryOp:
-		return o.f
-	case binaryOp:
-		return o.f
-	case ternaryOp:
-		return o.f
-	}
-	panic(errorf("%s is not element-wise", o.name()))
+func isElementwise(o op) bool {
+	_, ok := o.(elementwise)
+	return ok
 }
 
-func elementwise(o op) bool {
-	switch o.(type) {
-	case unaryOp, binaryOp, ternaryOp:
-		return true
+// primitive returns the kernel's function of an element-wise node, false for others.
+func (c *compiler) primitive(id int) (kernel.Op, bool) {
+	if o, ok := c.b.nodes[id].op.(elementwise); ok {
+		return o.primitive(), true
 	}
-	return false
+	return 0, false
 }

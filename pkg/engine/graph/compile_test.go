@@ -2,6 +2,7 @@ package graph
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -98,4 +99,36 @@ func TestScheduleAgainstPlainEvaluation(t *testing.T) {
 			require.Equal(t, w, v.F32, "variable %s", v.Name)
 		}
 	})
+}
+
+// The order of passes is checked: one that reads what is not there yet is refused.
+func TestPassesAreInOrder(t *testing.T) {
+	require.NotPanics(t, func() { checkPasses(passes) })
+	swapped := slices.Clone(passes)
+	swapped[2], swapped[3] = swapped[3], swapped[2]
+	require.PanicsWithValue(t, `graph: pass "schedule" must run after "form runs"`, func() { checkPasses(swapped) })
+	require.PanicsWithValue(t, `graph: two passes are called "own sources"`, func() { checkPasses(append(passes[:1:1], passes[0])) })
+}
+
+// Every operation has one form, and every primitive of the kernel its meaning.
+func TestEveryOperationHasOneForm(t *testing.T) {
+	seen := map[string]bool{}
+	for i := range opCases {
+		for _, n := range opCases[i].trace(2).b.nodes {
+			forms := 0
+			for _, has := range []bool{is[computed](n.op), is[elementwise](n.op), is[source](n.op), is[alias](n.op)} {
+				if has {
+					forms++
+				}
+			}
+			require.Equal(t, 1, forms, "%T", n.op)
+			seen[n.op.name()] = true
+		}
+	}
+	require.Greater(t, len(seen), 40)
+}
+
+func is[T any](o op) bool {
+	_, ok := o.(T)
+	return ok
 }

@@ -1,8 +1,6 @@
 package graph
 
-import (
-	"neoteny/pkg/engine/kernel"
-)
+import "neoteny/pkg/engine/kernel"
 
 // descent is the one pass of plain SGD at batch 1: dx, the gradient and the
 // update of a row of weights while the row is at hand, and only of rows whose
@@ -23,7 +21,7 @@ func (c *compiler) descent(it *item, e *runBuilder, r *run) instruction {
 		return nil
 	}
 	g := it.made[0]
-	o, ok := c.b.nodes[g].op.(matmulOp)
+	o, ok := c.b.nodes[g].op.(weightGradient)
 	if !ok || !o.outer(c.b.nodes[c.b.nodes[g].in[0]].shape) {
 		return nil
 	}
@@ -50,13 +48,11 @@ func (c *compiler) gatedBy(id, gate int) bool {
 		return false
 	}
 	for _, u := range c.users[id] {
-		o, ok := c.b.nodes[u].op.(ternaryOp)
-		if !ok || o.f != kernel.Select {
+		if f, ok := c.primitive(u); !ok || f != kernel.Select {
 			return false
 		}
 		in := c.operands(u)
-		step, ok := c.b.nodes[in[0]].op.(unaryOp)
-		if !ok || step.f != kernel.Step || c.operands(in[0])[0] != gate || in[1] != id || in[2] == id {
+		if f, ok := c.primitive(in[0]); !ok || f != kernel.Step || c.operands(in[0])[0] != gate || in[1] != id || in[2] == id {
 			return false
 		}
 	}

@@ -7,27 +7,6 @@ import (
 	"neoteny/pkg/engine/tensor"
 )
 
-// site is where an operation finds its operands and puts its value.
-type site struct {
-	shape  tensor.Shape   // of the value
-	in     []tensor.Shape // of the operands
-	y      []float32      // nil for a ranger that computes stretches
-	x      [][]float32
-	labels [][]int32 // of operands that are labels
-}
-
-// ranger is an operation that can compute any stretch of its value.
-type ranger interface {
-	op
-	// stretches reports whether it can at all.
-	stretches() bool
-	// width returns the length of a row if stretches must be of whole rows,
-	// else 0.
-	width(shape tensor.Shape) int
-	// emitRange returns the instruction for the elements [lo, hi).
-	emitRange(s *site) func(step uint64, dst []float32, lo, hi int)
-}
-
 // stretch bounds how many elements of a weight matrix are updated at a time, so
 // that their gradient is still in the cache when it is consumed.
 const stretch = 16 << 10
@@ -57,10 +36,12 @@ func (c *compiler) emit() {
 
 func (c *compiler) emitSingle(id int) instruction {
 	s := c.site(id)
-	if o, ok := c.b.nodes[id].op.(matmulOp); ok && !o.ta && !o.tb && s.shape[0] == 1 {
-		return &gemv{s.y, s.x[0], s.x[1]}
+	if o, ok := c.b.nodes[id].op.(instructed); ok {
+		if i := o.instruction(s); i != nil {
+			return i
+		}
 	}
-	return single(c.b.nodes[id].op.emit(s))
+	return single(c.b.nodes[id].op.(computed).emit(s))
 }
 
 func (c *compiler) site(id int) *site {
@@ -131,8 +112,7 @@ func (e *runBuilder) collect() {
 
 // single reports whether a run takes a value for one number.
 func (e *runBuilder) single(id int) bool {
-	switch e.c.b.nodes[id].op.(type) {
-	case constOp, fillOp:
+	if _, ok := e.c.b.nodes[id].op.(constant); ok {
 		return true
 	}
 	return e.it.n > 1 && e.c.elems(id) == 1
@@ -148,7 +128,8 @@ func (e *runBuilder) spec(r *run) kernel.MapSpec {
 	}
 	for _, id := range e.it.nodes {
 		in := e.c.operands(id)
-		o := kernel.MapOp{Op: primitive(e.c.b.nodes[id].op)}
+		f, _ := e.c.primitive(id)
+		o := kernel.MapOp{Op: f}
 		for i, arg := range []*int{&o.A, &o.B, &o.C} {
 			if i < len(in) {
 				*arg = e.number[in[i]]
@@ -175,7 +156,7 @@ func (c *compiler) emitStretched(it *item, e *runBuilder, r *run) instruction {
 	s := &stretched{run: r, size: it.n, width: max(it.width, 1)}
 	length := small
 	for _, id := range it.made {
-		if o, ok := c.b.nodes[id].op.(matmulOp); ok && !o.outer(c.b.nodes[c.b.nodes[id].in[0]].shape) {
+		if o, ok := c.b.nodes[id].op.(weightGradient); ok && !o.outer(c.b.nodes[c.b.nodes[id].in[0]].shape) {
 			length = stretch
 		}
 	}
@@ -200,7 +181,7 @@ func (c *compiler) emitStretched(it *item, e *runBuilder, r *run) instruction {
 		r.arrays[i] = nil
 	}
 	if it.reader >= 0 {
-		s.read = c.b.nodes[it.reader].op.(matmulOp).emitRows(c.site(it.reader))
+		s.read = c.b.nodes[it.reader].op.(carrying).emitRows(c.site(it.reader))
 	}
 	s.window = make([][]float32, len(r.arrays))
 	s.outs = make([][]float32, len(r.outs))

@@ -402,12 +402,8 @@ func operations(b *Builder, types map[string]bool, functions map[string]bool) {
 		switch o := n.op.(type) {
 		case scanOp:
 			operations(o.body.b, types, functions)
-		case unaryOp:
-			functions[o.f.String()] = true
-		case binaryOp:
-			functions[o.f.String()] = true
-		case ternaryOp:
-			functions[o.f.String()] = true
+		case elementwise:
+			functions[o.primitive().String()] = true
 		}
 	}
 }

@@ -42,8 +42,7 @@ func (c *compiler) plan() {
 		c.values[id] = memory(at, c.elems(id))
 	}
 	for id, nd := range c.b.nodes {
-		switch nd.op.(type) {
-		case reshapeOp, stopOp:
+		if _, ok := nd.op.(alias); ok {
 			c.values[id], c.labels[id] = c.values[c.root(id)], c.labels[c.root(id)]
 		}
 	}
@@ -55,35 +54,23 @@ func (c *compiler) plan() {
 // placeSources places what needs no instruction.
 func (c *compiler) placeSources() {
 	for id, nd := range c.b.nodes {
-		if !c.needed[id] {
-			continue
-		}
-		n := nd.shape.Elems()
-		switch o := nd.op.(type) {
-		case readOp:
-			c.values[id] = o.v.F32
-		case inputOp:
-			if nd.label {
-				c.labels[id] = make([]int32, n)
-				c.p.labels[o.key] = c.labels[id]
-			} else {
-				c.values[id] = c.b.memory.alloc(n)
-				c.p.inputs[o.key] = c.values[id]
-			}
-		case constOp:
-			c.values[id] = c.b.memory.alloc(1)
-			c.values[id][0] = o.value
-		case fillOp:
-			size := n
-			if !slices.ContainsFunc(c.users[id], func(u int) bool { return !elementwise(c.b.nodes[u].op) }) {
-				size = 1 // a run takes it for a single number
-			}
-			c.values[id] = c.b.memory.alloc(size)
-			for i := range c.values[id] {
-				c.values[id][i] = o.value
-			}
+		if o, ok := nd.op.(source); ok && c.needed[id] {
+			o.place(&placing{c: c, id: id, n: nd.shape.Elems()})
 		}
 	}
+}
+
+// placing is a source that is being placed.
+type placing struct {
+	c  *compiler
+	id int // of its node
+	n  int // elements
+}
+
+// whole reports whether someone reads the value as an array: runs take one number for
+// all elements.
+func (p *placing) whole() bool {
+	return slices.ContainsFunc(p.c.users[p.id], func(u int) bool { return !isElementwise(p.c.b.nodes[u].op) })
 }
 
 // placeDirect lets a single operation write its value straight into the

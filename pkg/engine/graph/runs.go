@@ -9,7 +9,7 @@ func (c *compiler) formRuns() {
 	c.run = make([]*item, len(c.b.nodes))
 	var order []int
 	for id, nd := range c.b.nodes {
-		if c.computed(id) && elementwise(nd.op) {
+		if c.computed(id) && isElementwise(nd.op) {
 			c.run[id] = &item{nodes: []int{id}, n: c.elems(id), reader: -1}
 			order = append(order, id)
 		}

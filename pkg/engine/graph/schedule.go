@@ -53,7 +53,7 @@ func (c *compiler) gather(plain map[int]bool, copied map[*Var]bool) []*item {
 		items = append(items, it)
 	}
 	for id, nd := range c.b.nodes {
-		if c.computed(id) && !elementwise(nd.op) && !taken[id] {
+		if c.computed(id) && !isElementwise(nd.op) && !taken[id] {
 			items = append(items, &item{nodes: []int{id}, reader: -1})
 		}
 	}
@@ -96,19 +96,18 @@ func (c *compiler) takeAlong(it *item, taken []bool, plain map[int]bool) {
 		}
 	}
 	for _, g := range it.made {
-		o, ok := c.b.nodes[g].op.(matmulOp)
-		if !ok || !o.ta || o.tb {
+		if _, ok := c.b.nodes[g].op.(weightGradient); !ok {
 			continue
 		}
 		dy := c.operands(g)[1]
 		for _, u := range c.users[dy] {
-			p, ok := c.b.nodes[u].op.(matmulOp)
-			if !ok || p.ta || !p.tb || taken[u] || plain[u] || !c.needed[u] {
+			p, ok := c.b.nodes[u].op.(carrying)
+			if !ok || !p.carries() || taken[u] || plain[u] || !c.needed[u] {
 				continue
 			}
 			in := c.operands(u)
-			read, ok := c.b.nodes[in[1]].op.(readOp)
-			if !ok || in[0] != dy || c.elems(in[1]) != it.n || !c.updates(it, read.v) || c.feeds(u, it) {
+			v := c.b.nodes[in[1]].reads()
+			if v == nil || in[0] != dy || c.elems(in[1]) != it.n || !c.updates(it, v) || c.feeds(u, it) {
 				continue
 			}
 			it.reader = u

@@ -8,11 +8,8 @@ import "neoteny/pkg/engine/kernel"
 
 // constant returns the one number that a node holds, if it is known.
 func (n Node) constant() (float32, bool) {
-	switch o := n.b.nodes[n.id].op.(type) {
-	case constOp:
-		return o.value, true
-	case fillOp:
-		return o.value, true
+	if o, ok := n.b.nodes[n.id].op.(constant); ok {
+		return o.constant(), true
 	}
 	return 0, false
 }

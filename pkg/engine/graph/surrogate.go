@@ -10,8 +10,8 @@ import (
 // quantised or sampled values: hard is constant for differentiation.
 func (b *Builder) StraightThrough(hard, soft Node) Node {
 	pair("straight-through", hard, soft)
-	p := &pass{"straight-through", func(_ *Builder, dy Node, _ []Node) []Node { return []Node{{}, dy} }}
-	return b.add(reshapeOp{pass: p}, hard.Shape(), hard, soft)
+	p := &detour{"straight-through", func(_ *Builder, dy Node, _ []Node) []Node { return []Node{{}, dy} }}
+	return b.add(reshapeOp{other: p}, hard.Shape(), hard, soft)
 }
 
 // Surrogate returns forward(x) with another derivative: dx = dy·derivative(x).
@@ -21,10 +21,10 @@ func (b *Builder) StraightThrough(hard, soft Node) Node {
 func (b *Builder) Surrogate(x Node, forward, derivative func(b *Builder, x Node) Node) Node {
 	y := b.StopGradient(forward(b, x))
 	pair("surrogate", y, x)
-	p := &pass{"surrogate", func(b *Builder, dy Node, in []Node) []Node {
+	p := &detour{"surrogate", func(b *Builder, dy Node, in []Node) []Node {
 		return []Node{{}, b.Mul(dy, derivative(b, in[1]))}
 	}}
-	return b.add(reshapeOp{pass: p}, y.Shape(), y, x)
+	return b.add(reshapeOp{other: p}, y.Shape(), y, x)
 }
 
 // Spike returns 1 where x > 0, else 0, with the given derivative in place of
