@@ -47,6 +47,7 @@ type Builder struct {
 	with    map[*Var]Node // see [Builder.With]
 	wanted  []bool        // by node, while gradients are traced: its gradient is asked for
 	memory  *memory
+	listed  bool // programs have a [Listing]
 }
 
 type namedNode struct {

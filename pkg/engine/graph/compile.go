@@ -14,6 +14,9 @@ func (b *Builder) Compile() *Program {
 	for _, p := range passes {
 		p.run(c)
 	}
+	if b.listed {
+		c.p.listing = c.list()
+	}
 	return c.p
 }
 
@@ -90,6 +93,9 @@ type compiler struct {
 	values  [][]float32
 	labels  [][]int32
 	p       *Program
+
+	offsets   map[int]int // of the values in the arena
+	arenaSize int         // elements
 }
 
 // item is one entry of the schedule: a single operation, or a run of

@@ -9,7 +9,12 @@ type Program struct {
 	inputs  map[string][]float32
 	labels  map[string][]int32
 	outputs map[string][]float32
+	listing *Listing // nil unless its builder was asked for one
 }
+
+// Listing returns the program for people to read; nil unless it was compiled from a
+// store or builder that lists (see [Store.List]).
+func (p *Program) Listing() *Listing { return p.listing }
 
 // instruction is one step of a program.
 type instruction interface {

@@ -105,6 +105,12 @@ type (
 		// those rows of the weights.
 		emitRows(s *site) func(lo, hi int)
 	}
+	// working counts the multiply-adds of its value, from the shapes of the value and
+	// of the operands.
+	working interface {
+		op
+		multiplyAdds(shape tensor.Shape, in []tensor.Shape) int64
+	}
 	// partial knows which stretch of a vector of its is zero, or another node's.
 	partial interface {
 		op

@@ -42,7 +42,17 @@ func (b *Builder) batchMatmul(x, w Node, ta, tb bool) Node {
 	return b.add(batchMatmulOp{ta, tb}, append(slices.Clone(xs[:d]), n, m), x, w)
 }
 
-func (batchMatmulOp) name() string { return "batch-matmul" }
+// multiplyAdds implements [working].
+func (o batchMatmulOp) multiplyAdds(shape tensor.Shape, in []tensor.Shape) int64 {
+	d := len(in[0]) - 2
+	k := in[0][d+1]
+	if o.ta {
+		k = in[0][d]
+	}
+	return int64(shape.Elems()) * int64(k)
+}
+
+func (o batchMatmulOp) name() string { return "batch-matmul" + transposed(o.ta, o.tb) }
 
 func (o batchMatmulOp) grad(b *Builder, _, dy Node, in []Node) []Node {
 	x, w := in[0], in[1]

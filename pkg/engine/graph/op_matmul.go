@@ -37,7 +37,20 @@ func (b *Builder) matmul(x, w Node, ta, tb bool) Node {
 	return b.add(matmulOp{ta, tb}, tensor.Shape{n, m}, x, w)
 }
 
-func (matmulOp) name() string { return "matmul" }
+func (o matmulOp) name() string { return "matmul" + transposed(o.ta, o.tb) }
+
+// transposed is what the name of a product says of its operands.
+func transposed(ta, tb bool) string {
+	switch {
+	case ta && tb:
+		return "-tt"
+	case ta:
+		return "-tn"
+	case tb:
+		return "-nt"
+	}
+	return ""
+}
 
 func (o matmulOp) grad(b *Builder, _, dy Node, in []Node) []Node {
 	x, w := in[0], in[1]
@@ -102,6 +115,15 @@ func (o matmulOp) emitRange(s *site) func(step uint64, dst []float32, lo, hi int
 	return func(_ uint64, dst []float32, lo, hi int) {
 		kernel.MatMulTN((hi-lo)/m, m, k, x[lo/m:], rows, dy, m, dst, m, scratch)
 	}
+}
+
+// multiplyAdds implements [working].
+func (o matmulOp) multiplyAdds(shape tensor.Shape, in []tensor.Shape) int64 {
+	k := in[0][1]
+	if o.ta {
+		k = in[0][0]
+	}
+	return int64(shape.Elems()) * int64(k)
 }
 
 // carries implements [carrying].

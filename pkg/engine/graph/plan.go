@@ -21,6 +21,7 @@ func (c *compiler) plan() {
 
 	var arena arena
 	offsets := map[int]int{}
+	c.offsets = offsets
 	var live []int // placed values that are still to be read
 	for _, it := range c.items {
 		live = slices.DeleteFunc(live, func(id int) bool {
@@ -37,6 +38,7 @@ func (c *compiler) plan() {
 			}
 		}
 	}
+	c.arenaSize = arena.size
 	memory := c.b.memory.arena(arena.size)
 	for id, at := range offsets {
 		c.values[id] = memory(at, c.elems(id))

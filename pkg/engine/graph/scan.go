@@ -76,6 +76,15 @@ func (b *Builder) addScan(o *scan, in []Node) Node {
 	return b.add(scanOp{o}, tensor.Shape{o.parts().size}, in...)
 }
 
+// multiplyAdds implements [working]: the body's, for every step that there may be.
+func (o scanOp) multiplyAdds(tensor.Shape, []tensor.Shape) int64 {
+	var total int64
+	for _, n := range o.body.b.nodes {
+		total += o.body.b.multiplyAdds(n)
+	}
+	return int64(o.steps) * total
+}
+
 func (scanOp) name() string { return "scan" }
 
 // grad runs a scan in the other direction whose carry is the gradient of the

@@ -75,7 +75,12 @@ type Store struct {
 	vars   []*Var
 	byName map[string]*Var
 	memory *memory
+	listed bool
 }
+
+// List makes the programs that are compiled for this store have a [Listing]. It comes
+// before the first [Store.Builder].
+func (s *Store) List() { s.listed = true }
 
 // NewStore returns an empty store.
 func NewStore() *Store { return &Store{byName: map[string]*Var{}, memory: &memory{}} }
@@ -114,7 +119,7 @@ func (s *Store) add(v *Var) *Var {
 // those of the other lanes, if the store is of [NewLanes].
 func (s *Store) Builder() *Builder {
 	b := NewBuilder()
-	b.memory = s.memory
+	b.memory, b.listed = s.memory, s.listed
 	return b
 }
 
