@@ -12,7 +12,11 @@
 package engine
 
 import (
+	"fmt"
+
+	"neoteny/pkg/engine/assemble"
 	"neoteny/pkg/engine/component"
+	"neoteny/pkg/engine/graph"
 	"neoteny/pkg/engine/learner"
 	_ "neoteny/pkg/engine/learners" // a learner whose spec names no kind is one of them
 	"neoteny/pkg/engine/run"
@@ -61,6 +65,23 @@ func New(s *Spec, env Env) (*Life, error) { return run.New(s, env) }
 // NewPack builds the lives of the given specs and environments at step 0, side by
 // side. It returns an error that is [ErrNotAlike] where they must run one by one.
 func NewPack(specs []*Spec, envs []Env) (*Pack, error) { return run.NewPack(specs, envs) }
+
+// Programs returns the compiled programs of a run's steps, for people who tune. It needs
+// no datasets.
+func Programs(s *Spec, env Env) (programs []learner.Program, err error) {
+	defer graph.Catch(&err)
+	store := graph.NewStore()
+	store.List()
+	life, err := assemble.New(s, env, store)
+	if err != nil {
+		return nil, err
+	}
+	l, ok := life.Learner.(learner.Lister)
+	if !ok {
+		return nil, fmt.Errorf("a learner of the kind %s is not made of programs", s.Learner.Name)
+	}
+	return l.Programs(), nil
+}
 
 // NewDeferred builds a deferred measurement of a run, at step 0 or where the
 // checkpoint that is loaded was made.

@@ -90,6 +90,9 @@ func (b *Builder) Labels(name string, n int) Node {
 	return b.input(name, tensor.Shape{n}, true)
 }
 
+// List makes the program that is compiled have a [Listing].
+func (b *Builder) List() { b.listed = true }
+
 // Declared returns the input of that name, if the program has one already.
 func (b *Builder) Declared(name string) (Node, bool) {
 	id, ok := b.inputs[name]

@@ -51,6 +51,7 @@ type Objective struct {
 // update on s.Batch, whose X is filled in; s.Index counts the updates.
 type Core interface {
 	Learner
+	Lister
 	// Input returns the storage of an input that the objective declared for the
 	// training program.
 	Input(name string) []float32
@@ -58,6 +59,18 @@ type Core interface {
 	// it is synchronised, a target network for example, and evaluates batches
 	// of n examples.
 	Shadow(name string, n int) Shadow
+}
+
+// Program is a compiled program of a learner, for people who tune.
+type Program struct {
+	Name    string         `json:"name"`
+	Listing *graph.Listing `json:"listing"`
+}
+
+// Lister is implemented by learners whose steps are compiled programs. They have
+// listings where the learner's store was asked for them.
+type Lister interface {
+	Programs() []Program
 }
 
 // Shadow is a copy of a core's network.

@@ -153,6 +153,14 @@ func (f *Feed) Fill(b *stream.Batch) {
 	}
 }
 
+// EvaluationListing returns the program that evaluates a batch of n.
+func (m *Model) EvaluationListing(n int) *graph.Listing {
+	b := graph.NewBuilder()
+	b.List()
+	b.Output("output", m.ForwardEvaluation(b, n).Net.Output)
+	return b.Compile().Listing()
+}
+
 type evaluation struct {
 	program *graph.Program
 	feed    Feed

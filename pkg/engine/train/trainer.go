@@ -126,6 +126,16 @@ func (t *Trainer) Input(name string) []float32 { return t.forward.Input(name) }
 // Shadow implements [learner.Core].
 func (t *Trainer) Shadow(name string, n int) learner.Shadow { return t.model.Shadow(name, n) }
 
+// Programs implements [learner.Lister]: train is forward, backward and, where no method
+// asks for whole gradients, the update, which else is a program of its own.
+func (t *Trainer) Programs() []learner.Program {
+	all := []learner.Program{{Name: "train", Listing: t.forward.Listing()}}
+	if t.update != nil {
+		all = append(all, learner.Program{Name: "update", Listing: t.update.Listing()})
+	}
+	return append(all, learner.Program{Name: "evaluate", Listing: t.model.EvaluationListing(t.model.Info.Batch)})
+}
+
 // EndTask implements [learner.Learner]: methods see the boundary of the task.
 func (t *Trainer) EndTask(s *learner.Step) error {
 	if err := t.checkFinite(s); err != nil {
