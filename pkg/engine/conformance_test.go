@@ -615,20 +615,22 @@ func TestEverythingIsDocumented(t *testing.T) {
 }
 
 // TestOneFilePerComponent reads the sources: file x_y.go of streams, probes and
-// methods registers the component x-y and nothing else. The package's own file
-// holds what components share.
+// methods, or of a package below, registers the component x-y and nothing else. A
+// package's own file holds what components share.
 func TestOneFilePerComponent(t *testing.T) {
 	for folder, kind := range map[string]string{"streams": "stream", "environments": "environment", "learners": "learner", "probes": "probe", "methods": "method"} {
 		files, err := filepath.Glob(filepath.Join(folder, "*.go"))
 		require.NoError(t, err)
+		below, err := filepath.Glob(filepath.Join(folder, "*", "*.go"))
+		require.NoError(t, err)
 		var found []string
-		for _, file := range files {
+		for _, file := range append(files, below...) {
 			base := strings.TrimSuffix(filepath.Base(file), ".go")
 			if strings.HasSuffix(base, "_test") {
 				continue
 			}
 			names := registeredIn(t, file, kind)
-			if base == folder {
+			if base == filepath.Base(filepath.Dir(file)) {
 				require.Empty(t, names, "%s holds what components share", file)
 				continue
 			}

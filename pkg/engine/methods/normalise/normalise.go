@@ -1,0 +1,3 @@
+// Package normalise has methods that keep the scale of inputs, activations and
+// weights.
+package normalise
