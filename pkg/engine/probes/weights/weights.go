@@ -1,0 +1,3 @@
+// Package weights has probes of the parameters themselves: sizes, ranks and how far they
+// move.
+package weights
