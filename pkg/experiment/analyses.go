@@ -41,7 +41,7 @@ type Analysis struct {
 }
 
 // SpecJSON is the analysis as canonical JSON, with the specs of the runs that it
-// looks at. [AnalysisFromCanonical] reads it.
+// looks at. [ReadRecord] reads it.
 func (a *Analysis) SpecJSON() []byte {
 	b, err := json.Marshal(map[string]any{"analysis": a.resolved.Canonical(), "sources": a.sources})
 	if err != nil {
@@ -58,9 +58,9 @@ type AnalysisSpec struct {
 	Sources map[string]map[string]any
 }
 
-// AnalysisFromCanonical resolves the analysis of a trial record; nil where the
+// analysisFromCanonical resolves the analysis of a trial record; nil where the
 // record is of an arm's trial.
-func AnalysisFromCanonical(canonicalJSON []byte) (*AnalysisSpec, error) {
+func analysisFromCanonical(canonicalJSON []byte) (*AnalysisSpec, error) {
 	if !bytes.HasPrefix(canonicalJSON, []byte(`{"analysis":`)) {
 		return nil, nil
 	}
@@ -111,17 +111,15 @@ func (a *AnalysisSpec) datasets() (map[string]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		spec, err := SpecFromCanonical(b)
+		spec, err := specFromCanonical(b)
 		if err != nil {
 			return nil, err
 		}
-		for _, name := range spec.Datasets() {
-			digest, ok := datasetDigest(name)
-			if !ok {
-				return nil, fmt.Errorf("dataset %q is not in the catalogue", name)
-			}
-			out[name] = digest
+		digests, err := digestsOf(spec)
+		if err != nil {
+			return nil, err
 		}
+		maps.Copy(out, digests)
 	}
 	return out, nil
 }

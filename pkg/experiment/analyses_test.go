@@ -50,22 +50,26 @@ func TestAnalyses(t *testing.T) {
 	require.Equal(t, 3*3+3+1, p.Runs())
 
 	// The record is the analysis and what its inputs are of.
-	a, err := AnalysisFromCanonical(twins.SpecJSON())
+	r, err := ReadRecord(twins.SpecJSON())
 	require.NoError(t, err)
+	require.Nil(t, r.Spec)
+	a := r.Analysis
 	require.Equal(t, "test-compare", a.Name)
 	b, err := json.Marshal(a.Sources["second"])
 	require.NoError(t, err)
 	require.JSONEq(t, string(trials["two"].SpecJSON()), string(b))
-	none, err := AnalysisFromCanonical(trials["two"].SpecJSON())
+	r, err = ReadRecord(trials["two"].SpecJSON())
 	require.NoError(t, err)
-	require.Nil(t, none)
+	require.Nil(t, r.Analysis)
 
 	// What it looks at is part of what its run is.
 	inputs := func(sha string) []*pb.Input {
 		return []*pb.Input{{Name: "first", Run: "e/one/1", Blob: &pb.BlobRef{Sha256: sha}}, {Name: "second", Run: "e/two/1", Blob: &pb.BlobRef{Sha256: "bb"}}}
 	}
 	key := func(spec []byte, in []*pb.Input) string {
-		k, err := RunKeyOf(spec, 1, in)
+		r, err := ReadRecord(spec)
+		require.NoError(t, err)
+		k, err := r.RunKey(1, in)
 		require.NoError(t, err)
 		return k
 	}

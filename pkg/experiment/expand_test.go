@@ -139,14 +139,14 @@ func TestRunKeyInvariances(t *testing.T) {
 	require.NotEqual(t, trial.RunKey(7, nil), other.RunKey(7, nil), "another version of the data is another run")
 }
 
-func TestSpecFromCanonical(t *testing.T) {
+func TestRecords(t *testing.T) {
 	trial := expand(t, map[string]string{"sweep": "sweep: {grid: {'learner.methods[0].lambda': [0.25]}}"}).Trials[0]
-	spec, err := SpecFromCanonical(trial.SpecJSON())
+	record, err := ReadRecord(trial.SpecJSON())
 	require.NoError(t, err)
-	require.Equal(t, trial.Spec.Canonical(), spec.Canonical())
-	again := Trial{Spec: spec, datasets: trial.datasets}
+	require.Equal(t, trial.Spec.Canonical(), record.Spec.Canonical())
+	again := Trial{Spec: record.Spec, datasets: trial.datasets}
 	require.Equal(t, trial.RunKey(1, nil), again.RunKey(1, nil))
-	key, err := RunKeyOf(trial.SpecJSON(), 1, nil)
+	key, err := record.RunKey(1, nil)
 	require.NoError(t, err)
 	require.Equal(t, trial.RunKey(1, nil), key)
 
@@ -158,10 +158,10 @@ func TestSpecFromCanonical(t *testing.T) {
 		`{"steam": {}}`:          `unknown field "steam"`,
 		`{"stream": {"kind":3}}`: "stream.kind: must be a name",
 	} {
-		_, err := SpecFromCanonical([]byte(in))
+		_, err := ReadRecord([]byte(in))
 		require.ErrorContains(t, err, want, in)
 	}
-	_, err = SpecFromCanonical(make([]byte, MaxFileBytes+1))
+	_, err = ReadRecord(make([]byte, MaxFileBytes+1))
 	require.ErrorContains(t, err, "larger than")
 }
 

@@ -40,35 +40,34 @@ func SplitRunID(id string) (experiment, trial string, seed uint32, err error) {
 // digests of datasets and of the artifacts that it starts from, by name. Equal
 // keys mean bit-identical results.
 func (t Trial) RunKey(seed uint32, artifacts map[string]string) string {
+	return runKey(t.Spec.JSON(), seed, t.datasets, artifacts)
+}
+
+// runKey is the key of a run of a canonical spec.
+func runKey(canonicalJSON []byte, seed uint32, datasets, artifacts map[string]string) string {
 	if artifacts == nil {
 		artifacts = map[string]string{}
 	}
 	b, err := json.Marshal(map[string]any{
 		"numerics":  engine.NumericsVersion,
-		"spec":      t.Spec.Canonical(),
+		"spec":      json.RawMessage(canonicalJSON),
 		"seed":      seed,
-		"datasets":  t.datasets,
+		"datasets":  datasets,
 		"artifacts": artifacts,
 	})
 	if err != nil {
-		panic(fmt.Sprintf("experiment: canonical spec of %s: %v", t.Name, err)) // resolved specs are plain data
+		panic(fmt.Sprintf("experiment: run key: %v", err)) // plain data
 	}
 	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:])
 }
 
 // SpecJSON is the trial's resolved spec as canonical JSON: sorted keys, every
-// default spelled out. [SpecFromCanonical] reads it.
-func (t Trial) SpecJSON() []byte {
-	b, err := json.Marshal(t.Spec.Canonical())
-	if err != nil {
-		panic(fmt.Sprintf("experiment: canonical spec of %s: %v", t.Name, err)) // resolved specs are plain data
-	}
-	return b
-}
+// default spelled out. [ReadRecord] reads it.
+func (t Trial) SpecJSON() []byte { return t.Spec.JSON() }
 
-// SpecFromCanonical resolves the spec of a trial record.
-func SpecFromCanonical(canonicalJSON []byte) (*engine.Spec, error) {
+// specFromCanonical resolves the spec of a trial record.
+func specFromCanonical(canonicalJSON []byte) (*engine.Spec, error) {
 	if len(canonicalJSON) > MaxFileBytes {
 		return nil, fmt.Errorf("a trial's spec of %d bytes is larger than %d", len(canonicalJSON), MaxFileBytes)
 	}

@@ -51,7 +51,9 @@ func TestArmsStartFromArtifactsOfOthers(t *testing.T) {
 	tune := trials["tune"]
 	one, two := tune.RunKey(1, map[string]string{"start": "aa"}), tune.RunKey(1, map[string]string{"start": "bb"})
 	require.NotEqual(t, one, two)
-	again, err := RunKeyOf(tune.SpecJSON(), 1, []*pb.Input{{Name: "start", Blob: &pb.BlobRef{Sha256: "aa"}}})
+	record, err := ReadRecord(tune.SpecJSON())
+	require.NoError(t, err)
+	again, err := record.RunKey(1, []*pb.Input{{Name: "start", Blob: &pb.BlobRef{Sha256: "aa"}}})
 	require.NoError(t, err)
 	require.Equal(t, one, again)
 }

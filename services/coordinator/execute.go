@@ -9,6 +9,7 @@ import (
 	"neoteny/internal/cluster"
 	pb "neoteny/proto/neoteny/v1"
 	"neoteny/services/coordinator/mirror"
+	"neoteny/services/coordinator/model"
 	"neoteny/services/coordinator/schedule"
 	"neoteny/services/coordinator/seeds"
 )
@@ -75,7 +76,7 @@ func (s *Service) expand(ctx context.Context, a schedule.Expand) (int64, error) 
 }
 
 func (s *Service) createRuns(ctx context.Context, a schedule.CreateRuns) (int64, error) {
-	specs := map[string][]byte{}
+	trials := map[string]model.Record{}
 	runs := make([]cluster.NewRun, len(a.Runs))
 	for i, r := range a.Runs {
 		runs[i] = cluster.NewRun{Run: r.Run, Segment: r.Segment}
@@ -83,15 +84,17 @@ func (s *Service) createRuns(ctx context.Context, a schedule.CreateRuns) (int64,
 			continue // it ends before it needs a key
 		}
 		trial := r.Run.Trial
-		if specs[trial] == nil {
+		if trials[trial] == nil {
 			full, err := s.cluster.Trial(ctx, a.Experiment, trial)
 			if err != nil {
 				return 0, err
 			}
-			specs[trial] = full.CanonicalSpec
+			if trials[trial], err = s.model.Record(full.CanonicalSpec); err != nil {
+				return 0, fmt.Errorf("spec of trial %s: %w", trial, err)
+			}
 		}
 		var err error
-		if r.Run.RunKey, err = s.model.RunKey(specs[trial], r.Run.Seed, r.Run.Inputs); err != nil {
+		if r.Run.RunKey, err = trials[trial].RunKey(r.Run.Seed, r.Run.Inputs); err != nil {
 			return 0, fmt.Errorf("run key of trial %s: %w", trial, err)
 		}
 	}

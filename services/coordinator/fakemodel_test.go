@@ -163,8 +163,13 @@ func (m *fakeModel) Plan(spec *pb.ExperimentSpec) (*model.Plan, error) {
 	return p, nil
 }
 
-func (*fakeModel) RunKey(canonical []byte, seed uint32, inputs []*pb.Input) (string, error) {
-	b := fmt.Appendf(nil, "%s %d", canonical, seed)
+func (*fakeModel) Record(canonical []byte) (model.Record, error) { return fakeRecord(canonical), nil }
+
+// fakeRecord is the canonical spec of a trial.
+type fakeRecord []byte
+
+func (r fakeRecord) RunKey(seed uint32, inputs []*pb.Input) (string, error) {
+	b := fmt.Appendf(nil, "%s %d", r, seed)
 	for _, in := range inputs {
 		b = fmt.Appendf(b, " %s %s", in.Name, in.Blob.Sha256)
 	}

@@ -67,7 +67,7 @@ func TestARunWaitsForWhatItStartsFrom(t *testing.T) {
 	require.Empty(t, a.Artifacts, "no run needs it")
 	require.Empty(t, c.Inputs)
 	require.Equal(t, "artifacts/"+id+"/"+c.Artifacts["weights"].Sha256, c.Artifacts["weights"].Key)
-	key, err := w.model.RunKey([]byte(`{"trial":"a-0"}`), 1, a.Inputs)
+	key, err := fakeRecord(`{"trial":"a-0"}`).RunKey(1, a.Inputs)
 	require.NoError(t, err)
 	require.Equal(t, key, a.RunKey)
 

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"io"
 
@@ -70,21 +71,34 @@ func (o origin) artifacts() component.Artifacts {
 }
 
 // engineAdapter makes lives of the real engine, over one source of data.
-type engineAdapter struct{ data data.Source }
+type engineAdapter struct {
+	data data.Source
+	// records are those that were read last, by the SHA-256 of their JSON: runs of one
+	// trial share theirs.
+	records *lru[[sha256.Size]byte, *experiment.Record]
+}
+
+// maxRecords is how many trials a worker keeps resolved.
+const maxRecords = 64
+
+func newEngine(source data.Source) engineAdapter {
+	return engineAdapter{source, newLRU[[sha256.Size]byte, *experiment.Record](maxRecords, 0)}
+}
 
 func (a engineAdapter) Compile(canonicalJSON []byte) (program, error) {
-	analysis, err := experiment.AnalysisFromCanonical(canonicalJSON)
-	if err != nil {
-		return nil, err
+	sum := sha256.Sum256(canonicalJSON)
+	r, ok := a.records.get(sum)
+	if !ok {
+		var err error
+		if r, err = experiment.ReadRecord(canonicalJSON); err != nil {
+			return nil, err
+		}
+		a.records.put(sum, r, 0)
 	}
-	if analysis != nil {
-		return analysisProgram{spec: analysis, data: a.data}, nil
+	if r.Analysis != nil {
+		return analysisProgram{spec: r.Analysis, data: a.data}, nil
 	}
-	spec, err := experiment.SpecFromCanonical(canonicalJSON)
-	if err != nil {
-		return nil, err
-	}
-	return engineProgram{spec: spec, data: a.data}, nil
+	return engineProgram{spec: r.Spec, data: a.data}, nil
 }
 
 // Pack refuses what cannot advance in lockstep: analyses and deferred measurements.

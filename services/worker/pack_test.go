@@ -177,7 +177,7 @@ func TestBuildingAPackPanics(t *testing.T) {
 // Analyses and deferred measurements are done one by one, even where they are
 // assigned as a pack.
 func TestTheEngineTakesOnlyLivesIntoPacks(t *testing.T) {
-	a := engineAdapter{}
+	a := newEngine(nil)
 	for _, members := range [][]program{{analysisProgram{}, analysisProgram{}}, {engineProgram{}, engineProgram{}}} {
 		_, err := a.Pack(members, []origin{{seed: 1, deferred: true}, {seed: 2, deferred: true}})
 		require.ErrorIs(t, err, engine.ErrNotAlike)

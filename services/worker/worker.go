@@ -123,7 +123,7 @@ func New(d Deps, cfg Config) (*Worker, error) {
 	}
 	w := &Worker{
 		cfg: cfg, members: clusterAdapter{d.Cluster}, ledger: d.Cluster, store: d.Blob,
-		metrics: metricsAdapter{d.Metrics}, engine: engineAdapter{d.Data}, log: d.Logger, tel: d.Telemetry, missing: d.Missing,
+		metrics: metricsAdapter{d.Metrics}, engine: newEngine(d.Data), log: d.Logger, tel: d.Telemetry, missing: d.Missing,
 	}
 	if err := w.init(); err != nil {
 		return nil, err

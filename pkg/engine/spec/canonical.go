@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"sync"
 
 	"neoteny/pkg/engine/component"
 	"neoteny/pkg/engine/learner"
@@ -49,15 +50,30 @@ func (s *Spec) canonicalLearner() map[string]any {
 	return one
 }
 
-// Digest returns the SHA-256 of the canonical JSON, in hexadecimal.
-func (s *Spec) Digest() string {
-	b, err := json.Marshal(s.Canonical())
-	if err != nil {
-		panic(fmt.Sprintf("spec: canonical JSON: %v", err)) // plain data
-	}
-	d := sha256.Sum256(b)
-	return hex.EncodeToString(d[:])
+// identity is what a spec is known by, computed once for all runs of it.
+type identity struct {
+	once   sync.Once
+	json   []byte
+	digest string
 }
+
+func (s *Spec) known() *identity {
+	s.identity.once.Do(func() {
+		b, err := json.Marshal(s.Canonical())
+		if err != nil {
+			panic(fmt.Sprintf("spec: canonical JSON: %v", err)) // plain data
+		}
+		d := sha256.Sum256(b)
+		s.identity.json, s.identity.digest = b, hex.EncodeToString(d[:])
+	})
+	return s.identity
+}
+
+// JSON returns the canonical JSON of [Spec.Canonical]; it must not be modified.
+func (s *Spec) JSON() []byte { return s.known().json }
+
+// Digest returns the SHA-256 of the canonical JSON, in hexadecimal.
+func (s *Spec) Digest() string { return s.known().digest }
 
 // Published returns the names of the artifacts that a run of the spec has, by
 // the path of the component that publishes them.

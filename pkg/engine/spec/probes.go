@@ -75,8 +75,11 @@ func (s *Spec) Deferred() (list []DeferredSchedule) {
 // Measuring returns the spec with those of its probes only whose measurements are
 // deferred, or with the others.
 func (s *Spec) Measuring(deferred bool) *Spec {
+	if !deferred && len(s.Deferred()) == 0 {
+		return s
+	}
 	part := *s
-	part.Probes = nil
+	part.Probes, part.identity = nil, &identity{}
 	for _, p := range s.Probes {
 		if p.Schedule.Deferred == deferred {
 			part.Probes = append(part.Probes, p)

@@ -40,6 +40,8 @@ type Spec struct {
 	Optimizer *optim.Resolved
 	Methods   []*method.Resolved
 	Probes    []Probe
+
+	identity *identity
 }
 
 // Probe is a probe of a spec, with when it measures and what becomes of it.
@@ -65,7 +67,7 @@ func (p *problems) err() error { return errors.Join(p.errs...) }
 // Resolve decodes and checks a spec. All mistakes are reported together, each
 // a [component.FieldError] with the path of the field from the spec's root.
 func Resolve(raw Raw) (*Spec, error) {
-	s, p := &Spec{}, &problems{}
+	s, p := &Spec{identity: &identity{}}, &problems{}
 	s.resolveSource(raw, p)
 	s.resolveLearner(raw.Learner, p)
 	s.resolveProbes(raw.Probes, p)
@@ -81,7 +83,7 @@ func Resolve(raw Raw) (*Spec, error) {
 // ResolveLearner decodes and checks a learner whose batches are a caller's, and like
 // info says.
 func ResolveLearner(raw map[string]any, info stream.Info) (*Spec, error) {
-	s, p := &Spec{}, &problems{}
+	s, p := &Spec{identity: &identity{}}, &problems{}
 	var err error
 	if s.Info, err = checkCaller(info); err != nil {
 		return nil, component.At("info", err)

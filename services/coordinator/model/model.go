@@ -16,12 +16,17 @@ type Model interface {
 	// Plan validates and expands a spec. Mistakes in it are
 	// *component.FieldError values, joined.
 	Plan(spec *pb.ExperimentSpec) (*Plan, error)
-	// RunKey says what the run of a canonical spec with a seed is that starts
-	// from these artifacts.
-	RunKey(canonicalSpec []byte, seed uint32, inputs []*pb.Input) (string, error)
+	// Record reads the canonical spec of a trial, once for all its runs.
+	Record(canonicalSpec []byte) (Record, error)
 	// Select picks a trial per arm by the task tables of finished runs; an arm
 	// without one is missing.
 	Select(spec *pb.ExperimentSpec, runs []report.RunTable) (map[string]string, error)
+}
+
+// Record is a trial whose runs are to be named.
+type Record interface {
+	// RunKey says what the run with a seed is that starts from these artifacts.
+	RunKey(seed uint32, inputs []*pb.Input) (string, error)
 }
 
 // Plan is an expanded experiment.
@@ -92,8 +97,13 @@ func needs(list []experiment.TrialNeed) (out []*pb.TrialNeed) {
 	return out
 }
 
-func (Experiments) RunKey(canonicalSpec []byte, seed uint32, inputs []*pb.Input) (string, error) {
-	return experiment.RunKeyOf(canonicalSpec, seed, inputs)
+// Record implements [Model].
+func (Experiments) Record(canonicalSpec []byte) (Record, error) {
+	r, err := experiment.ReadRecord(canonicalSpec)
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
 }
 
 func (Experiments) Select(spec *pb.ExperimentSpec, runs []report.RunTable) (map[string]string, error) {

@@ -82,9 +82,9 @@ func TestExpandWithAsides(t *testing.T) {
 	require.Equal(t, plain.Steps(), p.Steps())
 	require.Contains(t, string(trial.SpecJSON()), `{"aside":true,"at":"end","every":"10 tasks","kind":"test-dormant"`)
 	require.NotEqual(t, plain.Trials[0].RunKey(0, nil), trial.RunKey(0, nil))
-	again, err := SpecFromCanonical(trial.SpecJSON())
+	record, err := ReadRecord(trial.SpecJSON())
 	require.NoError(t, err)
-	require.Equal(t, trial.Spec.Canonical(), again.Canonical())
+	require.Equal(t, trial.Spec.Canonical(), record.Spec.Canonical())
 
 	_, err = Expand(parse(t, map[string]string{
 		"probes": "probes: [{kind: test-accuracy, every: 100, aside: true}]",
