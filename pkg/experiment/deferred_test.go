@@ -12,7 +12,7 @@ import (
 
 // forksByDefinition says of every step whether something is measured before it at
 // the start of a task, or after it at the end of one.
-func forksByDefinition(a Asides) (list []int64) {
+func forksByDefinition(a DeferredSteps) (list []int64) {
 	for step := range a.Tasks * a.StepsPerTask {
 		task := step / a.StepsPerTask
 		for _, s := range a.Schedules {
@@ -32,7 +32,7 @@ func forksByDefinition(a Asides) (list []int64) {
 // main track, however long segments are and wherever one was cut off.
 func TestForks(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		a := Asides{Tasks: rapid.Int64Range(1, 30).Draw(t, "tasks"), StepsPerTask: rapid.Int64Range(1, 7).Draw(t, "steps")}
+		a := DeferredSteps{Tasks: rapid.Int64Range(1, 30).Draw(t, "tasks"), StepsPerTask: rapid.Int64Range(1, 7).Draw(t, "steps")}
 		for range rapid.IntRange(0, 3).Draw(t, "schedules") {
 			a.Schedules = append(a.Schedules, &pb.AsideSchedule{Every: rapid.Int32Range(1, 40).Draw(t, "every"), Start: rapid.Bool().Draw(t, "start")})
 		}
@@ -67,10 +67,10 @@ func TestForks(t *testing.T) {
 	})
 }
 
-func TestExpandWithAsides(t *testing.T) {
+func TestExpandWithDeferred(t *testing.T) {
 	plain := expand(t, map[string]string{"segments": "segments: {tasks: 5}"})
 	p := expand(t, map[string]string{
-		"probes":   "probes: [{kind: test-accuracy}, {kind: test-dormant, every: 10 tasks, aside: true}]",
+		"probes":   "probes: [{kind: test-accuracy}, {kind: test-dormant, every: 10 tasks, deferred: true}]",
 		"segments": "segments: {tasks: 5}",
 		"claims":   `claims: [{name: c, value: 'arms["base"].test_dormant.last(1).mean()', holds: {lt: 1}}]`,
 	})
@@ -87,11 +87,11 @@ func TestExpandWithAsides(t *testing.T) {
 	require.Equal(t, trial.Spec.Canonical(), record.Spec.Canonical())
 
 	_, err = Expand(parse(t, map[string]string{
-		"probes": "probes: [{kind: test-accuracy, every: 100, aside: true}]",
+		"probes": "probes: [{kind: test-accuracy, every: 100, deferred: true}]",
 	}))
-	require.ErrorContains(t, err, "probes[0].aside: is for at most one measurement a task, not one every 100 steps")
+	require.ErrorContains(t, err, "probes[0].deferred: is for at most one measurement a task, not one every 100 steps")
 	_, err = Expand(parse(t, map[string]string{
-		"arms": "arms: {a: {}, b: {probes: [{kind: test-accuracy, aside: 1}]}}",
+		"arms": "arms: {a: {}, b: {probes: [{kind: test-accuracy, deferred: 1}]}}",
 	}))
-	require.ErrorContains(t, err, "arms.b.probes[0].aside: must be true or false")
+	require.ErrorContains(t, err, "arms.b.probes[0].deferred: must be true or false")
 }

@@ -57,10 +57,10 @@ type Trial struct {
 }
 
 // Segments is the number of segments of a run of the trial at the given number
-// of tasks per segment, with those that measure aside.
+// of tasks per segment, with those of deferred measurements.
 func (t Trial) Segments(segmentTasks int) int {
-	asides := Asides{t.DeferredSchedules(), int64(t.Spec.Tasks()), t.Spec.StepsPerTask()}
-	return (t.Spec.Tasks()+segmentTasks-1)/segmentTasks + int(asides.Count())
+	deferred := DeferredSteps{t.DeferredSchedules(), int64(t.Spec.Tasks()), t.Spec.StepsPerTask()}
+	return (t.Spec.Tasks()+segmentTasks-1)/segmentTasks + int(deferred.Count())
 }
 
 // Runs is the number of runs, confirmation runs included.

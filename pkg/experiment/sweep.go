@@ -289,3 +289,169 @@ func addSat(a, b uint64) uint64 {
 	}
 	return a + b
 }
+
+// trials expands every arm that resolved.
+func (e *expansion) trials() {
+	owner := map[string]string{}
+	for _, name := range e.names {
+		a := e.arms[name]
+		if a == nil {
+			continue
+		}
+		places, ok := e.placeAxes(a)
+		if !ok {
+			delete(e.arms, name)
+			continue
+		}
+		for i := range a.space.size() {
+			t := Trial{Name: name, Arm: name, Params: map[string]string{}, Spec: a.spec, Seeds: e.tuning}
+			if len(places) > 0 {
+				t.Name = fmt.Sprintf("%s-%04d", name, i)
+				if !e.assign(&t, a, places, a.space.assignment(i)) {
+					delete(e.arms, name)
+					if len(e.errs) >= maxErrors {
+						return
+					}
+					continue
+				}
+			}
+			if other, taken := owner[t.Name]; taken {
+				e.fail(keyed("arms", name), "trial %q of this arm has the name of a trial of arm %q: rename one of the arms", t.Name, other)
+			}
+			owner[t.Name] = name
+			if !e.addDigests(&t, a) {
+				return
+			}
+			a.trials = append(a.trials, t)
+		}
+	}
+}
+
+// placeAxes finds the place of every axis in an arm's spec.
+func (e *expansion) placeAxes(a *arm) (map[string]path, bool) {
+	places := map[string]path{}
+	ok := true
+	var done []axis
+	for _, ax := range a.space.axes() {
+		p, err := a.place(ax.steps)
+		if err != nil {
+			mend := ""
+			if near := nearest(ax.path, a.canonical); len(near) > 0 {
+				mend = "; nearest: " + strings.Join(near, ", ")
+			}
+			if len(e.names) > 1 && !strings.HasPrefix(ax.at, "sweep.arms") {
+				mend += "; what only some arms have is varied under sweep.arms"
+			}
+			e.fail(ax.at, "no such parameter in arm %q: %v%s", a.name, err, mend)
+			ok = false
+			continue
+		}
+		for _, other := range done {
+			if q := places[other.path]; p.within(q) || q.within(p) {
+				e.fail(ax.at, "%s is varied by %s already", p, other.at)
+				ok = false
+			}
+		}
+		places[ax.path] = p
+		done = append(done, ax)
+	}
+	return places, ok
+}
+
+// place finds a path in an arm: in what the arm says or, where a parameter is
+// left to its default, in the resolved spec, whose component is then named in
+// the raw one so that the parameter has a place.
+func (a *arm) place(p path) (path, error) {
+	if at, _, err := p.resolve(a.raw); err == nil {
+		return at, nil
+	}
+	at, _, err := p.resolve(a.canonical)
+	if err != nil {
+		last := p[len(p)-1]
+		parent, v, perr := p[:len(p)-1].resolve(a.canonical)
+		if m, ok := v.(map[string]any); last.field != "preset" || perr != nil || !ok || m["kind"] == nil {
+			return nil, err
+		}
+		at = append(parent, last)
+	}
+	for i := 1; i < len(at); i++ {
+		if _, _, err := at[:i].resolve(a.raw); err == nil {
+			continue
+		}
+		_, v, err := at[:i].resolve(a.canonical)
+		if err != nil {
+			return nil, err
+		}
+		if m, ok := v.(map[string]any); ok && m["kind"] != nil {
+			v = map[string]any{"kind": m["kind"]}
+		}
+		if at[i-1].entry {
+			// An entry that the arm does not list: the whole list is a default.
+			i--
+			_, v, _ = at[:i].resolve(a.canonical)
+		}
+		a.raw = at[:i].set(a.raw, v).(map[string]any)
+	}
+	return at, nil
+}
+
+// assign resolves the spec of one trial.
+func (e *expansion) assign(t *Trial, a *arm, places map[string]path, settings []setting) bool {
+	var raw any = a.raw
+	for _, s := range settings {
+		raw = places[s.axis.path].set(raw, s.value)
+		t.Params[s.axis.path] = jsonText(s.value)
+	}
+	spec, err := rawSpec(raw.(map[string]any))
+	if err == nil {
+		t.Spec, err = e.resolve(spec)
+	}
+	if err == nil {
+		return true
+	}
+	fields := component.FieldErrors(err)
+	if len(fields) == 0 {
+		fields = []*component.FieldError{{Problem: err.Error()}}
+	}
+	for _, fe := range fields {
+		// The base resolved, so a value of the sweep is at fault: the one that
+		// the error names, or the combination.
+		at, problem := "sweep", fmt.Sprintf("%v (trial %s with %s)", fe, t.Name, paramText(t.Params))
+		for _, s := range settings {
+			if inside(fe.Field, places[s.axis.path].String()) {
+				at, problem = s.at, fmt.Sprintf("%s %s: %s", s.axis.path, shorten(jsonText(s.value)), fe.Problem)
+				if s.axis.draw != nil {
+					problem += fmt.Sprintf(" (drawn for trial %s)", t.Name)
+				}
+			}
+		}
+		e.fail(at, "%s", problem)
+	}
+	return false
+}
+
+func paramText(params map[string]string) string {
+	var parts []string
+	for _, k := range slices.Sorted(maps.Keys(params)) {
+		parts = append(parts, k+"="+shorten(params[k]))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// addDigests notes the digests of the trial's datasets for its run keys.
+func (e *expansion) addDigests(t *Trial, a *arm) bool {
+	t.datasets = map[string]string{}
+	for _, name := range t.Spec.Datasets() {
+		d, ok := e.digest(name)
+		if !ok {
+			at := "stream.dataset"
+			if patched(a.patch, at) {
+				at = keyed("arms", a.name) + "." + at
+			}
+			e.fail(at, "dataset %q is not in the catalogue", name)
+			return false
+		}
+		t.datasets[name] = d
+	}
+	return true
+}

@@ -19,7 +19,7 @@ type Trial struct {
 	Form [sha256.Size]byte
 	// Deferred is where measurements of its runs are deferred, Measured how many
 	// there are of each run.
-	Deferred experiment.Asides
+	Deferred experiment.DeferredSteps
 	Measured int
 }
 
@@ -38,7 +38,7 @@ func (e *Experiment) setTrial(c cluster.Change) {
 	t := &Trial{
 		Rec:      rec,
 		Form:     formOf(rec.CanonicalSpec),
-		Deferred: experiment.Asides{Schedules: rec.Asides, Tasks: int64(rec.Tasks), StepsPerTask: rec.StepsPerTask},
+		Deferred: experiment.DeferredSteps{Schedules: rec.Asides, Tasks: int64(rec.Tasks), StepsPerTask: rec.StepsPerTask},
 	}
 	t.Measured = int(t.Deferred.Count())
 	rec.CanonicalSpec = nil // read when needed
