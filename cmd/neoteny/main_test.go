@@ -16,6 +16,7 @@ import (
 
 	"neoteny/cmd/neoteny/internal/cli"
 	"neoteny/cmd/neoteny/internal/cli/app"
+	"neoteny/internal/leaktest"
 )
 
 func TestMain(m *testing.M) {
@@ -23,7 +24,7 @@ func TestMain(m *testing.M) {
 		"neoteny": func() {
 			code := cli.Main(os.Args[1:], app.Standard())
 			// A process that ends cleanly has stopped all that it started.
-			if err := goleak.Find(ignored()...); err != nil {
+			if err := leaktest.Find(ignored()...); err != nil {
 				os.Stderr.WriteString("LEAK: " + err.Error() + "\n")
 				code = 99
 			}

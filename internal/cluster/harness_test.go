@@ -16,12 +16,12 @@ import (
 
 	"github.com/stretchr/testify/require"
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"go.uber.org/goleak"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"neoteny/internal/blob"
 	"neoteny/internal/etcd"
+	"neoteny/internal/leaktest"
 	pb "neoteny/proto/neoteny/v1"
 )
 
@@ -40,11 +40,7 @@ func TestMain(m *testing.M) {
 	code := m.Run()
 	srv.Close()
 	_ = os.RemoveAll(dir)
-	if err := goleak.Find(); err != nil && code == 0 {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
+	os.Exit(leaktest.Exit(code))
 }
 
 const (

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"neoteny/internal/leaktest"
+
 	"github.com/stretchr/testify/require"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/goleak"
@@ -16,7 +18,7 @@ import (
 func TestMain(m *testing.M) {
 	// Where etcd finds a damaged database it would end the process; here it ends
 	// the goroutine that opens it, and the one that waits for that stays.
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("go.etcd.io/etcd/server/v3/storage.OpenBackend"))
+	leaktest.Main(m, goleak.IgnoreAnyFunction("go.etcd.io/etcd/server/v3/storage.OpenBackend"))
 }
 
 func put(t *testing.T, s *Server, k, v string) {

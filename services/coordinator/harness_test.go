@@ -11,11 +11,11 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"neoteny/internal/blob"
 	"neoteny/internal/cluster"
 	"neoteny/internal/etcd"
+	"neoteny/internal/leaktest"
 	"neoteny/internal/telemetry"
 	pb "neoteny/proto/neoteny/v1"
 	"neoteny/services/coordinator/mirror"
@@ -37,11 +37,7 @@ func TestMain(m *testing.M) {
 	code := m.Run()
 	srv.Close()
 	_ = os.RemoveAll(dir)
-	if err := goleak.Find(); err != nil && code == 0 {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
+	os.Exit(leaktest.Exit(code))
 }
 
 var prefixes atomic.Int64

@@ -11,12 +11,12 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
+	"neoteny/internal/leaktest"
 	pb "neoteny/proto/neoteny/v1"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // The tests run in virtual time: a step of the fake life takes a millisecond.
 const (

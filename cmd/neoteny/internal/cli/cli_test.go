@@ -14,7 +14,6 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -22,13 +21,14 @@ import (
 	"neoteny/cmd/neoteny/internal/cli/app"
 	"neoteny/cmd/neoteny/internal/cli/local"
 	"neoteny/cmd/neoteny/internal/cli/wiring"
+	"neoteny/internal/leaktest"
 	_ "neoteny/pkg/engine/all"
 	"neoteny/pkg/engine/component"
 	"neoteny/pkg/experiment"
 	pb "neoteny/proto/neoteny/v1"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 const tiny = `
 name: tiny
