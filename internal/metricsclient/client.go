@@ -25,7 +25,7 @@ var ErrFenced = errors.New("metrics attempt is fenced")
 var ErrClosed = errors.New("metrics client is closed")
 
 // GapError says that steps the service once had, or never got, lie before what
-// this writer can send: they were lost there. Sending again cannot mend it.
+// this writer can send: they were lost there. Sending again does not bring them back.
 type GapError struct {
 	Run, Track  string
 	Durable     int64 // what the service has
@@ -226,32 +226,4 @@ func (c *Client) poke() {
 func (c *Client) changed() {
 	close(c.change)
 	c.change = make(chan struct{})
-}
-
-// release gives an entry's place back; the mutex is held.
-func (c *Client) release(e *entry) {
-	if e.batch != nil {
-		c.memory -= e.bytes
-		e.batch = nil
-		return
-	}
-	c.spill.free(e.at)
-}
-
-// admit finds a place for a batch: memory, else disk. The mutex is held.
-func (c *Client) admit(b *pb.MetricBatch, bytes int64) (*entry, error) {
-	e := &entry{end: b.FirstStep + b.NSteps, last: b.Last, bytes: bytes}
-	// A batch always fits into empty memory, however small that was made.
-	if c.memory == 0 || c.memory+bytes <= c.cfg.MemoryBytes {
-		e.batch = b
-		c.memory += bytes
-		return e, nil
-	}
-	at, err := c.spill.put(b)
-	if err != nil {
-		return nil, err
-	}
-	c.spilled += at.size
-	e.at = at
-	return e, nil
 }

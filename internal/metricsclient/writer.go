@@ -10,15 +10,6 @@ import (
 	pb "neoteny/proto/neoteny/v1"
 )
 
-// entry is a batch in the queue, in memory or spilled.
-type entry struct {
-	end   int64
-	last  bool
-	bytes int64
-	batch *pb.MetricBatch
-	at    spilled
-}
-
 // Writer takes the rows of one track of one run under one attempt. Its methods
 // are for one goroutine; they are safe against the client's own.
 type Writer struct {
@@ -202,7 +193,7 @@ func (w *Writer) abandon(err error) {
 	w.c.changed()
 }
 
-// fail ends the writer for a reason that sending again cannot mend.
+// fail ends the writer for a reason that sending again does not remove.
 func (w *Writer) fail(err error) {
 	if w.err != nil {
 		return
@@ -281,34 +272,3 @@ func (w *Writer) trySeal() {
 	w.sealed = e.end
 	w.queue = append(w.queue, e)
 }
-
-// wait waits for a change with the mutex released.
-func (c *Client) wait(ctx context.Context) error { return c.waitOr(ctx, nil) }
-
-func (c *Client) waitOr(ctx context.Context, again <-chan time.Time) error {
-	change := c.change
-	c.mu.Unlock()
-	defer c.mu.Lock()
-	select {
-	case <-change:
-		return nil
-	case <-again:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// pause notes that an Append waits.
-func (c *Client) pause(err error) {
-	c.paused++
-	// A service that is slower than training pauses it at every batch: once in a
-	// while is enough to say so.
-	if now := time.Now(); now.Sub(c.pauseTold) >= 10*time.Second {
-		c.pauseTold = now
-		c.log.Warn("training pauses: metrics wait for the metrics service",
-			"memory_bytes", c.memory, "spill_bytes", c.spill.total, "reason", err)
-	}
-}
-
-func (c *Client) resume() { c.paused-- }

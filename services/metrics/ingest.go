@@ -2,7 +2,6 @@ package metrics
 
 import (
 	"fmt"
-	"unicode/utf8"
 
 	"neoteny/internal/metric"
 	pb "neoteny/proto/neoteny/v1"
@@ -19,19 +18,6 @@ type ingestResult struct {
 	refused    int64         // batches
 	bytes      int64         // written to the log
 	completed  bool          // the track's last batch became durable
-}
-
-// refuseUnknown answers for a batch whose key is not one.
-func refuseUnknown(b *pb.MetricBatch, err error) *pb.MetricAck {
-	return &pb.MetricAck{Run: validText(b.GetRun()), Track: validText(b.GetTrack()), Error: err.Error()}
-}
-
-// validText keeps bytes that are no text from making the answer unsendable.
-func validText(s string) string {
-	if utf8.ValidString(s) {
-		return s
-	}
-	return fmt.Sprintf("%q", s)
 }
 
 // ingest takes a request's batches of one track, in order: drops what is
@@ -78,7 +64,7 @@ func (s *store) ingest(t *track, batches []*pb.MetricBatch) (*ingestResult, erro
 	for _, a := range r.acks {
 		a.Run, a.Track, a.DurableStep, a.Complete = t.key.Run, t.key.Name, t.durable, t.complete
 		if in.fresh && len(in.records) == 0 && t.key.Name != metric.MainTrack && !a.Gap && a.Error == "" {
-			// A fork begins wherever it was forked: whoever asks may start.
+			// A fork begins wherever it was forked, so any step that is asked for is right.
 			a.DurableStep = in.asked
 		}
 	}

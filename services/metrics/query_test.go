@@ -293,7 +293,7 @@ func TestSealedTrackAnswersLikeAnother(t *testing.T) {
 	require.NoError(t, s.Close())
 }
 
-// A crash between any two steps of sealing is mended at the next start.
+// A crash between any two steps of sealing is repaired at the next start.
 func TestSealingIsResumed(t *testing.T) {
 	for name, crash := range map[string]func(t *testing.T, base string, sealed []byte){
 		"before the file": func(*testing.T, string, []byte) {},

@@ -142,7 +142,7 @@ func (s *sealer) seal(t *track) error {
 	if err != nil {
 		return err
 	}
-	// Whoever looks for the track from now on finds the file.
+	// A look for the track finds the file from now on.
 	t.mu.Lock()
 	s.store.drop(t)
 	t.mu.Unlock()

@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 
 	"neoteny/internal/metric"
@@ -54,7 +53,7 @@ type track struct {
 	series  map[metric.Column]struct{}
 	// complete: the log ends with the last batch. sealed: the track was read from
 	// its Parquet file. gone: deleted, sealed since, or an empty track that was
-	// dropped; whoever holds the pointer looks the key up again.
+	// dropped; a caller that holds the pointer looks the key up again.
 	complete, sealed, gone bool
 
 	size  int64 // synced bytes of the log; 0 before there is one
@@ -77,7 +76,7 @@ type store struct {
 	open   *list.List // of *track with an open file, latest use first
 }
 
-// openStore takes the data folder, mends what a crash left and returns the
+// openStore takes the data folder, repairs what a crash left and returns the
 // tracks that are complete but not sealed.
 func openStore(dir string, maxOpen int, log *slog.Logger) (*store, []*track, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -96,103 +95,6 @@ func openStore(dir string, maxOpen int, log *slog.Logger) (*store, []*track, err
 		return nil, nil, errors.Join(err, lock.Close())
 	}
 	return s, complete, nil
-}
-
-func (s *store) recover() ([]*track, error) {
-	folders, err := os.ReadDir(s.dir)
-	if err != nil {
-		return nil, fmt.Errorf("read metrics folder: %w", err)
-	}
-	var complete []*track
-	for _, d := range folders {
-		dir := filepath.Join(s.dir, d.Name())
-		switch {
-		case strings.HasPrefix(d.Name(), trashPrefix):
-			if err := os.RemoveAll(dir); err != nil {
-				return nil, fmt.Errorf("remove deleted experiment: %w", err)
-			}
-			continue
-		case !d.IsDir() || strings.HasPrefix(d.Name(), "."):
-			continue
-		}
-		files, err := os.ReadDir(dir)
-		if err != nil {
-			return nil, fmt.Errorf("read experiment folder: %w", err)
-		}
-		for _, f := range files {
-			path := filepath.Join(dir, f.Name())
-			switch filepath.Ext(path) {
-			case tempExt:
-				err = os.Remove(path)
-			case logExt:
-				var t *track
-				if t, err = s.recoverLog(path); t != nil {
-					s.tracks[t.key] = t
-					if t.complete {
-						complete = append(complete, t)
-					}
-				}
-			}
-			if err != nil {
-				return nil, fmt.Errorf("recover %s: %w", path, err)
-			}
-		}
-	}
-	return complete, nil
-}
-
-// recoverLog scans a log and cuts its torn tail. It returns no track where
-// nothing whole is left, and sets aside what it does not understand.
-func (s *store) recoverLog(path string) (*track, error) {
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	sum, err := scanLog(f, info.Size())
-	switch {
-	case err == nil, errors.Is(err, errTorn):
-	case errors.Is(err, errNotLog) && info.Size() < int64(len(logMagic)):
-		// The file was made but its first bytes never reached the disk.
-	case errors.Is(err, errNotLog):
-		s.log.Error("set aside a file that is no metrics log", "path", path+badExt)
-		return nil, os.Rename(path, path+badExt)
-	default:
-		return nil, err
-	}
-	if sum.records == 0 {
-		s.log.Warn("removed a metrics log without a whole record", "path", path, "bytes", info.Size())
-		return nil, os.Remove(path)
-	}
-	base := strings.TrimSuffix(path, logExt)
-	if s.path(sum.key) != base {
-		s.log.Error("set aside a metrics log that belongs to another run", "path", path+badExt, "run", sum.key.Run)
-		return nil, os.Rename(path, path+badExt)
-	}
-	if sum.size < info.Size() {
-		s.log.Warn("cut the torn tail of a metrics log", "run", sum.key.Run, "track", sum.key.Name,
-			"path", path, "bytes", info.Size()-sum.size, "durable_step", sum.durable)
-		if err := f.Truncate(sum.size); err != nil {
-			return nil, err
-		}
-	}
-	// What was written but not synced before the crash is about to be reported
-	// as durable.
-	if err := f.Sync(); err != nil {
-		return nil, err
-	}
-	t := &track{
-		key: sum.key, path: base, arm: sum.arm, origin: sum.origin, durable: sum.durable,
-		fences: sum.fences, complete: sum.complete, size: sum.size, series: map[metric.Column]struct{}{},
-	}
-	for k := range sum.series {
-		t.series[k] = struct{}{}
-	}
-	return t, nil
 }
 
 // path returns where a track's files are, without extension.
