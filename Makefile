@@ -73,7 +73,7 @@ test-kube: $(BIN)/grpcurl $(BIN)/etcd $(BIN)/etcdctl build image ## deploy/k8s o
 test-prometheus: $(BIN)/grpcurl build ## the dashboard's queries against a real Prometheus
 	go test -tags prometheus -count=1 -v -timeout 20m ./test/prometheus
 
-# Exit code 3 tells of claims that did not hold: a result, and no failure of the pass.
+# Exit code 3 means that claims did not hold: a result, not a failure of the pass.
 .PHONY: reproduce-quick
 reproduce-quick: build ## every tier-1 paper in the quick form; stopped, it goes on where it was
 	$(BIN)/neoteny reproduce --tier 1 --quick || test $$? -eq 3

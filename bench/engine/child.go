@@ -50,7 +50,7 @@ type task struct {
 }
 
 // serve is the measured process: it prepares one job at a time and runs it for
-// as long as it is told.
+// for as long as the parent asks for.
 func serve(in io.Reader, out io.Writer) error {
 	var t *task
 	dec, enc := json.NewDecoder(bufio.NewReader(in)), json.NewEncoder(out)

@@ -21,7 +21,7 @@ type machine struct {
 	Numerics   int     `json:"numerics"`
 	CPU        string  `json:"cpu"`
 	Cores      int     `json:"cores"`
-	MHz        string  `json:"mhz,omitempty"` // as the system tells
+	MHz        string  `json:"mhz,omitempty"` // as the system reports it
 	ISA        string  `json:"isa"`           // of the kernels
 	PeakGFLOPS float64 `json:"peak_gflops,omitempty"`
 	OS         string  `json:"os"`
@@ -68,7 +68,7 @@ func describeMachine(ctx context.Context, s *starter) (*machine, error) {
 	return m, nil
 }
 
-// cpuModel returns the processor's name and clock where Linux tells them.
+// cpuModel returns the processor's name and clock where Linux reports them.
 func cpuModel() (name, mhz string) {
 	name = runtime.GOARCH
 	b, err := os.ReadFile("/proc/cpuinfo")

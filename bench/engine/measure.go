@@ -60,7 +60,7 @@ func median(x []float64) float64 {
 }
 
 // measureAll measures the cases one after the other and hands each result to
-// the report as it comes. What goes wrong with one case is told at the end.
+// the report as it comes. Failures of single cases are reported at the end.
 func measureAll(ctx context.Context, cases []benchCase, o measureOptions, rep *reporter, progress io.Writer) error {
 	dir, err := os.MkdirTemp("", "neoteny-bench-*")
 	if err != nil {
@@ -84,7 +84,7 @@ func measureAll(ctx context.Context, cases []benchCase, o measureOptions, rep *r
 	if err := rep.machine(m); err != nil {
 		return err
 	}
-	told := map[string]bool{}
+	reported := map[string]bool{}
 	var errs []error
 	for i, c := range cases {
 		fmt.Fprintf(progress, "[%d/%d] %s\n", i+1, len(cases), c.name)
@@ -96,9 +96,9 @@ func measureAll(ctx context.Context, cases []benchCase, o measureOptions, rep *r
 			errs = append(errs, fmt.Errorf("%s: %w", c.name, err))
 			r.Missing = err.Error()
 		}
-		if r.Missing != "" && !told[r.Missing] {
+		if r.Missing != "" && !reported[r.Missing] {
 			fmt.Fprintf(progress, "  %s\n", r.Missing)
-			told[r.Missing] = true
+			reported[r.Missing] = true
 		}
 		for _, w := range r.Warnings {
 			fmt.Fprintf(progress, "  %s\n", w)

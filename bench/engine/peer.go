@@ -169,7 +169,7 @@ func (c *contestant) share() (share, main float64) {
 }
 
 // memory returns the process's largest resident set in MiB, 0 where the
-// system does not tell.
+// system does not report it.
 func (c *contestant) memory() float64 {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", c.cmd.Process.Pid))
 	if err != nil {

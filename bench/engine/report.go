@@ -75,7 +75,7 @@ func (r *reporter) read(path string, filter *regexp.Regexp) error {
 }
 
 func (r *reporter) close() error {
-	for _, x := range r.results { // what the first result with it tells of the peer
+	for _, x := range r.results { // the peer as the first result with it describes it
 		if r.m != nil && r.m.Torch == "" && x.Peer == "torch" {
 			r.m.Torch, r.m.Python, _ = strings.Cut(x.PeerAbout, " in Python ")
 		}
@@ -318,7 +318,7 @@ func (r *reporter) markdown() error {
 	return t.Execute(r.out, nil)
 }
 
-// adam tells how much of a step Adam's update alone takes: for every weight a
+// adam reports how much of a step Adam's update alone takes: for every weight a
 // root and a division, exactly rounded, and seven numbers read or written.
 func (r *reporter) adam() string {
 	type size struct {

@@ -145,7 +145,7 @@ func interrupt(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// hasCheckpoint tells whether a state folder below dir holds a checkpoint.
+// hasCheckpoint reports whether a state folder below dir holds a checkpoint.
 func hasCheckpoint(dir string) bool {
 	blobs, _ := filepath.Glob(filepath.Join(dir, ".state-*", "blob", "checkpoints"))
 	found := false

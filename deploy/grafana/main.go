@@ -1,7 +1,7 @@
 // Command grafana writes the dashboards in the folder dashboards beside it, for
 // Compose and Kubernetes alike: `go run ./deploy/grafana`. Panels name metrics of
 // the registry, so that a metric that is renamed breaks the test of this package
-// and not a dashboard that somebody looks at later.
+// and not when someone looks at the dashboard later.
 package main
 
 import (

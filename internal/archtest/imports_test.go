@@ -75,7 +75,7 @@ var rules = []rule{{
 	from:   "services/coordinator",
 	forbid: []string{"neoteny/services/worker", "neoteny/services/metrics", "neoteny/cmd"},
 }, {
-	why:    "the mirror is records in memory: it knows neither what is decided on them nor who asks",
+	why:    "the mirror is records in memory: it depends neither on decisions nor on the API",
 	from:   "services/coordinator/mirror",
 	forbid: []string{"google.golang.org/grpc", "log", "neoteny/internal", "neoteny/services", "neoteny/pkg/engine"},
 	allow:  []string{"neoteny/internal/cluster", "neoteny/services/coordinator/seeds"},
@@ -90,7 +90,7 @@ var rules = []rule{{
 	forbid: []string{"google.golang.org/grpc", "neoteny/internal", "neoteny/services"},
 	allow:  []string{"neoteny/services/coordinator/seeds"},
 }, {
-	why:    "task tables are put together from committed segments, whoever asks",
+	why:    "task tables are put together from committed segments alone",
 	from:   "services/coordinator/results",
 	forbid: []string{"google.golang.org/grpc", "neoteny/services"},
 }, {

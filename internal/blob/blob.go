@@ -124,7 +124,7 @@ func (b *Bucket) Get(ctx context.Context, ref *pb.BlobRef, limit int64) ([]byte,
 	return data, nil
 }
 
-// Exists tells whether an object is stored under key.
+// Exists reports whether an object is stored under key.
 func (b *Bucket) Exists(ctx context.Context, key string) (bool, error) {
 	if err := checkKey(key); err != nil {
 		return false, err
@@ -167,7 +167,7 @@ func (b *Bucket) Delete(ctx context.Context, prefix string) error {
 	return nil
 }
 
-// Ping tells whether the bucket can be reached and, for a folder, written; a
+// Ping reports whether the bucket can be reached and, for a folder, written; a
 // readiness check.
 func (b *Bucket) Ping(ctx context.Context) error {
 	if b.dir != "" {

@@ -47,12 +47,12 @@ func Open(ctx context.Context, address string) (*Bucket, error) {
 	case scheme == memblob.Scheme:
 		return &Bucket{bucket: memblob.OpenBucket(nil), url: address}, nil
 	case !slices.Contains(cloudSchemes, scheme):
-		mend := ""
+		hint := ""
 		if scheme == "s3" || scheme == "gs" {
-			mend = fmt.Sprintf("; %s:// needs a program built with -tags cloud", scheme)
+			hint = fmt.Sprintf("; %s:// needs a program built with -tags cloud", scheme)
 		}
 		return nil, fmt.Errorf("open blob store %s: unknown scheme %q (have: %s)%s", shown(address), scheme,
-			strings.Join(append([]string{"file", "mem"}, cloudSchemes...), ", "), mend)
+			strings.Join(append([]string{"file", "mem"}, cloudSchemes...), ", "), hint)
 	}
 	bucket, err := gcblob.OpenBucket(ctx, address)
 	if err != nil {

@@ -1,9 +1,9 @@
 // Package cluster is what the coordinator and the workers share through etcd:
-// the keys, the records under them, and every transaction on them. Nobody else
+// the keys, the records under them, and every transaction on them. No other package
 // imports the etcd client, so what may happen to a record is to be read here.
 //
 // The fence is a segment's attempt, raised only by Assign. A worker that lost
-// its lease may still commit what it did until somebody else was assigned;
+// its lease may still commit what it did until another worker is assigned;
 // after that its writes end with [ErrFenced].
 //
 // Methods that workers call go on trying while etcd is away, until their
@@ -37,7 +37,7 @@ import (
 
 // Errors that callers branch on.
 var (
-	// ErrFenced: the segment has been given to somebody else, or is not wanted
+	// ErrFenced: the segment has been given to another worker, or is not wanted
 	// any more. The work is to be dropped.
 	ErrFenced = errors.New("fenced")
 	// ErrConflict: the records are not (or no longer) what the caller believed.
@@ -48,7 +48,7 @@ var (
 	ErrSchema = errors.New("other schema")
 )
 
-// errAgain asks retry for another try: somebody else wrote in between.
+// errAgain asks retry for another try: another client wrote in between.
 var errAgain = errors.New("changed meanwhile")
 
 // Prefix is where everything lives in etcd, unless Options say otherwise.
@@ -215,7 +215,7 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// Ping tells whether etcd answers, through a quorum. It tries once.
+// Ping reports whether etcd answers, through a quorum. It tries once.
 func (c *Client) Ping(ctx context.Context) error {
 	if _, err := c.Revision(ctx); err != nil {
 		return fmt.Errorf("etcd at %s: %w", c.where, err)
@@ -304,11 +304,11 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// IsUnavailable tells whether err means that etcd did not answer, or not in
+// IsUnavailable reports whether err means that etcd did not answer, or not in
 // time. Whether the request took effect is unknown then.
 func IsUnavailable(err error) bool { return err != nil && transient(err) }
 
-// transient tells whether trying again can help. The outcome of the request is
+// transient reports whether trying again can help. The outcome of the request is
 // unknown then.
 func transient(err error) bool {
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, io.EOF) || errors.Is(err, errAgain) {
@@ -323,7 +323,7 @@ func transient(err error) bool {
 	case codes.Unavailable, codes.DeadlineExceeded:
 		return true
 	case codes.ResourceExhausted:
-		// Too many requests, or the database is full until somebody compacts it.
+		// Too many requests, or the database is full until it is compacted.
 		return true
 	}
 	return false

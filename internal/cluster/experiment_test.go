@@ -146,7 +146,7 @@ func TestNumericsVersionOfNewRuns(t *testing.T) {
 	c := dial(t, t.Cleanup, Options{})
 	v, err := c.Numerics(t.Context())
 	require.NoError(t, err)
-	require.Zero(t, v, "nobody has said it yet")
+	require.Zero(t, v, "no coordinator has recorded it yet")
 	for _, want := range []int32{3, 4} {
 		require.NoError(t, c.SetNumerics(t.Context(), want))
 		v, err = c.Numerics(t.Context())

@@ -61,9 +61,9 @@ type Change struct {
 	Ref        *pb.SegmentRef
 }
 
-// Watch tells every record and then every change of one, until ctx ends. What
-// fn has been told is always the state at revision rev: transactions are never
-// seen by halves, and after a gap the difference is told. A record that cannot
+// Watch calls fn with every record and then with every change of one, until ctx ends. What
+// fn has been given is always the state at revision rev: transactions are never
+// seen by halves, and after a gap the difference follows. A record that cannot
 // be read is logged and left out.
 func (c *Client) Watch(ctx context.Context, fn func(rev int64, changes []Change)) {
 	c.watchPrefix(ctx, "", func(rev int64, events []event) {

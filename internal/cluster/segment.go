@@ -191,7 +191,7 @@ type SegmentAt struct {
 }
 
 // EndRun replaces the record of a run, which is at revision mod, by its final
-// one, and removes its segments and their assignments: whoever still works on
+// one, and removes its segments and their assignments: a worker that still works on
 // them is fenced. The segments given must be all that may change (those not
 // done, and the last); ErrConflict when one of them has.
 func (c *Client) EndRun(ctx context.Context, run *pb.Run, mod int64, segments []SegmentAt) (int64, error) {
@@ -212,8 +212,8 @@ func (c *Client) EndRun(ctx context.Context, run *pb.Run, mod int64, segments []
 }
 
 // Commit records that a worker has done a segment. It may be called again when
-// its outcome is unknown. ErrFenced: somebody else was given the segment, or
-// nobody wants it any more.
+// its outcome is unknown. ErrFenced: another worker was given the segment, or
+// it is no longer wanted.
 func (c *Client) Commit(ctx context.Context, ref *pb.SegmentRef, attempt int64, r *pb.SegmentResult) error {
 	if r.GetEndStep() != ref.GetEndStep() {
 		return fmt.Errorf("commit %s: result ends at step %d, segment at %d", ref.GetRun(), r.GetEndStep(), ref.GetEndStep())
@@ -358,7 +358,7 @@ func clip(msg string) string {
 }
 
 // settle is every write of a worker about a segment that it was given: read,
-// decide, and write if nobody wrote between. decide gets a record whose attempt
+// decide, and write if no other client wrote in between. decide gets a record whose attempt
 // is the worker's, and returns what it becomes (nil: leave it) and a further
 // segment to queue.
 func (c *Client) settle(ctx context.Context, what string, ref *pb.SegmentRef, attempt int64, decide func(cur *pb.Segment) (next, more *pb.Segment, err error)) error {

@@ -22,10 +22,10 @@ type event struct {
 
 // watchPrefix calls fn with everything under prefix, then with every change,
 // until ctx ends: each call brings all changes of the revisions up to rev that
-// were not told before, so what fn has been told is always the state at rev.
-// It resumes when the connection comes back. Where etcd cannot tell the changes
+// fn has not had before, so that it always knows the state at rev.
+// It resumes when the connection comes back. Where etcd no longer has the changes
 // any more (they were compacted), and every Options.Resync, it lists everything
-// again and tells the difference, deletions included.
+// again and reports the difference, deletions included.
 func (c *Client) watchPrefix(ctx context.Context, prefix string, fn func(rev int64, events []event)) {
 	known := map[string]int64{} // key to revision of its last change
 	for try := 0; ctx.Err() == nil; {
@@ -82,7 +82,7 @@ func (c *Client) list(ctx context.Context, prefix string) (rev int64, events []e
 	}
 }
 
-// follow watches from the revision after rev until the watch breaks. It tells
+// follow watches from the revision after rev until the watch breaks. It reports
 // whether it got anything, so that a watch which breaks at once is not made
 // again at once.
 func (c *Client) follow(ctx context.Context, prefix string, rev int64, known map[string]int64, fn func(int64, []event)) (progress bool) {
@@ -109,7 +109,7 @@ func (c *Client) follow(ctx context.Context, prefix string, rev int64, known map
 				return progress || errors.Is(err, rpctypes.ErrCompacted)
 			}
 			if r.Created {
-				continue // its revision is the server's, not what was told
+				continue // its revision is the server's, not that of what fn was given
 			}
 			progress = true
 			events := make([]event, 0, len(r.Events))

@@ -14,7 +14,7 @@ import (
 	pb "neoteny/proto/neoteny/v1"
 )
 
-// image is what a watch has told, put together.
+// image is the state that the changes of a watch add up to.
 type image struct {
 	mu    sync.Mutex
 	keys  map[string]string
@@ -109,7 +109,7 @@ func TestWatchSurvivesCompactionAndTellsDeletions(t *testing.T) {
 	require.Eventually(t, func() bool { return maps.Equal(m.snapshot(), truth(t, direct, "a/")) }, limit, poll, "after compaction")
 	put("a/last", "x")
 	require.Eventually(t, func() bool { return maps.Equal(m.snapshot(), truth(t, direct, "a/")) }, limit, poll, "going on")
-	require.Empty(t, m.dup, "told twice")
+	require.Empty(t, m.dup, "reported twice")
 }
 
 func TestWatchResumesAfterACut(t *testing.T) {

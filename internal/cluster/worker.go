@@ -96,7 +96,7 @@ func (c *Client) Register(ctx context.Context, w *pb.Worker, ttl time.Duration) 
 
 // BuryWorkers ends all registrations, and the assignments that go with them,
 // for who knows that none of these workers is alive: etcd has just been started
-// and nobody else can reach it. Their leases would hold their work back.
+// and no other process can reach it. Their leases would hold their work back.
 func (c *Client) BuryWorkers(ctx context.Context) error {
 	_, events, err := c.list(ctx, pfxWorker)
 	if err != nil {
@@ -216,12 +216,12 @@ func (k *keeper) close() {
 	<-k.done
 }
 
-// AssignmentEvent tells a worker what it is given, or that it is not to do it
+// AssignmentEvent gives a worker an assignment, or withdraws one
 // any more.
 type AssignmentEvent struct {
 	Assignment *pb.Assignment
 	// Withdrawn: the assignment is gone, because its segments are committed, or
-	// because somebody else is to do them or nobody. Only Assignment.Id and
+	// because another worker is to do them, or none. Only Assignment.Id and
 	// Worker are set then.
 	Withdrawn bool
 	// More: other events became known together with this one, and follow. What
@@ -229,9 +229,9 @@ type AssignmentEvent struct {
 	More bool
 }
 
-// Assignments tells the worker's assignments, those that are there first, until
+// Assignments sends the worker's assignments, existing ones first, until
 // ctx ends; then the channel is closed. It outlasts etcd's absence: nothing is
-// left out, and nothing is told twice.
+// left out, and no change is reported twice.
 func (c *Client) Assignments(ctx context.Context, workerID string) (<-chan AssignmentEvent, error) {
 	if err := checkName("worker id", workerID); err != nil {
 		return nil, err
@@ -241,7 +241,7 @@ func (c *Client) Assignments(ctx context.Context, workerID string) (<-chan Assig
 	go func() {
 		defer close(out)
 		c.watchPrefix(ctx, prefix, func(_ int64, events []event) {
-			var told []AssignmentEvent
+			var ready []AssignmentEvent
 			for _, e := range events {
 				ev := AssignmentEvent{Assignment: &pb.Assignment{Id: e.key[len(prefix):], Worker: workerID}, Withdrawn: e.deleted}
 				if !e.deleted {
@@ -252,10 +252,10 @@ func (c *Client) Assignments(ctx context.Context, workerID string) (<-chan Assig
 					}
 					ev.Assignment = a
 				}
-				told = append(told, ev)
+				ready = append(ready, ev)
 			}
-			for i, ev := range told {
-				ev.More = i < len(told)-1
+			for i, ev := range ready {
+				ev.More = i < len(ready)-1
 				select {
 				case out <- ev:
 				case <-ctx.Done():

@@ -113,7 +113,7 @@ func TestARegistrationIsSeenChangedAndGone(t *testing.T) {
 	require.ErrorIs(t, reg.Update(ctx, &pb.Worker{Id: "w"}), ErrConflict)
 }
 
-// countedKV tells before each transaction which one it is.
+// countedKV reports the number of each transaction before it is made.
 type countedKV struct {
 	clientv3.KV
 	n      int
@@ -234,7 +234,7 @@ func TestAssignmentsAreToldOnceAndWithdrawn(t *testing.T) {
 	require.False(t, ok, "closed with its context")
 }
 
-// A pack is given as a whole or not at all. Its assignments are told together,
+// A pack is given as a whole or not at all. Its assignments arrive together,
 // and each has an end of its own.
 func TestAssignPack(t *testing.T) {
 	c := dial(t, t.Cleanup, Options{Prefix: freshPrefix()})

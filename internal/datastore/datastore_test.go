@@ -233,7 +233,7 @@ func TestImportSingleFile(t *testing.T) {
 	s = f.store(t)
 	path := filepath.Join(from, "other")
 	require.NoError(t, os.WriteFile(path, []byte("nothing known"), 0o644))
-	require.ErrorContains(t, s.importDataset(t.Context(), "fake", path), "content of none of its files")
+	require.ErrorContains(t, s.importDataset(t.Context(), "fake", path), "content of no file of it")
 	require.Empty(t, tree(t, s.dir))
 }
 
@@ -337,7 +337,7 @@ func TestImportIntoWhatIsNoFolder(t *testing.T) {
 	s.goCommand = "/nonexistent/go"
 	err := s.importDataset(t.Context(), "fake", "")
 	require.ErrorContains(t, err, "write data folder")
-	require.NotContains(t, err.Error(), "Go module", "no other origin mends an unwritable data folder")
+	require.NotContains(t, err.Error(), "Go module", "no other origin helps with an unwritable data folder")
 }
 
 func TestPackTellsReadingFromWriting(t *testing.T) {

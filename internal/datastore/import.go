@@ -73,7 +73,7 @@ func (s *store) importKnown(ctx context.Context, meta data.Meta) error {
 		}
 		reasons = append(reasons, fmt.Sprintf("Go module %s: %v", o.module, err))
 	}
-	reasons = append(reasons, o.mend(meta.Name))
+	reasons = append(reasons, o.advice(meta.Name))
 	return errors.New(strings.Join(reasons, "; "))
 }
 
@@ -110,7 +110,7 @@ func (s *store) importLocal(ctx context.Context, meta data.Meta, from string) er
 	if info.IsDir() {
 		return s.importAll(ctx, meta, from, openFolder(from, meta.Name))
 	}
-	// One file: which of the dataset's it is, its content tells.
+	// One file: its content decides which of the dataset's files it is.
 	open := func(context.Context, data.File) (io.ReadCloser, string, error) {
 		f, err := openRegular(from)
 		return f, from, err
@@ -127,7 +127,7 @@ func (s *store) importLocal(ctx context.Context, meta data.Meta, from string) er
 		}
 	}
 	if !found {
-		return fmt.Errorf("%s has the content of none of its files", from)
+		return fmt.Errorf("%s has the content of no file of it", from)
 	}
 	for _, file := range meta.Files {
 		if s.verifyFile(meta, file) != nil {

@@ -42,8 +42,8 @@ func origins() map[string]origin {
 	}
 }
 
-// mend says with exact commands how to get a dataset that could not be found.
-func (o origin) mend(name string) string {
+// advice says with exact commands how to get a dataset that could not be found.
+func (o origin) advice(name string) string {
 	var ways []string
 	if o.install != "" {
 		ways = append(ways, fmt.Sprintf("`%s` and then `neoteny data import %s`", o.install, name))

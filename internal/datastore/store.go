@@ -21,7 +21,7 @@ import (
 	"neoteny/pkg/engine/data"
 )
 
-// State tells what a data folder holds of a dataset.
+// State is what a data folder holds of a dataset.
 type State string
 
 // The states of a dataset.
@@ -36,7 +36,7 @@ type DatasetStatus struct {
 	Name    string
 	Title   string
 	State   State
-	Problem string // what is wrong and how to mend it; empty if present
+	Problem string // what is wrong and how to fix it; empty if present
 	Bytes   int64  // size on disk of the files that are there
 	Digest  string // identity of the intact content, as in run keys
 }
@@ -54,7 +54,7 @@ func DefaultDir() (string, error) {
 	return filepath.Join(cache, "neoteny", "data"), nil
 }
 
-// Status tells, for every dataset of the catalogue in the order of names, what the data folder dir holds of it.
+// Status returns, for every dataset of the catalogue in the order of names, what the data folder dir holds of it.
 // It reads all files to compare their content with the catalogue: about half a second per dataset.
 func Status(dir string) []DatasetStatus {
 	return newStore(dir, slog.New(slog.DiscardHandler)).status()

@@ -26,7 +26,7 @@ type Config struct {
 	// Listen is "host:port" (port 0: any free one), without TLS; empty means a
 	// Unix socket that only this user can open.
 	Listen string
-	// Throwaway leaves out every fsync: for data that nobody needs after a crash
+	// Throwaway leaves out every fsync: for data that is not needed after a crash
 	// of the machine.
 	Throwaway bool
 	// Quota bounds the database in bytes; 0 means 2 GiB.
@@ -177,7 +177,7 @@ func (s *Server) embedConfig(dir string, listen url.URL, cfg Config) *embed.Conf
 	ec.ListenClientUrls = []url.URL{listen}
 	ec.AdvertiseClientUrls = []url.URL{listen}
 	ec.EnableGRPCGateway = false
-	// A lone member waits for nobody: short ticks make it lead at once, and
+	// A lone member does not wait for others: short ticks make it lead at once, and
 	// allow leases down to one second.
 	ec.TickMs, ec.ElectionMs = 20, 200
 	ec.AutoCompactionMode = embed.CompactorModePeriodic

@@ -26,7 +26,7 @@ func lockDir(dir string) (*os.File, error) {
 		_ = f.Close()
 		return nil, busy(dir, err)
 	}
-	// An etcd server of somebody else's knows nothing of our lock.
+	// An etcd server that we did not start does not know our lock.
 	db, err := os.OpenFile(filepath.Join(dir, "member", "snap", "db"), os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return f, nil

@@ -83,7 +83,7 @@ type FileReader struct {
 	points Points
 }
 
-// point is the part of a row that tells the values of a known series.
+// point is the part of a row that has the values of a known series.
 type point struct {
 	Step  int64   `parquet:"step,delta,zstd"`
 	Value float32 `parquet:"value,zstd"`

@@ -109,7 +109,7 @@ func (c *Client) sealLate(now time.Time) {
 	}
 }
 
-// nextLate tells when the next batch will have; zero where none is in the making
+// nextLate returns when the next batch will have; zero where none is in the making
 // or the late ones have no room (an acknowledgement will wake us then).
 func (c *Client) nextLate() time.Time {
 	var next time.Time

@@ -116,7 +116,7 @@ type namedStream struct {
 func (s *namedStream) RecvMsg(m any) error { return named(s.ClientStream.RecvMsg(m), s.method, s.addr) }
 func (s *namedStream) SendMsg(m any) error { return named(s.ClientStream.SendMsg(m), s.method, s.addr) }
 
-// reason takes the part of a transport's message that tells people something.
+// reason takes the part of a transport's message that means something to people.
 func reason(msg string) string {
 	// The innermost of "…: rpc error: code = … desc = connection error: desc = …",
 	// which is what retries leave.

@@ -138,7 +138,7 @@ func logTo(l *slog.Logger) logging.Logger {
 	})
 }
 
-// stopping tells whether Serve has begun to end the server.
+// stopping reports whether Serve has begun to end the server.
 func stopping(hs *health.Server) bool {
 	r, err := hs.Check(context.Background(), &healthpb.HealthCheckRequest{})
 	return err == nil && r.GetStatus() == healthpb.HealthCheckResponse_NOT_SERVING

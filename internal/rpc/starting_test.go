@@ -19,7 +19,7 @@ import (
 func TestStartingSaysWhyAndHandsTheListenerOn(t *testing.T) {
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	stop := Starting(lis.(*net.TCPListener), func(context.Context) string { return "etcd: nobody there" })
+	stop := Starting(lis.(*net.TCPListener), func(context.Context) string { return "etcd: no answer" })
 	conn, err := Dial(lis.Addr().String())
 	require.NoError(t, err)
 	defer conn.Close()
@@ -27,7 +27,7 @@ func TestStartingSaysWhyAndHandsTheListenerOn(t *testing.T) {
 
 	_, err = api.DeleteExperiment(t.Context(), &pb.DeleteExperimentRequest{Id: "x"})
 	require.Equal(t, codes.Unavailable, status.Code(err))
-	require.Equal(t, "coordinator at "+lis.Addr().String()+" is not ready: etcd: nobody there", Describe(err))
+	require.Equal(t, "coordinator at "+lis.Addr().String()+" is not ready: etcd: no answer", Describe(err))
 	h, err := healthpb.NewHealthClient(conn).Check(t.Context(), &healthpb.HealthCheckRequest{})
 	require.NoError(t, err)
 	require.Equal(t, healthpb.HealthCheckResponse_NOT_SERVING, h.GetStatus())

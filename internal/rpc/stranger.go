@@ -81,7 +81,7 @@ func (s *strangers) check(err error) error {
 	return status.Error(codes.Unavailable, "the answer is not of a gRPC server: "+st.Message())
 }
 
-// foreign tells by what grpc-go says of responses without gRPC's headers; it has
+// foreign decides by the text that grpc-go has for responses without gRPC's headers; it has
 // no other mark.
 func foreign(msg string) bool {
 	return strings.Contains(msg, "unexpected HTTP status code received from server") ||

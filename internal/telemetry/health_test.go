@@ -15,7 +15,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// TestHealthOverGRPC asks the HTTP port what a kubelet asks.
+// TestHealthOverGRPC sends the HTTP port the requests of a kubelet.
 func TestHealthOverGRPC(t *testing.T) {
 	tel := New()
 	var broken atomic.Bool

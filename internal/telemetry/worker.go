@@ -17,7 +17,7 @@ const (
 )
 
 // Worker measures the workers of a process. Pauses for want of room for metrics
-// are told by the metrics client.
+// are counted by the metrics client.
 type Worker struct {
 	made              atomic.Int64 // the counter of steps, to be read
 	segments          *prometheus.CounterVec

@@ -63,7 +63,7 @@ func TestAccuracyMatrixOfALife(t *testing.T) {
 }
 
 // TestProbesLeaveNoTrace holds lives under the eyes of every probe against one
-// that nobody looks at: some probes train the network, and put it back.
+// that is not read: some probes train the network, and put it back.
 func TestProbesLeaveNoTrace(t *testing.T) {
 	run := func(probes ...map[string]any) map[string][]byte {
 		spec := resolve(t, engine.RawSpec{

@@ -172,7 +172,7 @@ func small(t *testing.T, layers, batch int, optimizer object) (learner.Learner, 
 }
 
 // TestZeroInputsHideWeights: one example passes over the weights of inputs that
-// are 0, so that no loss tells. A batch does not.
+// are 0, so that no loss shows it. A batch does not.
 func TestZeroInputsHideWeights(t *testing.T) {
 	for _, bad := range []float64{math.NaN(), math.Inf(1), math.Inf(-1)} {
 		for _, optimizer := range []object{{"kind": "sgd"}, {"kind": "adam"}} {

@@ -41,7 +41,7 @@ func TestAnalyses(t *testing.T) {
 	require.Equal(t, []string{"merged"}, merge.Publishes)
 	require.Equal(t, []uint32{0, 1, 2}, twins.Seeds)
 	require.Equal(t, []TrialNeed{{Name: "first", Trial: "one", Artifact: "weights"}, {Name: "second", Trial: "two", Artifact: "weights"}}, twins.Needs)
-	require.Empty(t, twins.Publishes, "nobody needs what it could publish")
+	require.Empty(t, twins.Publishes, "its artifacts are not needed")
 	require.Equal(t, []string{"mnist"}, twins.Datasets)
 	require.Empty(t, merge.Datasets, "it reads none")
 	trials := trialsByName(p)

@@ -99,7 +99,7 @@ func ReadDocumentFile(path string) (*Document, error) {
 		defer f.Close()
 		name = path
 	}
-	// One byte more than allowed tells a large file from one that just fits,
+	// One byte more than allowed distinguishes a large file from one that just fits,
 	// whatever size the file says it has.
 	b, err := io.ReadAll(io.LimitReader(f, MaxFileBytes+1))
 	if err != nil {

@@ -94,7 +94,7 @@ func (e *expansion) readNeed(at string, v any) *need {
 }
 
 // resolveNeeds finds, for every trial and analysis, the trials and analyses whose
-// artifacts it starts from, and tells those what to publish.
+// artifacts it starts from, and marks what those publish.
 func (e *expansion) resolveNeeds() {
 	arms := map[string]*armTrials{}
 	for _, name := range e.names {
@@ -256,7 +256,7 @@ func (e *expansion) trialFor(t *Trial, n *need, arms map[string]*armTrials) *Tri
 	return from
 }
 
-// publish tells trials and analyses which of their artifacts others need, and
+// publish marks which artifacts of trials and analyses others need, and
 // reports those that would wait for each other.
 func (e *expansion) publish() {
 	needs, publishes := map[string][]TrialNeed{}, map[string]*[]string{}

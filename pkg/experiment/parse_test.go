@@ -28,7 +28,7 @@ func TestYAMLAndJSONAreOneDocument(t *testing.T) {
 		"with proto names":     must(protojson.MarshalOptions{UseProtoNames: true, Multiline: true, Indent: "\t"}.Marshal(fromYAML)),
 		"after a BOM":          append([]byte("\ufeff"), must(protojson.Marshal(fromYAML))...),
 	} {
-		// protojson writes a 64-bit number as a string, which nobody would type.
+		// protojson writes a 64-bit number as a string, which a person would not type.
 		j = []byte(strings.Replace(string(j), `"18446744073709551615"`, "18446744073709551615", 1))
 		fromJSON, err := Parse(j)
 		require.NoError(t, err, name)

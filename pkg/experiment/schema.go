@@ -13,7 +13,7 @@ import (
 )
 
 // checkAgainst compares a document with a message: unknown fields and values
-// of the wrong type are errors at their path. It also tells apart what the
+// of the wrong type are errors at their path. It also distinguishes what the
 // message cannot: arms that are given but empty, from no arms.
 func checkAgainst(root *node, md protoreflect.MessageDescriptor) error {
 	c := &checker{}

@@ -256,7 +256,7 @@ func bounds(b []float64, at string) (lo, hi float64, err error) {
 
 // between rounds a draw to six significant digits and keeps it within its
 // bounds. The digits that go are those in which exp and log of one machine
-// differ from another's, and which nobody could type.
+// differ from another's, and which could not be typed.
 func between(v, lo, hi float64) float64 {
 	r, err := strconv.ParseFloat(strconv.FormatFloat(v, 'g', 6, 64), 64)
 	if err != nil {
@@ -335,14 +335,14 @@ func (e *expansion) placeAxes(a *arm) (map[string]path, bool) {
 	for _, ax := range a.space.axes() {
 		p, err := a.place(ax.steps)
 		if err != nil {
-			mend := ""
+			hint := ""
 			if near := nearest(ax.path, a.canonical); len(near) > 0 {
-				mend = "; nearest: " + strings.Join(near, ", ")
+				hint = "; nearest: " + strings.Join(near, ", ")
 			}
 			if len(e.names) > 1 && !strings.HasPrefix(ax.at, "sweep.arms") {
-				mend += "; what only some arms have is varied under sweep.arms"
+				hint += "; what only some arms have is varied under sweep.arms"
 			}
-			e.fail(ax.at, "no such parameter in arm %q: %v%s", a.name, err, mend)
+			e.fail(ax.at, "no such parameter in arm %q: %v%s", a.name, err, hint)
 			ok = false
 			continue
 		}

@@ -13,7 +13,7 @@ import (
 	pb "neoteny/proto/neoteny/v1"
 )
 
-// Every bad input ends in one message that names the field and the mend.
+// Every bad input ends in one message that names the field and the fix.
 func TestValidateErrors(t *testing.T) {
 	claimOf := func(value string) map[string]string {
 		return map[string]string{"claims": fmt.Sprintf("claims: [{name: c, value: %q, holds: {gt: 0}}]", value)}

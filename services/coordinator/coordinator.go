@@ -173,7 +173,7 @@ func (s *Service) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		if err := s.cluster.SetNumerics(ctx, s.cfg.NumericsVersion); err != nil && ctx.Err() == nil {
-			s.log.Warn("workers cannot be told the numerics version of new runs", "error", err)
+			s.log.Warn("the numerics version of new runs could not be recorded for workers", "error", err)
 		}
 		return nil
 	})

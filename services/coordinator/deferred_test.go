@@ -74,7 +74,7 @@ func TestDeferredMeasurements(t *testing.T) {
 	v := w.run(run)
 	require.Equal(t, runRunning, v.Run.State)
 	require.EqualValues(t, 3, v.Run.Asides)
-	require.Equal(t, "trained; 0 of 3 measurements aside are done", v.Run.Message)
+	require.Equal(t, "trained; 0 of 3 deferred measurements are done", v.Run.Message)
 	require.Len(t, v.Table.Columns, 1)
 	e := w.get(id)
 	require.EqualValues(t, 6+3, e.Progress.Segments)
@@ -90,7 +90,7 @@ func TestDeferredMeasurements(t *testing.T) {
 	w.kill()
 	w.start()
 	others := w.join("others", 2)
-	require.Equal(t, []string{"aside-39", "aside-59"}, tracks(others.waitHolding(2)), "whoever is idle takes them")
+	require.Equal(t, []string{"aside-39", "aside-59"}, tracks(others.waitHolding(2)), "idle workers take them")
 	require.NoError(t, others.commit(others.onTrack("aside-39")))
 	w.eventually(func() bool { return w.run(run).Run.AsidesDone == 1 }, "it is to be known")
 	table := w.run(run).Table
@@ -201,7 +201,7 @@ func TestAFailedMeasurementLeavesTheRun(t *testing.T) {
 		require.NoError(t, f.commit(g))
 	}
 	e := w.waitState(id, expDone)
-	why := "1 of 2 measurements aside failed, the first at step 19: probes[3]: the matrix is singular"
+	why := "1 of 2 deferred measurements failed, the first at step 19: probes[3]: the matrix is singular"
 	require.Equal(t, "1 of 2 runs lack measurements; "+run+": "+why, e.Message)
 	require.EqualValues(t, 2, e.Progress.RunsDone)
 	require.EqualValues(t, e.Progress.Segments-1, e.Progress.SegmentsDone)

@@ -86,7 +86,7 @@ func TestPacksAreNoLargerThanWorkersAndTrialsAllow(t *testing.T) {
 	}
 }
 
-// Points of a grid share a slot if only numbers tell them apart that are not
+// Points of a grid share a slot if they differ in numbers only that are not
 // sizes.
 func TestTrialsOfASweepShareASlot(t *testing.T) {
 	for name, c := range map[string]struct {

@@ -48,7 +48,7 @@ import (
 // Deps are what the service uses.
 type Deps struct {
 	Logger *slog.Logger
-	// Now tells the time for the live view; nil means the system's clock.
+	// Now returns the time for the live view; nil means the system's clock.
 	Now func() time.Time
 }
 

@@ -370,7 +370,7 @@ func TestFolderIsUsedOnce(t *testing.T) {
 	require.ErrorContains(t, err, "another metrics service uses it")
 }
 
-// brokenDisk writes part of what it is given and then fails, as long as told.
+// brokenDisk writes part of what it is given and then fails, as long as the test says.
 type brokenDisk struct {
 	logFile
 	fail *failure

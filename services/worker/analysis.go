@@ -140,7 +140,7 @@ func (l *analysisLife) Save(w io.Writer) error {
 	return err
 }
 
-// Load refuses what no coordinator asks for.
+// Load refuses: no coordinator asks for it.
 func (l *analysisLife) Load([]byte) error { return errors.New("an analysis has one step") }
 
 // Artifact implements life.

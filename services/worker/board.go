@@ -92,7 +92,7 @@ func (b *board) queue(ctx context.Context, a *pb.Assignment, s *pb.AssignedSegme
 			j.ref.GetEndStep() == s.GetRef().GetEndStep()
 	}
 	if j := b.slots[key]; j != nil {
-		// An attempt further on was somebody else's in between.
+		// An attempt further on was of another worker in between.
 		if same(j) && (s.GetAttempt() == j.attempt || s.GetAttempt() == j.attempt+1) {
 			j.assignment, j.attempt, j.orphan = a.GetId(), s.GetAttempt(), false
 			return
@@ -103,7 +103,7 @@ func (b *board) queue(ctx context.Context, a *pb.Assignment, s *pb.AssignedSegme
 	}
 	if i := slices.IndexFunc(b.waiting, func(j *job) bool { return j.key == key }); i >= 0 {
 		if j := b.waiting[i]; same(j) && s.GetAttempt() == j.attempt {
-			return // told twice
+			return // reported twice
 		}
 		b.drop(i)
 	}
@@ -156,7 +156,7 @@ func (b *board) drop(i int) {
 	close(j.ended)
 }
 
-// held tells whether an assignment has a job that its withdrawal would stop in
+// held reports whether an assignment has a job that its withdrawal would stop in
 // the middle.
 func (b *board) held(assignment string) bool {
 	b.mu.Lock()

@@ -50,7 +50,7 @@ func safely(f func() error) (err error) {
 	return f()
 }
 
-// permanent tells whether no worker could do better: errors of the engine but
+// permanent reports whether no worker could do better: errors of the engine but
 // for those of this machine's data.
 func permanent(err error) bool {
 	if _, ok := errors.AsType[*data.MissingError](err); ok {
@@ -64,7 +64,7 @@ func permanent(err error) bool {
 }
 
 // conclude brings a job that was lived through, or was not because of err, to
-// its end. It tells whether that is a commit.
+// its end. It reports whether that is a commit.
 func (w *Worker) conclude(hard context.Context, j *job, out outcome, err error) (committed bool) {
 	log := w.log.With("run", j.key.run, "track", j.key.track, "first_step", j.ref.GetFirstStep(), "end_step", j.ref.GetEndStep())
 	if err == nil {

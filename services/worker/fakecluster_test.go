@@ -110,8 +110,8 @@ func (c *fakeCluster) wait(ctx context.Context) error {
 	}
 }
 
-// told is what the worker has said of itself, oldest first.
-func (c *fakeCluster) told() []*pb.Worker {
+// written are the records of itself that the worker has written, oldest first.
+func (c *fakeCluster) written() []*pb.Worker {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return slices.Clone(c.records)
@@ -230,7 +230,7 @@ func (c *fakeCluster) elsewhere(first int64) {
 }
 
 // loseLease ends the registration, and its assignments with it. Where silent,
-// the worker is not told.
+// the worker does not notice.
 func (c *fakeCluster) loseLease(silent bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -112,7 +112,7 @@ func (x *fixture) committedOf(t *testing.T, seed uint32, first, end int64) *pb.S
 	return s
 }
 
-// truth is a life that nobody disturbed, at the given step.
+// truth is an undisturbed life, at the given step.
 func truth(step int64) *fakeLife { return truthOf(7, step) }
 
 func truthOf(seed uint32, step int64) *fakeLife {

@@ -70,7 +70,7 @@ func TestFencedCommitDropsTheWork(t *testing.T) {
 	})
 }
 
-// A worker that lost its lease finishes and commits, as nobody else was given
+// A worker that lost its lease finishes and commits, as no other worker was given
 // the segment.
 func TestLostLeaseCommitsLate(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, x *fixture) {
@@ -133,7 +133,7 @@ func TestReassignedDuringTheCommit(t *testing.T) {
 	})
 }
 
-// Somebody else had it in between: it is begun anew.
+// Another worker had it in between: it starts again.
 func TestReassignedAfterSomebodyElseBeginsAnew(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, x *fixture) {
 		x.c.assign(0, 500, nil)

@@ -143,10 +143,10 @@ func (w *Worker) assemble(jobs []*job) ([]*lane, pack, error) {
 	return lanes, p, nil
 }
 
-// advance lives the lanes through, until all of them are told to stop. The
+// advance runs the lanes until all of them are to stop. The
 // error is a panic of one of them: there is no telling which.
 func (w *Worker) advance(p pack, lanes []*lane, end int64) (errs []error, err error) {
-	// A lane that is told to stop does so with the last one: a drain stops all at
+	// A lane that is to stop does so with the last one: a drain stops all at
 	// one step, a withdrawal concerns one.
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()

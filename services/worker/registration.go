@@ -67,7 +67,7 @@ func (w *Worker) listen(ctx, hard context.Context, reg registration) bool {
 	}
 	look := time.NewTicker(dataInterval)
 	defer look.Stop()
-	told := w.missing()
+	reported := w.missing()
 	var together []*pb.Assignment // that became known at a time
 	for {
 		select {
@@ -76,13 +76,13 @@ func (w *Worker) listen(ctx, hard context.Context, reg registration) bool {
 		case <-reg.Lost():
 			return false
 		case <-look.C:
-			if now := w.missing(); !slices.Equal(now, told) {
+			if now := w.missing(); !slices.Equal(now, reported) {
 				w.log.Info("data folder has changed", "folder", w.cfg.DataFolder, "missing", now)
 				if err := reg.Update(ctx, w.record(false)); err != nil {
 					w.log.Warn("registration could not be updated", "error", err)
 					continue // at the next look
 				}
-				told = now
+				reported = now
 			}
 		case ev, ok := <-events:
 			if ok && !ev.Withdrawn {
@@ -112,7 +112,7 @@ func (w *Worker) listen(ctx, hard context.Context, reg registration) bool {
 // looked at; a cancelled one must stop within a second.
 const orphanPoll = 700 * time.Millisecond
 
-// gone tells whether the registration has ended, as it has when etcd revoked the
+// gone reports whether the registration has ended, as it has when etcd revoked the
 // lease before the worker noticed. Its assignments went with it then, which says
 // nothing about the work.
 func (w *Worker) gone(ctx context.Context, reg registration) bool {
@@ -128,7 +128,7 @@ func (w *Worker) gone(ctx context.Context, reg registration) bool {
 }
 
 // attend drops a segment whose assignment went with its lease once its run is
-// not wanted any more: no withdrawal will tell.
+// not wanted any more: no withdrawal will come.
 func (w *Worker) attend(j *job) {
 	tick := time.NewTicker(orphanPoll)
 	defer tick.Stop()
@@ -164,9 +164,9 @@ func (w *Worker) drain(hard context.Context, abandon context.CancelCauseFunc, re
 
 	queued, running := w.board.close()
 	w.log.Info("worker drains", "running", running, "waiting", len(queued))
-	var told sync.WaitGroup
+	var updates sync.WaitGroup
 	if reg != nil {
-		told.Go(func() {
+		updates.Go(func() {
 			if err := reg.Update(hard, w.record(true)); err != nil {
 				w.log.Warn("draining could not be announced", "error", err)
 			}
@@ -177,7 +177,7 @@ func (w *Worker) drain(hard context.Context, abandon context.CancelCauseFunc, re
 		w.board.end(j)
 	}
 	slots.Wait()
-	told.Wait()
+	updates.Wait()
 	if reg != nil {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(hard), reserve)
 		defer cancel()

@@ -46,7 +46,7 @@ func (w *Worker) retry(ctx context.Context, call, what string, f func() error) e
 	}
 }
 
-// final tells errors that trying again does not mend.
+// final reports whether trying again cannot fix an error.
 func final(err error) bool {
 	for _, e := range []error{
 		cluster.ErrFenced, cluster.ErrNotFound, cluster.ErrConflict,

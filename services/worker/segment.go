@@ -37,7 +37,7 @@ func (w *Worker) run(ctx context.Context, id string) (*runInfo, error) {
 		return err
 	})
 	if errors.Is(err, cluster.ErrNotFound) {
-		// Deleted since: nobody wants the segment.
+		// Deleted since: the segment is no longer wanted.
 		return nil, fmt.Errorf("%w: %w", err, cluster.ErrFenced)
 	}
 	if err != nil {

@@ -21,8 +21,8 @@ type sink struct {
 	rows       []*pb.TaskRow
 
 	*clock
-	lanes int           // that share the clock
-	told  time.Duration // of it, in the metrics
+	lanes   int           // that share the clock
+	counted time.Duration // of it, in the metrics
 }
 
 // Rows implements engine.Sink. It waits only where neither memory nor the
@@ -30,8 +30,8 @@ type sink struct {
 func (s *sink) Rows(r engine.Rows) error {
 	s.pause()
 	defer func() { s.since = time.Now() }()
-	s.tel.Steps(r.N, (s.busy-s.told)/time.Duration(s.lanes))
-	s.told = s.busy
+	s.tel.Steps(r.N, (s.busy-s.counted)/time.Duration(s.lanes))
+	s.counted = s.busy
 	s.series = s.series[:0]
 	for _, x := range r.Series {
 		s.series = append(s.series, metric.Series{Column: metric.Column(x.Column), Offsets: x.Offsets, Values: x.Values})

@@ -59,7 +59,7 @@ func (r *record) Boundary(b engine.Boundary) error {
 }
 
 // metricsServer acknowledges all it gets and keeps the values of the loss. At
-// a step that it is told it holds everything up.
+// a given step it holds everything up.
 type metricsServer struct {
 	pb.UnimplementedMetricsServiceServer
 	mu      sync.Mutex
@@ -110,7 +110,7 @@ func (m *metricsServer) ReportMetrics(s grpc.BidiStreamingServer[pb.ReportMetric
 }
 
 // miniCoordinator assigns segments as they become free, one task each, and
-// tells each segment that is done, and the revision up to which it has.
+// reports each segment that is done, and the revision up to which it has.
 func miniCoordinator(ctx context.Context, c *cluster.Client, steps, perSegment int64, done chan<- *pb.Segment, seen *atomic.Int64) {
 	segments := map[int64]cluster.Change{}
 	var worker *cluster.Change

@@ -4,7 +4,7 @@
 // another worker does again with the same bits.
 //
 // A segment ends in one of five ways: committed whole, yielded (committed up to
-// where a drain stopped it), released undone, dropped because nobody wants it
+// where a drain stopped it), released undone, dropped because it is no longer wanted
 // any more, or reported as failed.
 package worker
 
@@ -153,7 +153,7 @@ func (w *Worker) init() error {
 	return nil
 }
 
-// Ready tells why the worker takes no work now, or nil; a readiness check.
+// Ready returns why the worker takes no work now, or nil; a readiness check.
 func (w *Worker) Ready(context.Context) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()

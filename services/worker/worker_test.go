@@ -43,13 +43,13 @@ func TestMissingDataIsToldAndLookedForAgain(t *testing.T) {
 			return []string{"mnist"}
 		}
 	}, func(t *testing.T, x *fixture) {
-		require.Equal(t, []string{"mnist"}, x.c.told()[0].MissingDatasets)
+		require.Equal(t, []string{"mnist"}, x.c.written()[0].MissingDatasets)
 		wait(time.Minute)
-		require.Len(t, x.c.told(), 1, "nothing new is not told")
+		require.Len(t, x.c.written(), 1, "no change, no update")
 		found.Store(true)
 		wait(dataInterval)
-		require.Len(t, x.c.told(), 2)
-		require.Empty(t, x.c.told()[1].MissingDatasets)
+		require.Len(t, x.c.written(), 2)
+		require.Empty(t, x.c.written()[1].MissingDatasets)
 	})
 }
 
@@ -82,7 +82,7 @@ func TestDrainYieldsAtTheExactStep(t *testing.T) {
 		wait(123*stepTime + stepTime/2)
 		require.Less(t, x.finish(t), 10*time.Millisecond)
 		require.True(t, x.c.reg.closed)
-		said := x.c.told()
+		said := x.c.written()
 		require.True(t, said[len(said)-1].Draining)
 		require.ErrorIs(t, x.Ready(t.Context()), errDraining)
 		s := x.committed(t, 0, 123)

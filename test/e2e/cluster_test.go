@@ -13,15 +13,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// recipe is the quickstart, with fewer tasks and seeds, and a probe aside.
+// recipe is the quickstart, with fewer tasks and seeds, and a deferred probe.
 func recipe(t *testing.T) string {
 	t.Helper()
 	b, err := os.ReadFile("../../recipes/quickstart.yaml")
 	require.NoError(t, err)
 	s := string(b)
 	for _, r := range [][2]string{{"tasks: 20", "tasks: 10"}, {"seeds: {count: 4}", "seeds: {count: 2}"}, {"segments: {tasks: 4}", "segments: {tasks: 1}"},
-		{"{kind: effective-rank, samples: 500}", "{kind: effective-rank, samples: 500, every: 2 tasks, aside: true}"}} {
-		require.Contains(t, s, r[0], "the quickstart has changed: mend this test")
+		{"{kind: effective-rank, samples: 500}", "{kind: effective-rank, samples: 500, every: 2 tasks, deferred: true}"}} {
+		require.Contains(t, s, r[0], "the quickstart has changed: adapt this test")
 		s = strings.ReplaceAll(s, r[0], r[1])
 	}
 	file := filepath.Join(t.TempDir(), "recipe.yaml")
@@ -95,7 +95,7 @@ stream: {kind: bit-flip-regression, tasks: 12, examples_per_task: 10000, flip: a
 learner:
   network: {kind: mlp, hidden: [5], activation: relu}
   optimizer: {kind: sgd, lr: 0.01}
-probes: [{kind: loss}, {kind: weight-magnitude}, {kind: dormant-units, every: 5 tasks, aside: true}]
+probes: [{kind: loss}, {kind: weight-magnitude}, {kind: dormant-units, every: 5 tasks, deferred: true}]
 arms:
   backprop: {}
   continual-backprop:

@@ -224,7 +224,7 @@ func (c *cluster) submit(file string) string {
 	return id
 }
 
-// segmentsDone is the progress of an experiment; -1 while nobody answers.
+// segmentsDone is the progress of an experiment; -1 while there is no answer.
 func (c *cluster) segmentsDone(id string) int {
 	m, err := c.call("GetExperiment", map[string]any{"id": id})
 	if err != nil {

@@ -285,7 +285,7 @@ spec:
 `
 
 // TestSameBitsOnKubernetes is the whole life of a deployment: applied without
-// data, mended, disturbed in every part, scaled up and down, and in the end the
+// data, repaired, disturbed in every part, scaled up and down, and in the end the
 // same bits as on this machine.
 func TestSameBitsOnKubernetes(t *testing.T) {
 	w := setup(t)

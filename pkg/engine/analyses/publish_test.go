@@ -40,7 +40,7 @@ func (p *publisher) Publish(string) ([]byte, error) {
 }
 
 // What a run's components publish is asked of them, also where the learner is of
-// a kind of its own; what nobody publishes is an error.
+// a kind of its own; an artifact that no component publishes is an error.
 func TestComponentsPublish(t *testing.T) {
 	for name, raw := range map[string]engine.RawSpec{
 		"supervised": {

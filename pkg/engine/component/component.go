@@ -276,7 +276,7 @@ func (r *Resolved[E, B]) Canonical() map[string]any {
 }
 
 // Resolve decodes a component's object that stands at path in the spec. Errors
-// name the path and the mend.
+// name the path and the fix.
 func (r *Registry[E, B]) Resolve(path string, raw map[string]any) (*Resolved[E, B], error) {
 	kindValue, ok := raw["kind"]
 	if !ok {

@@ -124,7 +124,7 @@ func TestAtPrefixesEveryField(t *testing.T) {
 func TestAtKeepsTheCause(t *testing.T) {
 	cause := errors.New("disk on fire")
 	err := At("stream", fmt.Errorf("load: %w", cause))
-	require.ErrorIs(t, err, cause, "a caller can tell what happened")
+	require.ErrorIs(t, err, cause, "a caller can find out what happened")
 	require.EqualError(t, err, "stream: load: disk on fire")
 	require.ErrorIs(t, At("run", err), cause)
 	require.EqualError(t, At("run", err), "run.stream: load: disk on fire")
@@ -138,7 +138,7 @@ type odd struct {
 	List    []string       `json:"list" doc:"names"`
 	Map     map[string]int `json:"map" doc:"numbers by name"`
 	Pointer *int           `json:"pointer" doc:"a number or none"`
-	hidden  int            //nolint:unused // not a parameter: the test is that nobody looks at it
+	hidden  int            //nolint:unused // not a parameter: the test is that it is ignored
 	Ignored int            `json:"-"`
 }
 

@@ -9,8 +9,8 @@ import (
 // FieldError is a mistake at one place of a spec.
 type FieldError struct {
 	Field   string // path from the root of the spec, for example learner.optimizer.lr
-	Problem string // what is wrong and how to mend it
-	Err     error  // the error that Problem tells of, where it is one; for errors.As
+	Problem string // what is wrong and how to fix it
+	Err     error  // the error that Problem describes, where it is one; for errors.As
 }
 
 // Error returns "field: problem".

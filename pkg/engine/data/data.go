@@ -93,25 +93,25 @@ func Unknown(name string, catalogue []Meta) error {
 	return fmt.Errorf("%w %.80q: choose one of %s", ErrUnknown, name, strings.Join(names, ", "))
 }
 
-// MissingError says that a data folder lacks a dataset, and what mends it.
+// MissingError says that a data folder lacks a dataset, and how to fix that.
 type MissingError struct {
 	Name string // the dataset
 	Dir  string // the data folder looked in
 }
 
-// Error names the dataset, the folder and the command that mends it.
+// Error names the dataset, the folder and the command that fixes it.
 func (e *MissingError) Error() string {
 	return fmt.Sprintf("dataset %s is missing from data folder %s: run `%s`", e.Name, e.Dir, importCommand(e.Name))
 }
 
-// CorruptError says that a file of a dataset is not what the catalogue says it is, and what mends it.
+// CorruptError says that a file of a dataset is not what the catalogue says it is, and how to fix that.
 type CorruptError struct {
 	Name    string // the dataset
 	File    string // the file's path, or its name where the dataset did not come from a folder
 	Problem string // what is wrong with it
 }
 
-// Error names the dataset, the file, what is wrong and the command that mends it.
+// Error names the dataset, the file, what is wrong and the command that fixes it.
 func (e *CorruptError) Error() string {
 	return fmt.Sprintf("dataset %s is corrupt: %s: %s: run `%s` to replace it", e.Name, e.File, e.Problem, importCommand(e.Name))
 }

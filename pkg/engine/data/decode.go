@@ -139,7 +139,7 @@ type source struct {
 
 func (s *source) Read(p []byte) (int, error) {
 	if s.left <= 0 {
-		// One byte more tells a stream that ends here from one that is too long.
+		// One byte more distinguishes a stream that ends here from one that is too long.
 		if n, err := io.ReadFull(s.r, make([]byte, 1)); n == 0 {
 			return 0, err
 		}

@@ -35,7 +35,7 @@ func NewDir(path string, catalogue ...Meta) *Dir {
 
 // Load returns the dataset of that name. The error is a *MissingError where the folder lacks it or a part of it, a
 // *CorruptError where a file is damaged, and wraps ErrUnknown where the catalogue does not have the name. Errors
-// are not remembered: once mended, the next Load succeeds.
+// are not remembered: once fixed, the next Load succeeds.
 func (d *Dir) Load(name string) (*Dataset, error) {
 	meta, ok := find(d.catalogue, name)
 	if !ok {

@@ -6,7 +6,7 @@ import "neoteny/pkg/engine/kernel"
 // update of a row of weights while the row is at hand, and only of rows whose
 // input is not zero.
 type descent struct {
-	dx, w, x, dy, lr []float32 // dx is nil where nobody asks for it
+	dx, w, x, dy, lr []float32 // dx is nil where it is not needed
 	gated            bool      // dx is not looked at where x is 0
 }
 

@@ -69,7 +69,7 @@ type placing struct {
 	n  int // elements
 }
 
-// whole reports whether someone reads the value as an array: runs take one number for
+// whole reports whether the value is read as an array: runs take one number for
 // all elements.
 func (p *placing) whole() bool {
 	return slices.ContainsFunc(p.c.users[p.id], func(u int) bool { return !isElementwise(p.c.b.nodes[u].op) })
@@ -172,8 +172,8 @@ type memory struct {
 	next  int         // the number of blocks taken so far
 }
 
-// laneMemory is shared by the lanes of a pack: whoever comes first with a
-// request allocates for all.
+// laneMemory is shared by the lanes of a pack: the first lane to ask
+// allocates for all.
 type laneMemory struct {
 	n      int
 	blocks [][]float32

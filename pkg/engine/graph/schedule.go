@@ -69,7 +69,7 @@ func (c *compiler) gather(plain map[int]bool, copied map[*Var]bool) []*item {
 	return items
 }
 
-// takeAlong gives a run the operations whose value nobody else reads and that
+// takeAlong gives a run the operations whose value nothing else reads and that
 // can be computed stretch by stretch, and, beside the gradient of a weight
 // matrix that the run updates, the product that carries the error back through
 // the old weights.

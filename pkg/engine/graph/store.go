@@ -35,7 +35,7 @@ const (
 )
 
 // Owner is the part of a life that keeps a variable. Programs do not look at it;
-// whoever saves, restarts, copies or publishes variables chooses them by owner,
+// code that saves, restarts, copies or publishes variables chooses them by owner,
 // never by their names.
 type Owner uint8
 
@@ -189,7 +189,7 @@ func (v *Var) CopyFrom(from *Var) {
 }
 
 // Error is a mistake in how a program or store is put together: shapes that do
-// not fit, a name used twice. The graph package panics with it; whoever builds
+// not fit, a name used twice. The graph package panics with it; the builder of
 // learners from specs recovers it (see [Catch]).
 type Error struct{ msg string }
 

@@ -173,7 +173,7 @@ func (m *Map) plan() {
 			place[v] = s.Arrays + out
 		} else {
 			place[v] = buffer()
-			if last[v] == 0 { // nobody reads it
+			if last[v] == 0 { // it is never read
 				free = append(free, place[v])
 			}
 		}

@@ -12,7 +12,7 @@ import (
 type Learner interface {
 	// Step makes one update on s.Batch and fills in the results of s.
 	Step(s *Step) error
-	// EndTask tells the learner that the task of s has ended with its last step.
+	// EndTask is called after the last step of a task, s.
 	EndTask(s *Step) error
 	// Evaluate runs the network on a batch without learning from it. The result
 	// is valid until the next Evaluate of the same batch size.

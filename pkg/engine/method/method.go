@@ -5,7 +5,7 @@
 // A method implements any subset of the hook interfaces; they are found once,
 // when the life is built, and run in the order of the spec. State lives in
 // store variables made with [Env.State], so it is checkpointed and digested
-// without further ado. Hooks that run every step must not allocate.
+// without further code. Hooks that run every step must not allocate.
 package method
 
 import (
@@ -112,7 +112,7 @@ type Around interface {
 	Around(s *learner.Step, next func() error) error
 }
 
-// TaskBoundary is told that a task has ended; s is its last step.
+// TaskBoundary is called when a task has ended; s is its last step.
 type TaskBoundary interface {
 	TaskBoundary(s *learner.Step) error
 }

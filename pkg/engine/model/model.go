@@ -122,7 +122,7 @@ type Feed struct {
 	x       []float32
 	labels  []int32
 	targets []float32
-	task    []int32   // [1], where somebody asks for it; see [nn.Task]
+	task    []int32   // [1], where the network asks for it; see [nn.Task]
 	head    []float32 // [outputs], where tasks have heads: 0 for those of the task's, else closed
 	info    stream.Info
 }

@@ -82,7 +82,7 @@ func applyAdapters(b *graph.Builder, x graph.Node, mode Mode, adapters []Adapter
 }
 
 // Task returns the number of the task that a program's batch is of, a label
-// [1], for what differs from task to task. Whoever runs a program of a learner
+// [1], for what differs from task to task. Code that runs a program of a learner
 // fills it in with the rest of the batch.
 func Task(b *graph.Builder) graph.Node {
 	if n, ok := b.Declared("task"); ok {

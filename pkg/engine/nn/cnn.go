@@ -118,7 +118,7 @@ func (c cnnConfig) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Provides tells the validator that channels are units.
+// Provides declares that channels are units.
 func (c cnnConfig) Provides() []component.Capability { return []component.Capability{component.Units} }
 
 // Size implements [Sizer].

@@ -90,7 +90,7 @@ func (c mlpConfig) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Provides tells the validator that a network with hidden layers has units.
+// Provides declares that a network with hidden layers has units.
 func (c mlpConfig) Provides() []component.Capability {
 	if len(c.Hidden) == 0 {
 		return nil

@@ -150,7 +150,7 @@ type Activations struct {
 	Features []graph.Node
 }
 
-// Size is what a network takes, which its configuration tells before anything
+// Size is what a network takes, which its configuration knows before anything
 // is allocated. Counts stop at 2^62.
 type Size struct {
 	Params      int64 // weights, biases and so on

@@ -73,7 +73,7 @@ func noWeights() WeightsFile { return WeightsFile{Names: map[string]string{}, Sk
 
 var hexDigest = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
-// given tells whether there is a file at all.
+// given reports whether there is a file at all.
 func (f WeightsFile) given() bool { return f.Path != "" || f.Artifact != "" }
 
 // Validate reports a file without a digest.

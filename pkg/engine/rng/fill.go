@@ -54,7 +54,7 @@ func group(offset int) uint64 {
 	return uint64(offset / Group)
 }
 
-// unit maps 32 bits to [0, 1): the top 24 bits are all that a float32 can tell apart evenly.
+// unit maps 32 bits to [0, 1): the top 24 bits are all that a float32 can distinguish evenly.
 func unit(x uint32) float32 {
 	return float32(x>>8) * (1.0 / (1 << 24))
 }

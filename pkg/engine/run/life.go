@@ -140,7 +140,7 @@ func (l *Life) Step() int64 { return l.step }
 // Columns names the series that the life emits, in order.
 func (l *Life) Columns() []Column { return l.rec.columns }
 
-// Advance lives on until the given step. When ctx ends it returns the context's
+// Advance runs the life up to the given step. When ctx ends it returns the context's
 // error after a whole step: the life may be saved, or advanced further. Rows
 // of all steps done have gone to the sink when it returns. Where the learner diverges
 // the error is a [learner.Diverged], the sink has a boundary that says so, and the

@@ -63,7 +63,7 @@ func Join(all []learner.Learner) (learner.Lockstep, error) {
 // together, with [Pack.Advance] only, from the same step.
 func (p *Pack) Lives() []*Life { return p.lives }
 
-// Advance lives on until the given step, as [Life.Advance] does for one; sinks
+// Advance runs all lives up to the given step, as [Life.Advance] does for one; sinks
 // is parallel to Lives. A run that fails stops at its step and the others go
 // on; errs says by life why it stopped, with nil for those that reached the
 // step. When ctx ends, all stop after the same whole step.

@@ -133,7 +133,7 @@ func parseSchedule(raw map[string]any, info probe.Info) (Schedule, error) {
 	return s, nil
 }
 
-// Start and End tell whether a schedule by tasks has a measurement before the
+// Start and End report whether a schedule by tasks has a measurement before the
 // first step of a task, after its last.
 func (s Schedule) Start(task int) bool {
 	return s.Every == 0 && s.At == "start" && task%s.Tasks == 0

@@ -169,7 +169,7 @@ const (
 	packMax = 64
 )
 
-// PackSize tells how many runs of the spec are worth living in lockstep: 1 where a
+// PackSize returns how many runs of the spec are worth running in lockstep: 1 where a
 // step is long enough by itself. It is a function of the spec alone, by the number of
 // parameters and activations that one step goes over.
 func (s *Spec) PackSize() int {

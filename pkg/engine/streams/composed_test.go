@@ -14,7 +14,7 @@ import (
 	"neoteny/pkg/engine/stream"
 )
 
-// labelled is an inner stream whose x tells the task: task k of 64 has x in
+// labelled is an inner stream whose x identifies the task: task k of 64 has x in
 // [k/32, (k+1)/32).
 func labelled(n float64) object {
 	return object{"kind": "sine", "examples_per_task": n, "intervals": 64.0, "tasks": 1.0}

@@ -92,7 +92,7 @@ func newRandomLabel(c randomLabelConfig, env stream.Env) (stream.Stream, error) 
 	s := &randomLabel{gallery: g, key: env.Key("labels"), changes: env.Key("changes"), labels: make([]int32, c.Examples)}
 	s.change, s.task, s.drawn = fraction(c.Change, c.Examples), -1, make([]int32, c.Examples)
 	s.chosen = choose(s.images.train.n, c.Examples, env.Key("subset"))
-	s.held = nil // random labels tell nothing about other images
+	s.held = nil // random labels carry no information about other images
 	s.order = newPresentation(env.Key("order"), c.Examples, int64(c.Examples)*int64(c.Epochs), false)
 	s.label = func(item int32) int32 { return s.labels[item] }
 	return s, nil

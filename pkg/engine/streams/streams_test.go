@@ -616,7 +616,7 @@ func TestHeldOutExamplesGoThroughTheTask(t *testing.T) {
 					return
 				}
 				if raw["kind"] == "random-label" {
-					require.Zero(t, tester.TestSize(), "random labels tell nothing about other images")
+					require.Zero(t, tester.TestSize(), "random labels carry no information about other images")
 					return
 				}
 				tested++

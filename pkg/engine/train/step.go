@@ -8,7 +8,7 @@ import (
 )
 
 // sequence is what a step of one or several trainers consists of, spelt once: the
-// forward program, what it gave, whole gradients where somebody wants them, and the
+// forward program, what it gave, whole gradients where a method asks for them, and the
 // update. A trainer that fails takes no part in what follows.
 type sequence struct {
 	trainers []*Trainer

@@ -252,7 +252,7 @@ func gapOf(metric string, continued, fresh map[uint32]map[string][]float64, seed
 	}, len(both) > 0
 }
 
-// once tells whether an analysis has one run for all seeds.
+// once reports whether an analysis has one run for all seeds.
 func once(spec *pb.ExperimentSpec, analysis string) bool {
 	return spec.GetAnalyses()[analysis].GetFields()["per"].GetStringValue() == "experiment"
 }

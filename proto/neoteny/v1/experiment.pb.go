@@ -372,7 +372,7 @@ func (x *SubmitExperimentRequest) GetSpec() *ExperimentSpec {
 	return nil
 }
 
-// SubmitExperimentResponse tells the id.
+// SubmitExperimentResponse has the id.
 type SubmitExperimentResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The accepted experiment.
@@ -473,7 +473,7 @@ func (x *ValidateExperimentRequest) GetSpec() *ExperimentSpec {
 	return nil
 }
 
-// ValidateExperimentResponse tells what the experiment would do.
+// ValidateExperimentResponse says what the experiment would do.
 type ValidateExperimentResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Trials: arms times hyperparameter assignments.

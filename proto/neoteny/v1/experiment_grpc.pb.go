@@ -35,12 +35,12 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// ExperimentService takes experiments and tells how they fare.
+// ExperimentService takes experiments and reports their progress.
 type ExperimentServiceClient interface {
 	// SubmitExperiment accepts an experiment. The same request id again returns
 	// the same experiment; with another spec it is ALREADY_EXISTS.
 	SubmitExperiment(ctx context.Context, in *SubmitExperimentRequest, opts ...grpc.CallOption) (*SubmitExperimentResponse, error)
-	// ValidateExperiment checks a spec and tells what it would cost, without
+	// ValidateExperiment checks a spec and returns what it would cost, without
 	// running anything.
 	ValidateExperiment(ctx context.Context, in *ValidateExperimentRequest, opts ...grpc.CallOption) (*ValidateExperimentResponse, error)
 	// GetExperiment returns one experiment.
@@ -183,12 +183,12 @@ func (c *experimentServiceClient) ListComponents(ctx context.Context, in *ListCo
 // All implementations must embed UnimplementedExperimentServiceServer
 // for forward compatibility.
 //
-// ExperimentService takes experiments and tells how they fare.
+// ExperimentService takes experiments and reports their progress.
 type ExperimentServiceServer interface {
 	// SubmitExperiment accepts an experiment. The same request id again returns
 	// the same experiment; with another spec it is ALREADY_EXISTS.
 	SubmitExperiment(context.Context, *SubmitExperimentRequest) (*SubmitExperimentResponse, error)
-	// ValidateExperiment checks a spec and tells what it would cost, without
+	// ValidateExperiment checks a spec and returns what it would cost, without
 	// running anything.
 	ValidateExperiment(context.Context, *ValidateExperimentRequest) (*ValidateExperimentResponse, error)
 	// GetExperiment returns one experiment.

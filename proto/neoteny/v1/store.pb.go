@@ -285,7 +285,7 @@ type TrialRecord struct {
 	// It has one run for all tuning seeds and one for all confirmation seeds, under
 	// the first of them.
 	Once bool `protobuf:"varint,15,opt,name=once,proto3" json:"once,omitempty"`
-	// When its runs are measured aside: tracks of their own fork there.
+	// When its runs are measured later: tracks of their own fork there.
 	Asides        []*AsideSchedule `protobuf:"bytes,16,rep,name=asides,proto3" json:"asides,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -433,7 +433,7 @@ func (x *TrialRecord) GetAsides() []*AsideSchedule {
 	return nil
 }
 
-// AsideSchedule says when a run is measured aside.
+// AsideSchedule says when a run is measured later.
 type AsideSchedule struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Every so many tasks.

@@ -1192,10 +1192,10 @@ type Run struct {
 	Publishes []string `protobuf:"bytes,22,rep,name=publishes,proto3" json:"publishes,omitempty"`
 	// Run of an analysis, whose name arm is: one step, which measures.
 	Analysis bool `protobuf:"varint,23,opt,name=analysis,proto3" json:"analysis,omitempty"`
-	// Measurements aside, in all: tracks of one segment, which fork from the main
+	// Deferred measurements, in all: tracks of one segment, which fork from the main
 	// one. The run is done when they are.
 	Asides int32 `protobuf:"varint,24,opt,name=asides,proto3" json:"asides,omitempty"`
-	// Measurements aside that are committed.
+	// Deferred measurements that are committed.
 	AsidesDone    int32 `protobuf:"varint,25,opt,name=asides_done,json=asidesDone,proto3" json:"asides_done,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1488,7 +1488,7 @@ type TaskTable struct {
 	Rows []*TaskRow `protobuf:"bytes,2,rep,name=rows,proto3" json:"rows,omitempty"`
 	// Digests at the task boundaries.
 	Boundaries []*Boundary `protobuf:"bytes,3,rep,name=boundaries,proto3" json:"boundaries,omitempty"`
-	// Digests of what was measured aside, in order of steps: of the learner as it
+	// Digests of what was measured later, in order of steps: of the learner as it
 	// was left, and of the values. The track is named after the step before.
 	Asides        []*Boundary `protobuf:"bytes,4,rep,name=asides,proto3" json:"asides,omitempty"`
 	unknownFields protoimpl.UnknownFields

@@ -93,6 +93,6 @@ func lack(r *mirror.Run) string {
 	if n == 0 {
 		return ""
 	}
-	return fmt.Sprintf("%d of %d measurements aside failed, the first at step %d: %s",
+	return fmt.Sprintf("%d of %d deferred measurements failed, the first at step %d: %s",
 		n, len(r.Deferred), first.Rec.Ref.FirstStep, first.Trouble())
 }

@@ -45,7 +45,7 @@ func (s Snapshot) WhyRun(r *mirror.Run, v *pb.Run) string {
 	case e.Control == 0 && g != nil && g.Pending():
 		return s.stuck(v.NumericsVersion, r.Datasets())
 	case r.Trained():
-		return fmt.Sprintf("trained; %d of %d measurements aside are done", v.AsidesDone, v.Asides)
+		return fmt.Sprintf("trained; %d of %d deferred measurements are done", v.AsidesDone, v.Asides)
 	}
 	return v.Message
 }

@@ -176,7 +176,7 @@ func (a API) Call(method string, request any) (map[string]any, error) {
 // request carries an id of its own, so asking again makes no second experiment.
 func (a API) Submit(file string) string {
 	a.T.Helper()
-	_ = Built(a.T, "grpcurl") // fails here, not in a goroutine of Until's, whose FailNow nobody hears
+	_ = Built(a.T, "grpcurl") // fails here, not in a goroutine of Until's, whose FailNow has no effect
 	request := []byte(Run(a.T, Built(a.T, "neoteny"), "submit", "--dry-run", "--output", "json", file))
 	var id string
 	Until(a.T, "the experiment is accepted", func() bool {
@@ -191,7 +191,7 @@ func (a API) Submit(file string) string {
 }
 
 // Experiment is an experiment's state, message and committed segments; "" while
-// nobody answers.
+// there is no answer.
 func (a API) Experiment(id string) (state, message string, segments int) {
 	m, err := a.Call("GetExperiment", map[string]any{"id": id})
 	if err != nil {

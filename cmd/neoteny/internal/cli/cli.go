@@ -75,7 +75,7 @@ func Main(args []string, s app.Streams) (code int) {
 	k, err := parser.Parse(args)
 	if err != nil {
 		fmt.Fprintf(s.Err, "neoteny: %s\n", err)
-		fmt.Fprintf(s.Err, "neoteny: `%s --help` tells what there is\n", usageOf(err))
+		fmt.Fprintf(s.Err, "neoteny: `%s --help` lists what there is\n", usageOf(err))
 		return app.ExitUsage
 	}
 	a.Level, a.Format = c.LogLevel, c.LogFormat

@@ -166,7 +166,7 @@ func TestWorkWithACluster(t *testing.T) {
 }
 
 func TestCancel(t *testing.T) {
-	s := testStack(t, 0) // nobody does the work
+	s := testStack(t, 0) // no worker is there
 	code, out, errs := neoteny(tiny, "submit", "-", "--coordinator", s.Coordinator)
 	require.Zero(t, code, errs)
 	id := strings.TrimSpace(out)
@@ -186,7 +186,7 @@ func TestFailedRunsAndMistakesOverTheWire(t *testing.T) {
 	s := testStack(t, 1)
 	code, _, errs := neoteny(diverging, "submit", "-", "--wait", "--coordinator", s.Coordinator)
 	require.Equal(t, app.ExitError, code)
-	require.Regexp(t, `(?m)^neoteny: 1 of 1 runs of diverging-\S+ failed; .neoteny get diverging-\S+ --state failed. tells why$`, errs)
+	require.Regexp(t, `(?m)^neoteny: 1 of 1 runs of diverging-\S+ failed; .neoteny get diverging-\S+ --state failed. shows why$`, errs)
 
 	bad := strings.ReplaceAll(strings.ReplaceAll(tiny, "lr: 0.01}", "lrr: 0.01}"), "kind: loss", "kind: los")
 	code, _, errs = neoteny(bad, "submit", "-", "--coordinator", s.Coordinator)

@@ -16,7 +16,7 @@ func init() {
 	method.Register(component.Info{
 		Name:    "gateon",
 		Paper:   "Barry, Gerstner & Bellec 2023, GateON: an unsupervised method for large scale continual learning",
-		Summary: "every task, told or found by itself, gates units by factors that it learns, and units that tasks depend on become less available for learning",
+		Summary: "every task, given or inferred, gates units by factors that it learns, and units that tasks depend on become less available for learning",
 		Needs:   []component.Capability{component.Units, component.Gradients},
 		Trial: component.Trial{
 			Inert:  []component.Object{{"gate": false, "obstruct": "nothing"}},
@@ -48,7 +48,7 @@ const (
 
 type gateONConfig struct {
 	Contexts int     `json:"contexts" doc:"how many contexts have gates; at least as many as the stream has tasks"`
-	Context  string  `json:"context" doc:"a context is a task, which the learner is told, or it is inferred from jumps of the loss" enum:"task|inferred"`
+	Context  string  `json:"context" doc:"a context is a task, which is given, or it is inferred from jumps of the loss" enum:"task|inferred"`
 	Jump     float64 `json:"jump" doc:"inferred: a jump is a loss of more than so many times the mean of the last 50 in the context"`
 	Settle   int     `json:"settle" doc:"inferred: steps in a context before a jump leads out of it"`
 	Gate     bool    `json:"gate" doc:"units are gated by the task; false is the ablation that only obstructs"`
@@ -254,7 +254,7 @@ const recentLosses = 50
 
 func newGateONInferring(g *gateON, env method.Env) (method.Method, error) {
 	if env.Info.Head > 0 {
-		return nil, component.Fieldf("context", "is inferred where tasks share one head; a head of a task's own tells the task")
+		return nil, component.Fieldf("context", "is inferred where tasks share one head; a head per task identifies the task")
 	}
 	m := &gateONInferring{
 		gateON: g,
@@ -351,7 +351,7 @@ func (m *gateONInferring) enter(c, task int) {
 	}
 }
 
-// TaskBoundary implements [method.TaskBoundary]: nothing is told.
+// TaskBoundary implements [method.TaskBoundary]: boundaries are not used.
 func (m *gateONInferring) TaskBoundary(*learner.Step) error { return nil }
 
 // contextGate is the [nn.Adapter] of one layer.

@@ -230,7 +230,7 @@ func (g *gated) loss(b *stream.Batch) (mean float64) {
 
 // TestGateONInfersContexts follows the rule with losses computed apart, through
 // tasks of which every second one has the labels exchanged, and which the learner
-// is not told.
+// is not given.
 func TestGateONInfersContexts(t *testing.T) {
 	shared := heads
 	shared.Head, shared.Classes, shared.Outputs, shared.StepsPerTask = 0, 2, 2, 150

@@ -41,7 +41,7 @@ func (c duplicateUnitsConfig) Validate() error {
 // duplicateUnits counts the units i for which a later unit j > i of the layer
 // has ⟨h_i, h_j⟩/(‖h_i‖·‖h_j‖) > cosine, h_i being unit i's values over examples
 // (and places): of a group of equal units all but one. A unit that is 0
-// everywhere is nobody's duplicate. The whole network's value is a share of all
+// everywhere is not a duplicate. The whole network's value is a share of all
 // its units.
 type duplicateUnits struct {
 	columns []probe.Column

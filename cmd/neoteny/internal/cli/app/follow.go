@@ -125,7 +125,7 @@ func VerdictOf(e *pb.Experiment) error {
 	case e.GetState() == pb.ExperimentState_EXPERIMENT_STATE_CANCELLED:
 		return fmt.Errorf("%s was cancelled; %d of %d runs are done", e.GetId(), p.GetRunsDone(), p.GetRuns())
 	case p.GetRunsFailed() > 0:
-		return fmt.Errorf("%d of %d runs of %s failed; `neoteny get %s --state failed` tells why", p.GetRunsFailed(), p.GetRuns(), e.GetId(), e.GetId())
+		return fmt.Errorf("%d of %d runs of %s failed; `neoteny get %s --state failed` shows why", p.GetRunsFailed(), p.GetRuns(), e.GetId(), e.GetId())
 	case e.GetState() == pb.ExperimentState_EXPERIMENT_STATE_FAILED:
 		return fmt.Errorf("%s failed: %s", e.GetId(), e.GetMessage())
 	}

@@ -23,7 +23,7 @@ func percent(done, all int64) string {
 	return fmt.Sprintf("%d %%", done*100/all)
 }
 
-// when formats a time in the zone of whoever looks.
+// when formats a time in the reader's time zone.
 func when(t *timestamppb.Timestamp) string {
 	if t == nil {
 		return "-"

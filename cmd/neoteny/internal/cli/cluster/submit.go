@@ -23,7 +23,7 @@ func init() {
 type submitCmd struct {
 	File         string `arg:"" help:"Experiment file, YAML or JSON; - reads standard input."`
 	Wait         bool   `help:"Follow the experiment until it has ended."`
-	DryRun       bool   `help:"Check the file and tell what it amounts to; nothing is sent. With -o json: print the request that grpcurl takes."`
+	DryRun       bool   `help:"Check the file and print what it amounts to; nothing is sent. With -o json: print the request that grpcurl takes."`
 	RequestID    string `help:"Name of this submission: sent again, it is the same experiment and not a second one. Default: random." placeholder:"ID"`
 	SegmentTasks int32  `help:"Tasks per segment, in place of the file's. Results do not depend on it." placeholder:"N"`
 	app.FormFlags
@@ -32,7 +32,7 @@ type submitCmd struct {
 }
 
 func (submitCmd) Help() string {
-	return `Prints the experiment's id. The file is checked by the coordinator; mistakes are told with file and field.
+	return `Prints the experiment's id. The file is checked by the coordinator; mistakes are reported with file and field.
 
   neoteny submit recipes/quickstart.yaml
   neoteny submit recipes/continual-backprop/bit-flip-regression.yaml --quick

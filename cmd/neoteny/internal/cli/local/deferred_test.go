@@ -81,12 +81,12 @@ seeds: {count: 2}
 segments: {tasks: %d}
 `
 
-// heavy are probes to be measured in the runs' lives or, with ", aside: true", aside.
-func heavy(aside string) string {
+// heavy are probes that are measured in the runs' lives or, with ", deferred: true", later.
+func heavy(deferred string) string {
 	return strings.ReplaceAll(`,
-  {kind: test-held, every: 2 tasks ASIDE},
-  {kind: curvature, every: 3 tasks, samples: 50, iterations: 5, vectors: 2 ASIDE},
-  {kind: probe-plasticity, every: 4 tasks, at: start, steps: 10, samples: 32 ASIDE}`, " ASIDE", aside)
+  {kind: test-held, every: 2 tasks DEFERRED},
+  {kind: curvature, every: 3 tasks, samples: 50, iterations: 5, vectors: 2 DEFERRED},
+  {kind: probe-plasticity, every: 4 tasks, at: start, steps: 10, samples: 32 DEFERRED}`, " DEFERRED", deferred)
 }
 
 const measuredClaims = `
@@ -95,10 +95,10 @@ claims:
   - {name: plasticity, value: 'arms["fresh"].probe_plasticity.first(9).last(1).mean()', holds: {gt: 0}}
 `
 
-// TestMeasuredAside measures by two workers, one of which is lost in the middle of
+// TestDeferredMeasurements measures by two workers, one of which is lost in the middle of
 // a measurement and comes back to it too late. Task tables, claims and per-step
 // data are those of the same probes in the runs' own lives, by one worker.
-func TestMeasuredAside(t *testing.T) {
+func TestDeferredMeasurements(t *testing.T) {
 	ctx, dir := t.Context(), t.TempDir()
 	server, err := etcd.Start(ctx, etcd.Config{Dir: filepath.Join(dir, "etcd"), Throwaway: true})
 	require.NoError(t, err)
@@ -162,12 +162,12 @@ func TestMeasuredAside(t *testing.T) {
 	hold.Unlock()
 	open := sync.OnceFunc(func() { close(hold.opened) })
 	defer open()
-	aside := submit(fmt.Sprintf(measured+measuredClaims, heavy(", aside: true"), 5))
+	deferred := submit(fmt.Sprintf(measured+measuredClaims, heavy(", deferred: true"), 5))
 	<-hold.entered
 	second := join("second")
 	defer second()
 	first()
-	done(aside)
+	done(deferred)
 	open()
 	second()
 	workers.Wait()
@@ -180,7 +180,7 @@ func TestMeasuredAside(t *testing.T) {
 		return r, folder
 	}
 	want, wantFolder := fetch(inline)
-	got, gotFolder := fetch(aside)
+	got, gotFolder := fetch(deferred)
 	plain, _ := fetch(bare)
 	require.Len(t, got.Runs, 4)
 	for i, r := range got.Runs {

@@ -120,7 +120,7 @@ type lived struct {
 
 // Live starts a cluster in this process, lives through the experiment, and
 // hands its results to save while the services are still there. Unless that
-// succeeds the state is kept, and the user told how to go on with it. There may
+// succeeds the state is kept, and a message says how to resume. There may
 // be results beside an error, of closing down.
 func (c *RunCmd) Live(ctx context.Context, a *app.App, spec *pb.ExperimentSpec, plan *experiment.Plan, save func(context.Context, *wiring.Stack, *results.Result) error) (l *lived, err error) {
 	log := a.Logger(slog.LevelWarn)

@@ -1,6 +1,6 @@
 // Package progress shows how far an experiment is: a bar that redraws itself
-// on a terminal, plain lines every few seconds in a pipe. Whoever reports
-// never waits for whoever reads: the latest state is kept and drawn from a
+// on a terminal, plain lines every few seconds in a pipe. The caller
+// never waits for the terminal: the latest state is kept and drawn from a
 // goroutine of the reporter's own.
 package progress
 
@@ -179,7 +179,7 @@ func (v view) percent() int64 {
 	return v.steps * 100 / v.Steps
 }
 
-// counts tells what is done; a bar of half the steps without a committed task
+// counts returns what is done; a bar of half the steps without a committed task
 // is right, since tasks count when they are committed.
 func (v view) counts() string {
 	s := fmt.Sprintf("%s/%s tasks, %s/%s runs", render.Count(v.TasksDone), render.Count(v.Tasks), render.Count(v.RunsDone), render.Count(v.Runs))

@@ -12,7 +12,7 @@ import (
 // machine describes what results are computed on.
 func machine() recipes.Machine {
 	m := recipes.Machine{CPU: runtime.GOARCH, Cores: runtime.NumCPU(), ISA: app.ISA(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
-	b, err := os.ReadFile("/proc/cpuinfo") // Linux alone tells the model
+	b, err := os.ReadFile("/proc/cpuinfo") // only Linux has the model there
 	if err != nil {
 		return m
 	}

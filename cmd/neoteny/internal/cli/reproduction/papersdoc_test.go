@@ -22,7 +22,7 @@ func TestPapersDocIsCurrent(t *testing.T) {
 	require.NoError(t, writePapers(&want, cat))
 	got, err := os.ReadFile("../../../../../docs/papers.md")
 	require.NoError(t, err)
-	// Not the whole texts: they are long, and the mend is known.
+	// Not the whole texts: they are long, and the fix is known.
 	require.True(t, want.String() == string(got), "docs/papers.md is not what the recipes and results make: run `make papers`")
 }
 

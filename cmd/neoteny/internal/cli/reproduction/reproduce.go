@@ -29,7 +29,7 @@ import (
 
 func init() {
 	app.Register(app.Command{
-		Name: "reproduce", Help: "Check a paper's claims: run its recipes and tell which held.", Group: app.Everyday, Place: 2,
+		Name: "reproduce", Help: "Check a paper's claims: run its recipes and report which held.", Group: app.Everyday, Place: 2,
 		New: func() any { return &reproduceCmd{} },
 	})
 }
@@ -48,7 +48,7 @@ type reproduceCmd struct {
 }
 
 func (reproduceCmd) Help() string {
-	return `Runs every recipe of a paper and tells, claim by claim, what the paper says, what was measured (mean over seeds with its 95 % interval), and the verdict: held when the interval satisfies the claim's bound, did not hold when none of it does, else undecided. What a recipe cannot test is told too, with the reason.
+	return `Runs every recipe of a paper and reports, claim by claim, what the paper says, what was measured (mean over seeds with its 95 % interval), and the verdict: held when the interval satisfies the claim's bound, did not hold when none of it does, else undecided. What a recipe cannot test is listed too, with the reason.
 
   neoteny reproduce continual-backprop --quick
   neoteny reproduce continual-backprop
@@ -381,7 +381,7 @@ func (f *finished) save(path string) error {
 	return os.Rename(temp, path)
 }
 
-// outcome is what is told and committed.
+// outcome is what is printed and recorded.
 func (f *finished) outcome(file string, v experiment.Variant) *recipes.Result {
 	r := f.Result
 	out := &recipes.Result{
@@ -426,7 +426,7 @@ func trialOf(r *results.Result, arm string, main *report.Trial) recipes.Trial {
 // tenths rounds seconds: less is noise.
 func tenths(s float64) float64 { return span(s).Round(100 * time.Millisecond).Seconds() }
 
-// writeVerdicts tells claim by claim how a recipe went.
+// writeVerdicts prints the verdicts of a recipe, claim by claim.
 func writeVerdicts(w io.Writer, at *attempt) error {
 	p, recipe, r := at.paper, at.recipe, at.result
 	var b strings.Builder

@@ -113,7 +113,7 @@ func (r *Result) Failed() []Run {
 	return slices.DeleteFunc(slices.Clone(r.Runs), func(run Run) bool { return run.GetState() != pb.RunState_RUN_STATE_FAILED })
 }
 
-// lacking returns the runs that are done but for measurements aside.
+// lacking returns the runs that are done but for deferred measurements.
 func (r *Result) lacking() []Run {
 	return slices.DeleteFunc(slices.Clone(r.Runs), func(run Run) bool {
 		return run.GetState() != pb.RunState_RUN_STATE_DONE || run.GetMessage() == ""
@@ -121,7 +121,7 @@ func (r *Result) lacking() []Run {
 }
 
 // series calls fn with the pieces of a run's per-step data, in the order of
-// metric, layer and step. What was measured aside, on tracks of its own, is among
+// metric, layer and step. What was measured later, on tracks of its own, is among
 // them.
 func series(ctx context.Context, api pb.MetricsServiceClient, run Run, fn func(metric.Points) error) error {
 	var asides []metric.Points

@@ -176,7 +176,7 @@ quick-7/l2/3: step 12: loss is NaN
 `, b.String())
 }
 
-// What was measured aside is among the per-step data, in its place, and a run that
+// What was measured later is among the per-step data, in its place, and a run that
 // lacks some of it says so.
 // stepRow is a row of the per-step data as others read it.
 type stepRow struct {
@@ -194,7 +194,7 @@ func TestAsides(t *testing.T) {
 		case id + "/backprop/0":
 			run.Table.Asides = []*pb.Boundary{{Task: 0, Step: 100}, {Task: 1, Step: 200}}
 		case id + "/backprop/1":
-			run.Message = "1 of 2 measurements aside failed, the first at step 99: no"
+			run.Message = "1 of 2 deferred measurements failed, the first at step 99: no"
 		}
 	}
 	r, err := Fetch(t.Context(), api, id)
@@ -211,7 +211,7 @@ func TestAsides(t *testing.T) {
 	}, rows)
 	var b bytes.Buffer
 	require.NoError(t, r.WriteText(&b))
-	require.Contains(t, b.String(), "\nRuns that lack measurements\nquick-7/backprop/1: 1 of 2 measurements aside failed, the first at step 99: no\n")
+	require.Contains(t, b.String(), "\nRuns that lack measurements\nquick-7/backprop/1: 1 of 2 deferred measurements failed, the first at step 99: no\n")
 }
 
 func TestFolder(t *testing.T) {

@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// Listen opens a TCP port. A busy one is an error that says how to mend it, or
+// Listen opens a TCP port. A busy one is an error that says how to fix it, or
 // with elsewhere any free port of the same host is taken.
 func Listen(address, flag string, elsewhere bool) (net.Listener, error) {
 	lis, err := net.Listen("tcp", address)

@@ -37,16 +37,16 @@ const (
 type Need struct {
 	Name string
 	Open func(context.Context) error
-	// Final tells the errors that waiting cannot mend; nil: there are none.
+	// Final reports whether an error is permanent, so that waiting cannot fix it; nil: none is.
 	Final func(error) bool
-	// Problem is told what is wrong, at each try; nil: nobody.
+	// Problem gets the error of each failed try; nil: it is not needed.
 	Problem func(context.Context, error)
 	// Ready is the readiness check once it is open; nil: always ready.
 	Ready func(context.Context) error
 }
 
 // Await opens a need and goes on trying until ctx ends: etcd may come later, a
-// volume be mended, and a service that stays says in its readiness what it waits
+// volume be repaired, and a service that stays says in its readiness what it waits
 // for, which one that ends cannot.
 func Await(ctx context.Context, log *slog.Logger, tel *telemetry.Telemetry, n Need) error {
 	var mu sync.Mutex
@@ -98,7 +98,7 @@ func Await(ctx context.Context, log *slog.Logger, tel *telemetry.Telemetry, n Ne
 	}
 }
 
-// NotOfTheFolder tells errors that are not about a folder's permissions or
+// NotOfTheFolder reports errors that are not about a folder's permissions or
 // space: a wrong address stays wrong.
 func NotOfTheFolder(err error) bool {
 	return !errors.As(err, new(*fs.PathError)) && !errors.Is(err, blob.ErrFull)
@@ -141,7 +141,7 @@ func Starting(lis net.Listener, tel *telemetry.Telemetry) (stop func()) {
 }
 
 // OpenStores connects to etcd and opens the blob store, and waits for both. note
-// tells the cluster what is wrong with the store; nil: nobody does.
+// reports problems of the store to the cluster; nil: they are not reported.
 func OpenStores(ctx context.Context, f StoreFlags, log *slog.Logger, tel *telemetry.Telemetry, note *Notice) (*cluster.Client, *blob.Bucket, error) {
 	var store overflow
 	cl, err := dialCluster(ctx, f.Etcd, &store, log, tel)
@@ -210,9 +210,9 @@ func dialCluster(ctx context.Context, endpoints []string, store cluster.Overflow
 }
 
 // CompareNumerics looks every few seconds of which numerics version runs are made
-// (asked of now; 0: nobody has said it yet) and makes it a readiness check that it
+// (asked of now; 0: not known yet) and makes it a readiness check that it
 // is this program's: a worker of another version waits for ever, and its record
-// alone would not tell whoever looks at the worker. It goes on until ctx ends.
+// alone would not explain why it idles. It goes on until ctx ends.
 func CompareNumerics(ctx context.Context, log *slog.Logger, tel *telemetry.Telemetry, now func(context.Context) (int32, error)) {
 	var other atomic.Int32 // 0: none
 	tel.AddReadiness("numerics version", func(context.Context) error {
@@ -271,7 +271,7 @@ func (n *Notice) Say(ctx context.Context, problem error) {
 		err = n.reg.Update(ctx, n.Record)
 	}
 	if err != nil {
-		n.Log.Debug("the cluster could not be told", "error", err)
+		n.Log.Debug("the problem could not be reported to the cluster", "error", err)
 	}
 }
 

@@ -22,13 +22,13 @@ import (
 	"neoteny/pkg/engine"
 )
 
-// trouble is an error that a test mends while others look at it.
+// trouble is an error that a test fixes while others look at it.
 type trouble struct {
 	mu  sync.Mutex
 	err error
 }
 
-func (x *trouble) mend() {
+func (x *trouble) fix() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.err = nil
@@ -40,30 +40,30 @@ func (x *trouble) now(context.Context) error {
 	return x.err
 }
 
-func TestAwaitGoesOnUntilTheNeedIsMended(t *testing.T) {
+func TestAwaitGoesOnUntilTheNeedIsMet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tel, log := telemetry.New(), &bytes.Buffer{}
 		broken := &trouble{err: &fs.PathError{Op: "mkdir", Path: "/srv", Err: fs.ErrPermission}}
 		later := &trouble{err: errors.New("gone again")}
-		var told []string
+		var reported []string
 		done := make(chan error, 1)
 		go func() {
 			done <- Await(t.Context(), slog.New(slog.NewTextHandler(log, nil)), tel, Need{
 				Name: "folder", Open: broken.now, Final: NotOfTheFolder,
-				Problem: func(_ context.Context, err error) { told = append(told, err.Error()) },
+				Problem: func(_ context.Context, err error) { reported = append(reported, err.Error()) },
 				Ready:   later.now,
 			})
 		}()
 		time.Sleep(5*needPause + needPause/2)
 		synctest.Wait()
 		require.Equal(t, "folder: mkdir /srv: permission denied", tel.NotReady(t.Context()))
-		require.Len(t, told, 6)
-		require.Equal(t, "folder: mkdir /srv: permission denied", told[0])
+		require.Len(t, reported, 6)
+		require.Equal(t, "folder: mkdir /srv: permission denied", reported[0])
 		require.Equal(t, 1, bytes.Count(log.Bytes(), []byte("permission denied")), "the same thing is said once: %s", log)
-		broken.mend()
+		broken.fix()
 		require.NoError(t, <-done)
 		require.Equal(t, "folder: gone again", tel.NotReady(t.Context()))
-		later.mend()
+		later.fix()
 		require.Empty(t, tel.NotReady(t.Context()))
 	})
 }

@@ -33,7 +33,7 @@ import (
 // StackConfig says what a whole cluster in one process is made of.
 type StackConfig struct {
 	Dir       string // state: etcd, blobs, metrics, spilled metrics
-	Throwaway bool   // nobody needs the state after a crash of the machine
+	Throwaway bool   // the state is not needed after a crash of the machine
 	Etcd      []string
 	Blob      string
 	Data      string
@@ -215,7 +215,7 @@ func (s *Stack) startWorkers(ctx context.Context, log *slog.Logger, cfg StackCon
 	}
 }
 
-// stackLease is the lease of workers that live and die with their etcd. Nobody
+// stackLease is the lease of workers that live and die with their etcd. Nothing
 // waits for it to expire (see [cluster.Client.BuryWorkers]), and on a busy
 // machine a process may be without a core for long.
 const stackLease = 10 * time.Minute

@@ -28,7 +28,7 @@ type WorkerParts struct {
 	ID, Address string
 	Slots       int           // 0: one per core
 	Spill       string        // folder, of this worker alone
-	label       string        // tells workers of one process apart in metrics; may be empty
+	label       string        // distinguishes workers of one process in metrics; may be empty
 	Lanes       int           // segments of a small network in one slot; 0: the default
 	Drain       time.Duration // how long it may take to save what is under way; 0: the default
 	Lease       time.Duration // how long its work waits for it after its death; 0: the default

@@ -28,7 +28,7 @@ type Memory struct {
 	X       []float32 // [capacity][inputs]
 	Labels  []int32   // [capacity]; classification
 	targets []float32 // [capacity][outputs]; regression
-	extra   []float32 // [capacity][outputs], what the network gave; nil where nobody wants it
+	extra   []float32 // [capacity][outputs], what the network gave; nil where it is not needed
 	task    []int32   // [capacity], where an example is from
 	seen    []float64 // one number: examples so far
 	held    []int32   // [1 + classes]: examples held; of each class
