@@ -67,7 +67,7 @@ type Config struct {
 	// Logger gets interruptions and pauses.
 	Logger *slog.Logger
 	// Registerer gets the client's metrics; nil keeps them private. Clients of
-	// one process need registerers that tell them apart by a label.
+	// one process need registerers that distinguish them by a label.
 	Registerer telemetry.Registerer
 }
 
@@ -214,7 +214,7 @@ func (c *Client) Open(run, track, arm string, attempt, firstStep int64) (*Writer
 	return w, nil
 }
 
-// poke tells the sender to look. It never blocks.
+// poke wakes the sender. It never blocks.
 func (c *Client) poke() {
 	select {
 	case c.wake <- struct{}{}:

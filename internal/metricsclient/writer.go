@@ -24,7 +24,7 @@ type Writer struct {
 	next    int64 // step after the last appended
 	sealed  int64 // step after the last that is in an entry or was dropped as durable
 	acked   int64 // steps below are durable at the service, or lie before first
-	durable int64 // the highest durable step the service told
+	durable int64 // the highest durable step that the service has acknowledged
 	values  int64
 	closed  bool
 	last    bool // Finish was called
@@ -101,7 +101,7 @@ func (w *Writer) Flush(ctx context.Context) (*pb.MetricManifest, error) {
 	return w.flush(ctx, false)
 }
 
-// Finish is Flush that also tells the service that the track is complete, upon
+// Finish is Flush that also marks the track as complete, upon
 // which it is turned into a Parquet file. Nothing can be appended afterwards.
 func (w *Writer) Finish(ctx context.Context) (*pb.MetricManifest, error) {
 	return w.flush(ctx, true)
