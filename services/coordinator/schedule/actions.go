@@ -103,7 +103,9 @@ type DeleteExperiment struct {
 func (a Expand) Key() Key     { return Key{"expand", a.Experiment.Id} }
 func (a CreateRuns) Key() Key { return Key{"create runs", a.Experiment} }
 func (a Continue) Key() Key   { return Key{"continue run", a.Next.Ref.Run} }
-func (a Fork) Key() Key       { return Key{"measure deferred", a.Segment.Ref.Run + " " + a.Segment.Ref.Track} }
+func (a Fork) Key() Key {
+	return Key{"measure deferred", a.Segment.Ref.Run + " " + a.Segment.Ref.Track}
+}
 func (a Assign) Key() Key {
 	ref := a.Segments[0].Segment.Ref
 	return Key{"assign", ref.Run + " " + ref.Track}
