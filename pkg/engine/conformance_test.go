@@ -168,6 +168,9 @@ func specOf(doc component.Doc, c object) engine.RawSpec {
 		if !slices.Contains(doc.Needs, component.Core) {
 			delete(raw.Learner, "network")
 			delete(raw.Learner, "optimizer")
+			raw.Probes = slices.DeleteFunc(raw.Probes, func(p map[string]any) bool {
+				return slices.Contains(docOf("probe", p["kind"]).Needs, component.Core)
+			})
 		}
 	case "stream":
 		raw.Stream = c
@@ -190,6 +193,16 @@ func specOf(doc component.Doc, c object) engine.RawSpec {
 		panic("the conformance suite does not know components of kind " + doc.Kind)
 	}
 	return raw
+}
+
+// docOf returns the documentation of a registered component.
+func docOf(kind string, name any) component.Doc {
+	for _, doc := range component.All() {
+		if doc.Kind == kind && doc.Name == name {
+			return doc
+		}
+	}
+	panic(fmt.Sprintf("no %s is called %v", kind, name))
 }
 
 // world makes an agent in an environment of a spec.

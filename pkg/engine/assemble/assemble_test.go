@@ -9,6 +9,7 @@ import (
 	"neoteny/pkg/engine/assemble"
 	"neoteny/pkg/engine/component"
 	"neoteny/pkg/engine/graph"
+	"neoteny/pkg/engine/learner"
 	"neoteny/pkg/engine/method"
 	"neoteny/pkg/engine/spec"
 )
@@ -22,7 +23,12 @@ func (nothing) Validate() error { return nil }
 // AfterStep has not the signature of the hook.
 func (nothing) AfterStep() {}
 
+// bare is a learner that has no network.
+type bare struct{ learner.Learner }
+
 func init() {
+	learner.Register(component.Info{Name: "bare", Summary: "a learner without a network"}, nothing{}, nil,
+		func(nothing, learner.Env) (learner.Learner, error) { return bare{}, nil })
 	method.Register(component.Info{Name: "hookless", Summary: "a method whose author has misread a hook"}, nothing{}, nil,
 		func(nothing, method.Env) (method.Method, error) { return nothing{}, nil })
 }
@@ -72,4 +78,30 @@ func TestVariablesHaveOwners(t *testing.T) {
 		require.Equal(t, want, owner(name), name)
 	}
 	require.NotEmpty(t, store.Of(graph.OfEnvironment))
+}
+
+// What a probe needs of a network it declares: a learner without one refuses it, and
+// does not fail while it is built.
+func TestProbesDeclareThatTheyNeedANetwork(t *testing.T) {
+	refused, built := 0, 0
+	for _, doc := range component.All() {
+		if doc.Kind != "probe" {
+			continue
+		}
+		s, err := spec.Resolve(spec.Raw{
+			Stream:  object{"kind": "permuted"},
+			Learner: object{"kind": "bare"},
+			Probes:  []map[string]any{{"kind": doc.Name}},
+		})
+		if err != nil {
+			require.ErrorContains(t, err, "probes[0]", doc.Name)
+			refused++
+			continue
+		}
+		require.NotPanics(t, func() { _, err = assemble.New(s, assemble.Env{Seed: 1}, graph.NewStore()) }, doc.Name)
+		require.NoError(t, err, doc.Name)
+		built++
+	}
+	require.Greater(t, refused, 10)
+	require.Greater(t, built, 4)
 }

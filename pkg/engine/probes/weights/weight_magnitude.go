@@ -13,6 +13,7 @@ func init() {
 			Name:    "weight-magnitude",
 			Paper:   "Dohare et al. 2024, Loss of Plasticity in Deep Continual Learning",
 			Summary: "mean absolute weight, biases left out",
+			Needs:   []component.Capability{component.Core},
 		},
 		Metrics: []string{"weight_magnitude"},
 		Every:   "task",
