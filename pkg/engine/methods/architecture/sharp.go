@@ -13,6 +13,9 @@ import (
 	"neoteny/pkg/engine/linalg"
 	"neoteny/pkg/engine/method"
 	"neoteny/pkg/engine/methods/internal/check"
+	"neoteny/pkg/engine/methods/internal/contrast"
+	"neoteny/pkg/engine/methods/internal/links"
+	"neoteny/pkg/engine/methods/internal/memory"
 	"neoteny/pkg/engine/methods/internal/recycle"
 	"neoteny/pkg/engine/nn"
 	"neoteny/pkg/engine/optim"
@@ -51,23 +54,17 @@ type sharpConfig struct {
 }
 
 func (c sharpConfig) Validate() error {
-	var errs []error
-	count := func(name string, n, least, most int) {
-		if n < least || n > most {
-			errs = append(errs, component.Fieldf(name, "must be between %d and %d, is %d", least, most, n))
-		}
-	}
-	count("phases", c.Phases, 0, 1<<20)
-	count("stored", c.Stored, 1, 1<<16)
-	count("replay", c.Replay, 0, 1<<14)
-	count("neighbors", c.Neighbors, 0, 1<<10)
+	var sparsity, temperature error
 	if !(c.Sparsity >= 0 && c.Sparsity < 1) {
-		errs = append(errs, component.Fieldf("sparsity", "must be in [0, 1), is %v", c.Sparsity))
+		sparsity = component.Fieldf("sparsity", "must be in [0, 1), is %v", c.Sparsity)
 	}
 	if !(c.Temperature == 0 || c.Temperature >= 1e-3 && c.Temperature <= 1e3) {
-		errs = append(errs, component.Fieldf("temperature", "must be 0 or between 0.001 and 1000, is %v", c.Temperature))
+		temperature = component.Fieldf("temperature", "must be 0 or between 0.001 and 1000, is %v", c.Temperature)
 	}
-	return errors.Join(append(errs, check.Range("annealing", c.Annealing, 1, 1e9), check.Range("least", c.Least, 0, 1))...)
+	return errors.Join(
+		check.Between("phases", c.Phases, 0, 1<<20), check.Between("stored", c.Stored, 1, 1<<16),
+		check.Between("replay", c.Replay, 0, 1<<14), check.Between("neighbors", c.Neighbors, 0, 1<<10), sparsity, temperature,
+		check.Range("annealing", c.Annealing, 1, 1e9), check.Range("least", c.Least, 0, 1))
 }
 
 // Build implements [method.Builder]. It changes nothing, but refuses networks
@@ -130,30 +127,27 @@ func (c sharpConfig) Build(bp *nn.Blueprint) error {
 // examples), replayed examples are drawn with replacement, and renewed weights
 // come from the network's initialiser.
 type sharp struct {
-	cfg          sharpConfig
-	steps        int64 // of a task
-	classes      int
-	inputs       int
-	layers       []*sharpLayer
-	states       *optim.States
-	draws        rng.Key
-	active       *graph.Var // [features] 1 where age is not 0, of the last layer
-	examples     []float32  // [classes][stored][inputs] of the task so far
-	held         []int32    // [classes] how many
-	activations  []uint8    // [classes][stored][units of the first layer]
-	low, high    []float32  // [classes] what 0 and 255 stand for
-	stored       []int32    // [classes] how many activations; 0 unless of the last task
-	replayed     *graph.Var // [m][units of the first layer]
-	replayedOf   *graph.Var // [m][classes], 1 for the class; all 0 without replay
-	features     *graph.Var // [classes·stored][features] with length 1 over what counts
-	counts       *graph.Var // [classes][features] 1 where a feature counts for a class
-	known        *graph.Var // [classes·stored] 1 for rows that are there
-	pool         []int      // classes that are replayed
-	all, first   *graph.Program
-	last         *graph.Program
-	mean         []float32
-	order        []int
-	networkLayer []string // names of the outputs of all and first
+	cfg              sharpConfig
+	steps            int64 // of a task
+	classes          int
+	inputs           int
+	layers           []*sharpLayer
+	states           *optim.States
+	draws            rng.Key
+	active           *graph.Var        // [features] 1 where age is not 0, of the last layer
+	examples         []float32         // [classes][stored][inputs] of the task so far
+	held             []int32           // [classes] how many
+	stored           *memory.Quantized // activations of the first layer, of the last task's classes
+	replayed         *graph.Var        // [m][units of the first layer]
+	replayedOf       *graph.Var        // [m][classes], 1 for the class; all 0 without replay
+	features         *graph.Var        // [classes·stored][features] with length 1 over what counts
+	counts           *graph.Var        // [classes][features] 1 where a feature counts for a class
+	known            *graph.Var        // [classes·stored] 1 for rows that are there
+	pool             []int             // classes that are replayed
+	all, first, last *graph.Program
+	networkLayer     []string // names of the outputs of all and first
+	mean             []float32
+	order            []int
 }
 
 // sharpLayer is a hidden layer.
@@ -171,8 +165,11 @@ type sharpLayer struct {
 func newSHARP(c sharpConfig, env method.Env) (method.Method, error) {
 	m := &sharp{
 		cfg: c, steps: env.StepsPerTask, classes: env.Classes, inputs: env.Inputs, states: env.States, draws: env.Key("replay"),
-		held: env.State("held", graph.I32, env.Classes).I32, stored: env.State("stored", graph.I32, env.Classes).I32,
-		low: env.State("low", graph.F32, env.Classes).F32, high: env.State("high", graph.F32, env.Classes).F32,
+		held: env.State("held", graph.I32, env.Classes).I32,
+		stored: &memory.Quantized{
+			Held: env.State("stored", graph.I32, env.Classes).I32,
+			Low:  env.State("low", graph.F32, env.Classes).F32, High: env.State("high", graph.F32, env.Classes).F32,
+		},
 		examples: env.State("examples", graph.F32, env.Classes, c.Stored, env.Inputs).F32,
 	}
 	if int64(c.Phases) > env.StepsPerTask {
@@ -199,6 +196,7 @@ func newSHARP(c sharpConfig, env method.Env) (method.Method, error) {
 			}
 			l.weight.Var.F32[i] *= l.links.F32[i]
 		}
+		m.networkLayer = append(m.networkLayer, fmt.Sprintf("features/%d", len(m.layers)))
 		m.layers = append(m.layers, l)
 		m.order = slices.Grow(m.order, u.N)
 		m.mean = slices.Grow(m.mean, u.N)
@@ -208,7 +206,8 @@ func newSHARP(c sharpConfig, env method.Env) (method.Method, error) {
 	if c.Phases == 0 {
 		fill(m.active.F32, 1)
 	}
-	m.activations = env.State("activations", graph.U8, env.Classes, c.Stored, units).U8
+	m.stored.Size = units
+	m.stored.Values = env.State("activations", graph.U8, env.Classes, c.Stored, units).U8
 	m.features = env.State("features", graph.F32, rows, width)
 	m.counts = env.State("counts", graph.F32, env.Classes, width)
 	m.known = env.State("known", graph.F32, rows)
@@ -217,17 +216,13 @@ func newSHARP(c sharpConfig, env method.Env) (method.Method, error) {
 		m.replayedOf = env.Space.New("replayed_of", graph.F32, graph.Transient, c.Replay, env.Classes)
 	}
 	m.pool = make([]int, 0, env.Classes)
-
 	forward := func(n int) *graph.Program {
 		b := graph.NewBuilder()
 		net := env.Network.Forward(b, b.Input("x", n, env.Inputs), nn.Evaluation)
 		for i, f := range net.Features {
-			b.Output(fmt.Sprintf("features/%d", i), f)
+			b.Output(m.networkLayer[i], f)
 		}
 		return b.Compile()
-	}
-	for i := range m.layers {
-		m.networkLayer = append(m.networkLayer, fmt.Sprintf("features/%d", i))
 	}
 	m.all, m.first = forward(env.Batch), forward(c.Stored)
 	b := graph.NewBuilder()
@@ -263,28 +258,7 @@ func (m *sharp) Loss(t *method.Trace) graph.Node {
 		of = b.ConcatAxis(0, of, b.Read(m.replayedOf))
 	}
 	f = b.Mul(f, b.Reshape(b.Read(m.active), 1, width))
-	return b.Sub(contrastive(b, f, of, m.cfg.Temperature), t.Loss)
-}
-
-// contrastive traces the supervised contrastive loss of features [n][width]. of
-// [n][classes] is 1 at an example's class; rows of zeros are no examples.
-func contrastive(b *graph.Builder, f, of graph.Node, temperature float64) graph.Node {
-	n := f.Shape()[0]
-	others := make([]float32, n*n)
-	fill(others, 1)
-	for i := range n {
-		others[i*n+i] = 0
-	}
-	z := b.Mul(f, b.Recip(b.Sqrt(b.Add(b.SumAxes(b.Square(f), -1), b.Const(1e-12)))))
-	s := b.Scale(float32(1/temperature), b.MatMulNT(z, z))
-	is := b.SumAxes(of, -1)                                              // [n][1]
-	other := b.Mul(b.Array(others, n, n), b.Reshape(is, 1, n))           // [n][n]
-	all := b.LogSumExp(b.Add(s, b.Scale(1e9, b.Sub(other, b.Const(1))))) // [n][1]
-	same := b.Mul(b.MatMulNT(of, of), other)
-	count := b.SumAxes(same, -1)
-	has := b.Min(count, b.Const(1))
-	each := b.Sub(all, b.Div(b.SumAxes(b.Mul(same, s), -1), b.Max(count, b.Const(1))))
-	return b.Div(b.Sum(b.Mul(has, each)), b.Max(b.Sum(has), b.Const(1)))
+	return b.Sub(contrast.Loss(b, f, of, m.cfg.Temperature), t.Loss)
 }
 
 // UpdateWeight implements [method.WeightUpdater].
@@ -317,7 +291,7 @@ func (m *sharp) Batch(s *learner.Step) error {
 		return nil
 	}
 	m.pool = m.pool[:0]
-	for c, n := range m.stored {
+	for c, n := range m.stored.Held {
 		if n > 0 {
 			m.pool = append(m.pool, c)
 		}
@@ -329,8 +303,8 @@ func (m *sharp) Batch(s *learner.Step) error {
 	units := m.layers[0].units.N
 	for r := range m.cfg.Replay {
 		c := m.pool[r%len(m.pool)]
-		i := m.draws.Intn(int(m.stored[c]), uint64(s.Index), uint64(r))
-		m.recall(m.replayed.F32[r*units:(r+1)*units], c, i)
+		i := m.draws.Intn(int(m.stored.Held[c]), uint64(s.Index), uint64(r))
+		m.stored.Recall(m.replayed.F32[r*units:(r+1)*units], c, i)
 		m.replayedOf.F32[r*m.classes+c] = 1
 	}
 	return nil
@@ -358,7 +332,8 @@ func (m *sharp) begin(step int64, phase int) {
 	}
 	if m.cfg.Rewire {
 		for i := 1; i < len(m.layers); i++ { // all of the input counts as selected
-			m.rewire(m.layers[i], m.layers[i-1].age, uint64(step))
+			l := m.layers[i]
+			links.Rewire(l.links.F32, l.weight.Var.F32, m.layers[i-1].age, l.age, l.grow, uint64(step))
 		}
 	}
 	m.states.Restart(true)
@@ -387,35 +362,6 @@ func (m *sharp) pick(age []int32, share float64) {
 	}
 }
 
-// rewire drops links and grows as many, as far as there is room. Weights without
-// a link are 0 at all times.
-func (m *sharp) rewire(l *sharpLayer, from []int32, step uint64) {
-	links, n := l.links.F32, l.units.N
-	dropped, room := 0, 0
-	for k := range links {
-		source, target := from[k/n], l.age[k%n]
-		switch {
-		case target == 0 && links[k] == 0:
-			room++
-		case target != 0 && source == 0 && links[k] == 1:
-			links[k], l.weight.Var.F32[k] = 0, 0
-			dropped++
-		}
-	}
-	for k := range links { // Knuth's algorithm S
-		if dropped == 0 {
-			return
-		}
-		if l.age[k%n] == 0 && links[k] == 0 {
-			if l.grow.Intn(room, step, uint64(k)) < dropped {
-				links[k] = 1
-				dropped--
-			}
-			room--
-		}
-	}
-}
-
 // AfterStep implements [method.AfterStep]. The task ends with its last step, not
 // at the boundary, so that measurements at its end know its classes.
 func (m *sharp) AfterStep(s *learner.Step) error {
@@ -433,14 +379,14 @@ func (m *sharp) AfterStep(s *learner.Step) error {
 		m.mature(s.Index)
 	}
 	for c := range m.classes { // not replayed any longer
-		if m.stored[c] > 0 {
+		if m.stored.Held[c] > 0 {
 			units, in := m.layers[0].units.N, m.last.Input("hidden")
 			for r := range m.cfg.Stored {
-				m.recall(in[r*units:(r+1)*units], c, r%int(m.stored[c]))
+				m.stored.Recall(in[r*units:(r+1)*units], c, r%int(m.stored.Held[c]))
 			}
 			m.last.Run(0)
-			m.remember(c, int(m.stored[c]), 3, m.last.Output("features"))
-			m.stored[c] = 0
+			m.remember(c, int(m.stored.Held[c]), 3, m.last.Output("features"))
+			m.stored.Held[c] = 0
 		}
 	}
 	for c := range m.classes {
@@ -451,7 +397,7 @@ func (m *sharp) AfterStep(s *learner.Step) error {
 				copy(in[r*m.inputs:(r+1)*m.inputs], m.examples[at:])
 			}
 			m.first.Run(0)
-			m.store(c, n, m.first.Output(m.networkLayer[0]))
+			m.stored.Store(c, n, m.first.Output(m.networkLayer[0]))
 			m.remember(c, n, 2, m.first.Output(m.networkLayer[len(m.layers)-1]))
 		}
 	}
@@ -492,44 +438,19 @@ func (m *sharp) mature(step int64) {
 	}
 }
 
-// store keeps a class's activations in 8 bits, from the least to the largest.
-func (m *sharp) store(class, n int, h []float32) {
-	units := m.layers[0].units.N
-	h = h[:n*units]
-	lo, hi := slices.Min(h), slices.Max(h)
-	m.low[class], m.high[class], m.stored[class] = lo, hi, int32(n)
-	q := m.activations[class*m.cfg.Stored*units:]
-	for k, v := range h {
-		q[k] = 0
-		if hi > lo {
-			q[k] = uint8(float32((v-lo)/(hi-lo)*255) + 0.5)
-		}
-	}
-}
-
-// recall fills dst with an activation of a class.
-func (m *sharp) recall(dst []float32, class, i int) {
-	lo, hi := m.low[class], m.high[class]
-	q := m.activations[(class*m.cfg.Stored+i)*len(dst):]
-	for k := range dst {
-		dst[k] = float32(float32(q[k])/255*(hi-lo)) + lo
-	}
-}
-
 // remember keeps a class's features for classification; units from the given age
 // on count, or all if there are none.
 func (m *sharp) remember(class, n int, age int32, f []float32) {
 	last := m.layers[len(m.layers)-1]
 	width := last.units.N
 	counts := m.counts.F32[class*width : (class+1)*width]
-	some := false
+	clear(counts)
 	for u := range counts {
-		counts[u] = 0
 		if last.age[u] >= age {
-			counts[u], some = 1, true
+			counts[u] = 1
 		}
 	}
-	if !some {
+	if !slices.Contains(counts, 1) {
 		fill(counts, 1)
 	}
 	for i := range m.cfg.Stored {

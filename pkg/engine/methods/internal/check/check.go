@@ -27,5 +27,13 @@ func Count(name string, n, most int) error {
 	return nil
 }
 
+// Between reports a whole number that is out of range.
+func Between(name string, n, lo, hi int) error {
+	if n < lo || n > hi {
+		return component.Fieldf(name, "must be between %d and %d, is %d", lo, hi, n)
+	}
+	return nil
+}
+
 // MostExamples bounds memories and their batches.
 const MostExamples = 1 << 20
