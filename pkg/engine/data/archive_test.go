@@ -88,8 +88,8 @@ func TestCIFARRecords(t *testing.T) {
 		fsys, small := packed(meta, tarOf(members))
 		d, err := Decode(fsys, small)
 		require.NoError(t, err)
-		require.Equal(t, Split{10, x, y}, d.TrainSplit)
-		require.Equal(t, Split{3, tx, ty}, d.TestSplit)
+		require.Equal(t, Split{N: 10, X: x, Y: y}, d.TrainSplit)
+		require.Equal(t, Split{N: 3, X: tx, Y: ty}, d.TestSplit)
 
 		bad := func(change func(), want string) {
 			t.Helper()
@@ -154,8 +154,8 @@ func TestEMNISTImagesComeOutUpright(t *testing.T) {
 	fsys, small := packed(meta, zipOf(members))
 	d, err := Decode(fsys, small)
 	require.NoError(t, err)
-	require.Equal(t, Split{4, x, y}, d.TrainSplit)
-	require.Equal(t, Split{2, tx, ty}, d.TestSplit)
+	require.Equal(t, Split{N: 4, X: x, Y: y}, d.TrainSplit)
+	require.Equal(t, Split{N: 2, X: tx, Y: ty}, d.TestSplit)
 
 	fsys, small = packed(meta, zipOf(members[1:]))
 	_, err = Decode(fsys, small)

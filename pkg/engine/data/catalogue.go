@@ -85,8 +85,12 @@ func Catalogue() []Meta {
 	}
 }
 
-// Lookup returns the catalogue's entry of that name.
+// Lookup returns the catalogue's entry of that name, or what a reference to an own dataset says of it.
 func Lookup(name string) (Meta, bool) {
+	if IsRef(name) {
+		m, err := ParseRef(name)
+		return m, err == nil
+	}
 	return find(Catalogue(), name)
 }
 

@@ -20,15 +20,18 @@ type Meta struct {
 	Title   string // name for people
 	Source  string // citation
 	Shape   []int  // shape of one example, for example [28 28]
-	Classes int    // labels are 0..Classes-1
+	Classes int    // labels are 0..Classes-1; 0 for regression
 	Train   int    // examples of the training split
 	Test    int    // examples of the test split
+	Floats  bool   // the features are float32; bytes otherwise
+	Targets int    // numbers to regress on; 0 for classification
+	Fewest  int    // training examples of the smallest class; 0 where that is not known beforehand
 	Format  Format // how the files hold the examples
 	Files   []File // for IDX training images, training labels, test images, test labels; else one archive
 	Archive Archive
 }
 
-// File is one file of a dataset: gzip-compressed, or an archive that is kept as it is.
+// File is one file of a dataset: gzip-compressed, or an archive or container that is kept as it is.
 //
 // Size and digest of a compressed file are those of the uncompressed content, not of the gzip stream: distributions recompress the
 // same content (Debian strips names and times from gzip headers), and what a run depends on is the content.
@@ -38,9 +41,9 @@ type File struct {
 	Bytes  int64  // length of the same
 }
 
-// Archive reports whether the file is an archive, which is kept as it is.
+// Archive reports whether the file is an archive or a container, which is kept as it is.
 func (f File) Archive() bool {
-	return strings.HasSuffix(f.Name, ".tar.gz") || strings.HasSuffix(f.Name, ".zip")
+	return strings.HasSuffix(f.Name, ".tar.gz") || strings.HasSuffix(f.Name, ".zip") || strings.HasSuffix(f.Name, ".safetensors")
 }
 
 // Size returns the number of values of one example, the product of Shape.
@@ -53,8 +56,11 @@ func (m Meta) Size() int {
 }
 
 // Digest identifies the dataset's content in run keys: SHA-256, in hex, over the files' digests in order, each
-// followed by a newline.
+// followed by a newline. A dataset in a container is identified by the container's SHA-256.
 func (m Meta) Digest() string {
+	if m.Format == Container {
+		return m.Files[0].SHA256
+	}
 	h := sha256.New()
 	for _, f := range m.Files {
 		fmt.Fprintln(h, f.SHA256)
@@ -62,11 +68,14 @@ func (m Meta) Digest() string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// Split is one part of a dataset, row by row.
+// Split is one part of a dataset, row by row. Features are in X or, of a dataset of floats, in F; Y has the labels
+// or, for regression, T the targets.
 type Split struct {
-	N int     // examples
-	X []uint8 // N × Meta.Size() values, example after example
-	Y []uint8 // N labels, each below Meta.Classes
+	N int       // examples
+	X []uint8   // N × Meta.Size() values, example after example
+	F []float32 // the same
+	Y []uint8   // N labels, each below Meta.Classes
+	T []float32 // N × Meta.Targets values, example after example
 }
 
 // Dataset is a decoded dataset. It is shared by all runs of a process: treat it as read-only.
@@ -101,6 +110,9 @@ type MissingError struct {
 
 // Error names the dataset, the folder and the command that fixes it.
 func (e *MissingError) Error() string {
+	if m, err := ParseRef(e.Name); err == nil {
+		return fmt.Sprintf("%s is missing from data folder %s: run `neoteny data add NAME PATH` with the file that it was made of", m.Title, e.Dir)
+	}
 	return fmt.Sprintf("dataset %s is missing from data folder %s: run `%s`", e.Name, e.Dir, importCommand(e.Name))
 }
 
@@ -113,6 +125,9 @@ type CorruptError struct {
 
 // Error names the dataset, the file, what is wrong and the command that fixes it.
 func (e *CorruptError) Error() string {
+	if m, err := ParseRef(e.Name); err == nil {
+		return fmt.Sprintf("%s is corrupt: %s: %s: remove that file and add the dataset again with `neoteny data add NAME PATH`", m.Title, e.File, e.Problem)
+	}
 	return fmt.Sprintf("dataset %s is corrupt: %s: %s: run `%s` to replace it", e.Name, e.File, e.Problem, importCommand(e.Name))
 }
 

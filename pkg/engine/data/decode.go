@@ -17,7 +17,11 @@ import (
 // SHA-256, headers, label range. A file that is absent gives an error that wraps fs.ErrNotExist, one that
 // is not what meta says a *CorruptError. Memory is bounded by meta's sizes, whatever the files hold.
 func Decode(fsys fs.FS, meta Meta) (*Dataset, error) {
-	if meta.Format != IDX {
+	switch meta.Format {
+	case IDX:
+	case Container:
+		return decodeOwn(fsys, meta)
+	default:
 		return decodeArchive(fsys, meta)
 	}
 	if len(meta.Files) != 4 {
@@ -38,6 +42,24 @@ func Decode(fsys fs.FS, meta Meta) (*Dataset, error) {
 				return nil, &CorruptError{meta.Name, labels.Name, fmt.Sprintf("label %d of example %d is not below %d", y, j, meta.Classes)}
 			}
 		}
+	}
+	return d, nil
+}
+
+// decodeOwn reads a dataset that is one container.
+func decodeOwn(fsys fs.FS, meta Meta) (*Dataset, error) {
+	file := meta.Files[0]
+	f, err := fsys.Open(file.Name)
+	if err != nil {
+		return nil, fmt.Errorf("decode dataset %s: %w", meta.Label(), err)
+	}
+	defer f.Close()
+	d, err := decodeContainer(f, meta)
+	if bad := (*contentError)(nil); errors.As(err, &bad) {
+		return nil, &CorruptError{meta.Name, file.Name, bad.problem}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("decode dataset %s: read %s: %w", meta.Label(), file.Name, err)
 	}
 	return d, nil
 }

@@ -6,22 +6,28 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"weak"
 )
 
-// Dir is a Source over a data folder that holds <dataset>/<file>. Each dataset is read, verified and decoded once
-// per Dir, and every Load returns that one copy. Make one Dir per process with NewDir and share it.
+// Dir is a Source over a data folder that holds <dataset>/<file>, and own datasets in a folder of theirs. Each
+// dataset is read, verified and decoded once per Dir, and every Load returns that one copy. Make one Dir per process
+// with NewDir and share it.
 type Dir struct {
 	path      string
 	catalogue []Meta
 
 	mu     sync.Mutex
 	loaded map[string]*slot
+	// recent is the own dataset that was asked for last. There may be any number of own ones, of which a long-lived
+	// process keeps only those that are in use, and this one.
+	recent *Dataset
 }
 
 // slot holds one dataset; its lock makes concurrent first loads of that dataset wait for one reader.
 type slot struct {
-	mu sync.Mutex
-	d  *Dataset
+	mu  sync.Mutex
+	d   *Dataset
+	own weak.Pointer[Dataset]
 }
 
 // NewDir returns a Source over the data folder path, for the datasets of catalogue, or for those of Catalogue()
@@ -37,9 +43,9 @@ func NewDir(path string, catalogue ...Meta) *Dir {
 // *CorruptError where a file is damaged, and wraps ErrUnknown where the catalogue does not have the name. Errors
 // are not remembered: once fixed, the next Load succeeds.
 func (d *Dir) Load(name string) (*Dataset, error) {
-	meta, ok := find(d.catalogue, name)
-	if !ok {
-		return nil, Unknown(name, d.catalogue)
+	meta, folder, err := d.find(name)
+	if err != nil {
+		return nil, err
 	}
 	d.mu.Lock()
 	s := d.loaded[name]
@@ -54,7 +60,9 @@ func (d *Dir) Load(name string) (*Dataset, error) {
 	if s.d != nil {
 		return s.d, nil
 	}
-	folder := filepath.Join(d.path, name)
+	if own := s.own.Value(); own != nil {
+		return own, nil
+	}
 	ds, err := Decode(os.DirFS(folder), meta)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, &MissingError{Name: name, Dir: d.path}
@@ -65,6 +73,26 @@ func (d *Dir) Load(name string) (*Dataset, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.d = ds
+	if !IsRef(name) {
+		s.d = ds
+		return ds, nil
+	}
+	s.own = weak.Make(ds)
+	d.mu.Lock()
+	d.recent = ds
+	d.mu.Unlock()
 	return ds, nil
+}
+
+// find describes a dataset, and names the folder that it is in.
+func (d *Dir) find(name string) (Meta, string, error) {
+	if IsRef(name) {
+		meta, err := ParseRef(name)
+		return meta, filepath.Join(d.path, OwnFolder), err
+	}
+	meta, ok := find(d.catalogue, name)
+	if !ok {
+		return Meta{}, "", Unknown(name, d.catalogue)
+	}
+	return meta, filepath.Join(d.path, name), nil
 }
