@@ -130,11 +130,13 @@ func TestReadContainerIsStrict(t *testing.T) {
 		change func(*safetensors.File)
 		want   string
 	}{
-		"another format":   {func(f *safetensors.File) { f.Metadata["format"] = "pt" }, "no dataset of neoteny"},
-		"no classes":       {func(f *safetensors.File) { delete(f.Metadata, "classes") }, "metadata classes"},
-		"spelling":         {func(f *safetensors.File) { f.Metadata["classes"] = "+2" }, "not written as neoteny writes it"},
-		"more metadata":    {func(f *safetensors.File) { f.Metadata["name"] = "x" }, "not written as neoteny writes it"},
-		"more tensors":     {func(f *safetensors.File) { f.Tensors = append(f.Tensors, safetensors.Tensor{Name: "z", DType: "U8", Shape: []int{0}}) }, "not written"},
+		"another format": {func(f *safetensors.File) { f.Metadata["format"] = "pt" }, "no dataset of neoteny"},
+		"no classes":     {func(f *safetensors.File) { delete(f.Metadata, "classes") }, "metadata classes"},
+		"spelling":       {func(f *safetensors.File) { f.Metadata["classes"] = "+2" }, "not written as neoteny writes it"},
+		"more metadata":  {func(f *safetensors.File) { f.Metadata["name"] = "x" }, "not written as neoteny writes it"},
+		"more tensors": {func(f *safetensors.File) {
+			f.Tensors = append(f.Tensors, safetensors.Tensor{Name: "z", DType: "U8", Shape: []int{0}})
+		}, "not written"},
 		"no training":      {func(f *safetensors.File) { f.Tensors = nil }, "class 0 has no training example"},
 		"NaN":              {func(f *safetensors.File) { copy(f.Tensors[0].Data[4:], "\x00\x00\xc0\x7f") }, "value 0 of example 1 is NaN"},
 		"Inf":              {func(f *safetensors.File) { copy(f.Tensors[0].Data, "\x00\x00\x80\xff") }, "value 0 of example 0 is -Inf"},

@@ -20,14 +20,14 @@ func init() {
 }
 
 type imagesConfig struct {
-	Dataset string        `json:"dataset" doc:"images to classify: a dataset of the catalogue, or several joined by + with the classes of all"`
+	Dataset string        `json:"dataset" doc:"images to classify: a dataset of the catalogue or your own, or several joined by + with the classes of all"`
 	Tasks   int           `json:"tasks" doc:"number of tasks, passes over the images, every one in a new order"`
 	Batch   int           `json:"batch" doc:"examples of a step; what is left behind a pass's last whole batch is left out"`
 	Subset  int           `json:"subset" doc:"use only so many training images, drawn once per seed; 0 uses all"`
 	Noise   float64       `json:"noise" doc:"fraction of the training images that have, for good, a label drawn among the wrong ones"`
 	Remove  float64       `json:"remove" doc:"fraction of the training images that are left out, drawn once per seed or by a ranking"`
 	Ranking imagesRanking `json:"ranking" doc:"an order of all training images, by which those that are left out are taken"`
-	Scale   string        `json:"scale" doc:"inputs: pixels in [0, 1], in [-1, 1], or with mean 0 and deviation 1 over the training split" enum:"unit|symmetric|standard"`
+	Scale   string        `json:"scale" doc:"inputs: pixels in [0, 1], in [-1, 1], or with mean 0 and deviation 1 over the training split; of a dataset of floats, each feature by its own range, or mean and deviation, there; none leaves values as they are" enum:"unit|symmetric|standard|none"`
 }
 
 // imagesRanking is a ranking of the training images that another run has
@@ -62,6 +62,11 @@ func (c imagesConfig) steps() (int64, error) {
 func (c imagesConfig) Validate() error {
 	if err := checkSubset(c.Dataset, c.Subset); err != nil {
 		return err
+	}
+	if c.Noise > 0 {
+		if err := checkClasses(c.Dataset, "gives wrong labels with noise above 0"); err != nil {
+			return err
+		}
 	}
 	switch {
 	case !(c.Noise >= 0 && c.Noise <= 1):
@@ -104,7 +109,7 @@ func newImagesStream(c imagesConfig, env stream.Env) (stream.Stream, error) {
 	// the length of a task counts on.
 	n := len(g.chosen)
 	if n < kept {
-		return nil, component.Fieldf("dataset", "%s has %d training images, %d are asked for", c.Dataset, n, kept)
+		return nil, component.Fieldf("dataset", "%s has %d training images, %d are asked for", titled(c.Dataset), n, kept)
 	}
 	s := &imagesStream{gallery: g}
 	all := make([]int32, g.images.train.n)
@@ -130,7 +135,10 @@ func newImagesStream(c imagesConfig, env stream.Env) (stream.Stream, error) {
 		if out[item] {
 			continue
 		}
-		label := int32(g.images.train.class(image))
+		label := int32(0)
+		if g.head > 0 {
+			label = int32(g.images.train.class(image))
+		}
 		if noisy[image] && g.head > 1 {
 			label = (label + 1 + int32(names.Intn(g.head-1, uint64(image), 0))) % int32(g.head)
 		}

@@ -31,13 +31,13 @@ func init() {
 }
 
 type permutedConfig struct {
-	Dataset         string  `json:"dataset" doc:"images to classify: a dataset of the catalogue, or several joined by + with the classes of all"`
+	Dataset         string  `json:"dataset" doc:"images to classify: a dataset of the catalogue or your own, or several joined by + with the classes of all"`
 	Tasks           int     `json:"tasks" doc:"number of tasks; the permutation changes between them"`
 	ExamplesPerTask int     `json:"examples_per_task" doc:"examples of each task; beyond one pass over the images every further pass is in a new order"`
 	Batch           int     `json:"batch" doc:"examples of a step"`
 	Subset          int     `json:"subset" doc:"use only so many training images, drawn once per seed; 0 uses all"`
 	Heads           int     `json:"heads" doc:"output heads of the tasks' own: task t is answered by head t mod heads, the others stay closed; 0 is one head that all tasks share"`
-	Scale           string  `json:"scale" doc:"inputs: pixels in [0, 1], in [-1, 1], or with mean 0 and deviation 1 over the training split" enum:"unit|symmetric|standard"`
+	Scale           string  `json:"scale" doc:"inputs: pixels in [0, 1], in [-1, 1], or with mean 0 and deviation 1 over the training split; of a dataset of floats, each feature by its own range, or mean and deviation, there; none leaves values as they are" enum:"unit|symmetric|standard|none"`
 	Change          float64 `json:"change" doc:"fraction of the pixels that change place from a task to the next; 1 permutes all anew, independently of the task before"`
 	Ramp            float64 `json:"ramp" doc:"fraction of a task, from its beginning, over which pixels go to their new places one after the other; 0 for all at once"`
 	Square          int     `json:"square" doc:"permute only the pixels of the square of that side in the middle; 0 permutes all"`
@@ -47,7 +47,7 @@ type permutedConfig struct {
 
 func (c permutedConfig) Validate() error {
 	_, err := stream.CheckLength(c.Tasks, c.ExamplesPerTask, c.Batch)
-	err = errors.Join(err, checkSubset(c.Dataset, c.Subset), checkHeads(c.Heads))
+	err = errors.Join(err, checkSubset(c.Dataset, c.Subset), checkHeads(c.Dataset, c.Heads))
 	switch {
 	case !(c.Change >= 0 && c.Change <= 1):
 		err = errors.Join(err, component.Fieldf("change", "must be in [0, 1], is %v", c.Change))
@@ -55,6 +55,11 @@ func (c permutedConfig) Validate() error {
 		err = errors.Join(err, component.Fieldf("ramp", "must be in [0, 1], is %v", c.Ramp))
 	case c.Square < 0:
 		err = errors.Join(err, component.Fieldf("square", "must be at least 0, is %d", c.Square))
+	case c.Square == 0:
+		return err
+	}
+	if wrong := checkImages(c.Dataset, "square", "a square of them is permuted"); wrong != nil {
+		return errors.Join(err, wrong)
 	}
 	if m, unknown := lookup(c.Dataset); unknown == nil && c.Square > min(m.Shape[len(m.Shape)-2], m.Shape[len(m.Shape)-1]) {
 		err = errors.Join(err, component.Fieldf("square", "must be no larger than the images, of %v, is %d", m.Shape, c.Square))
@@ -132,12 +137,15 @@ func newPermuted(c permutedConfig, env stream.Env) (stream.Stream, error) {
 // middle returns the pixels of the square of a side in the middle of an image of
 // the given shape, in every channel; all for side 0.
 func middle(shape tensor.Shape, side int) []int32 {
+	if side == 0 {
+		return choose(shape.Elems(), 0, rng.Key{})
+	}
 	height, width := shape[len(shape)-2], shape[len(shape)-1]
 	top, left := (height-side)/2, (width-side)/2
 	var pixels []int32
 	for i := range shape.Elems() {
 		r, c := i%(height*width)/width, i%width
-		if side == 0 || r >= top && r < top+side && c >= left && c < left+side {
+		if r >= top && r < top+side && c >= left && c < left+side {
 			pixels = append(pixels, int32(i))
 		}
 	}

@@ -19,13 +19,13 @@ func init() {
 }
 
 type randomLabelConfig struct {
-	Dataset  string  `json:"dataset" doc:"where the images come from: a dataset of the catalogue, or several joined by + with the classes of all"`
+	Dataset  string  `json:"dataset" doc:"where the images come from: a dataset of the catalogue or your own, or several joined by + with the classes of all"`
 	Tasks    int     `json:"tasks" doc:"number of tasks; the labels change between them"`
 	Examples int     `json:"examples" doc:"how many training images, drawn once per seed, are labelled"`
 	Epochs   int     `json:"epochs" doc:"passes over the images in each task, every one in a new order"`
 	Batch    int     `json:"batch" doc:"examples of a step"`
 	Change   float64 `json:"change" doc:"fraction of the images whose label is drawn anew from a task to the next"`
-	Scale    string  `json:"scale" doc:"inputs: pixels in [0, 1], in [-1, 1], or with mean 0 and deviation 1 over the training split" enum:"unit|symmetric|standard"`
+	Scale    string  `json:"scale" doc:"inputs: pixels in [0, 1], in [-1, 1], or with mean 0 and deviation 1 over the training split; of a dataset of floats, each feature by its own range, or mean and deviation, there; none leaves values as they are" enum:"unit|symmetric|standard|none"`
 }
 
 // checkPasses checks tasks of whole passes over the same examples, and returns
@@ -51,12 +51,12 @@ func (c randomLabelConfig) Validate() error {
 	_, err := checkPasses("examples", c.Tasks, c.Examples, c.Epochs, c.Batch)
 	m, unknown := lookup(c.Dataset)
 	if unknown == nil && c.Examples > m.Train {
-		unknown = component.Fieldf("examples", "%s has %d training images, %d are asked for", c.Dataset, m.Train, c.Examples)
+		unknown = component.Fieldf("examples", "%s has %d training images, %d are asked for", titled(c.Dataset), m.Train, c.Examples)
 	}
 	if !(c.Change >= 0 && c.Change <= 1) {
 		err = errors.Join(err, component.Fieldf("change", "must be in [0, 1], is %v", c.Change))
 	}
-	return errors.Join(err, unknown)
+	return errors.Join(err, checkClasses(c.Dataset, "draws labels among classes"), unknown)
 }
 
 // Info implements [stream.Config].
@@ -87,7 +87,7 @@ func newRandomLabel(c randomLabelConfig, env stream.Env) (stream.Stream, error) 
 		return nil, err
 	}
 	if g.images.train.n < c.Examples {
-		return nil, component.Fieldf("examples", "%s has %d training images, %d are asked for", c.Dataset, g.images.train.n, c.Examples)
+		return nil, component.Fieldf("examples", "%s has %d training images, %d are asked for", titled(c.Dataset), g.images.train.n, c.Examples)
 	}
 	s := &randomLabel{gallery: g, key: env.Key("labels"), changes: env.Key("changes"), labels: make([]int32, c.Examples)}
 	s.change, s.task, s.drawn = fraction(c.Change, c.Examples), -1, make([]int32, c.Examples)

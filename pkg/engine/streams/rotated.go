@@ -22,7 +22,7 @@ func init() {
 }
 
 type rotatedConfig struct {
-	Dataset         string  `json:"dataset" doc:"images to classify: a dataset of the catalogue, or several joined by + with the classes of all"`
+	Dataset         string  `json:"dataset" doc:"images to classify: a dataset of the catalogue or your own, or several joined by + with the classes of all"`
 	Tasks           int     `json:"tasks" doc:"number of tasks; the angle changes between them"`
 	ExamplesPerTask int     `json:"examples_per_task" doc:"examples of each task; beyond one pass over the images every further pass is in a new order"`
 	Batch           int     `json:"batch" doc:"examples of a step"`
@@ -30,7 +30,7 @@ type rotatedConfig struct {
 	Heads           int     `json:"heads" doc:"output heads of the tasks' own: task t is answered by head t mod heads, the others stay closed; 0 is one head that all tasks share"`
 	Angles          string  `json:"angles" doc:"random: a task's angle is uniform in [0, degrees); linear: task t is turned by t·degrees" enum:"random|linear"`
 	Degrees         float64 `json:"degrees" doc:"range of random angles, or the step of linear ones, in degrees counterclockwise"`
-	Scale           string  `json:"scale" doc:"inputs: pixels in [0, 1], in [-1, 1], or with mean 0 and deviation 1 over the training split" enum:"unit|symmetric|standard"`
+	Scale           string  `json:"scale" doc:"inputs: pixels in [0, 1], in [-1, 1], or with mean 0 and deviation 1 over the training split; of a dataset of floats, each feature by its own range, or mean and deviation, there; none leaves values as they are" enum:"unit|symmetric|standard|none"`
 	Order           string  `json:"order" doc:"a task begins a fresh pass over the images in a new order, or continues the pass of the task before" enum:"fresh|continuing"`
 }
 
@@ -39,7 +39,7 @@ func (c rotatedConfig) Validate() error {
 	if !(math.Abs(c.Degrees) <= 360) {
 		err = errors.Join(err, component.Fieldf("degrees", "must be between -360 and 360, is %v", c.Degrees))
 	}
-	return errors.Join(err, checkSubset(c.Dataset, c.Subset), checkHeads(c.Heads))
+	return errors.Join(err, checkImages(c.Dataset, "dataset", "are turned"), checkSubset(c.Dataset, c.Subset), checkHeads(c.Dataset, c.Heads))
 }
 
 // Info implements [stream.Config].
@@ -54,7 +54,9 @@ func (c rotatedConfig) Info() (stream.Info, error) {
 // rotated turns images by the task's angle θ about their middle. The pixel of the
 // turned image in row r and column c, counted from the middle, is the one of the
 // image at row r·cos θ + c·sin θ, column c·cos θ − r·sin θ, interpolated
-// bilinearly between the four around that point; beyond the image it is dark.
+// bilinearly between the four around that point; beyond the image it is dark, 0
+// in the dataset. Bytes are scaled before they are interpolated; floats, whose
+// scale is another one for every pixel, after.
 type rotated struct {
 	gallery
 	cfg    rotatedConfig
@@ -87,7 +89,9 @@ func newRotated(c rotatedConfig, env stream.Env) (stream.Stream, error) {
 		height: shape[len(shape)-2], width: shape[len(shape)-1],
 		taps: make([]tap, g.images.pixels), source: make([]float32, g.images.pixels+1),
 	}
-	s.source[g.images.pixels] = g.images.values[0]
+	if g.images.scale == nil {
+		s.source[g.images.pixels] = g.images.values[0]
+	}
 	s.paint = s.turn
 	return s, nil
 }
@@ -134,11 +138,12 @@ func (s *rotated) Enter(task int) error {
 }
 
 // turn writes a turned image.
-func (s *rotated) turn(dst []float32, row []uint8) {
+func (s *rotated) turn(dst []float32, of example) {
 	src, values := s.source, &s.images.values
-	for i, p := range row {
+	for i, p := range of.bytes {
 		src[i] = values[p]
 	}
+	copy(src, of.floats)
 	for i := range dst {
 		t := &s.taps[i]
 		v := float32(t.weight[0] * src[t.at[0]])
@@ -146,5 +151,8 @@ func (s *rotated) turn(dst []float32, row []uint8) {
 		v += float32(t.weight[2] * src[t.at[2]])
 		v += float32(t.weight[3] * src[t.at[3]])
 		dst[i] = v
+	}
+	for i, a := range s.images.scale {
+		dst[i] = a.of(dst[i])
 	}
 }

@@ -20,7 +20,7 @@ func init() {
 }
 
 type splitConfig struct {
-	Dataset          string `json:"dataset" doc:"images to classify: a dataset of the catalogue, or several joined by + with the classes of all, those of the first first"`
+	Dataset          string `json:"dataset" doc:"images to classify: a dataset of the catalogue or your own, or several joined by + with the classes of all, those of the first first"`
 	Tasks            int    `json:"tasks" doc:"number of tasks; after the last group of classes comes the first again"`
 	Base             int    `json:"base" doc:"classes of the first group; 0 for as many as in the others"`
 	ClassesPerTask   int    `json:"classes_per_task" doc:"classes of a group; divides the classes of the dataset, those of the base not counted"`
@@ -29,7 +29,7 @@ type splitConfig struct {
 	Batch            int    `json:"batch" doc:"examples of a step"`
 	Head             string `json:"head" doc:"outputs: one for every class of the dataset (class-incremental); classes_per_task that all tasks share (domain-incremental); or one for every class, of which a task uses those of its group only (task-incremental)" enum:"single|shared|per-task"`
 	ClassOrder       string `json:"class_order" doc:"classes are grouped as the dataset numbers them, or in an order drawn once per seed" enum:"natural|seeded"`
-	Scale            string `json:"scale" doc:"inputs: pixels in [0, 1], in [-1, 1], or with mean 0 and deviation 1 over the training split" enum:"unit|symmetric|standard"`
+	Scale            string `json:"scale" doc:"inputs: pixels in [0, 1], in [-1, 1], or with mean 0 and deviation 1 over the training split; of a dataset of floats, each feature by its own range, or mean and deviation, there; none leaves values as they are" enum:"unit|symmetric|standard|none"`
 }
 
 // base returns the classes of the first group.
@@ -50,20 +50,26 @@ func (c splitConfig) steps() (int64, error) {
 
 func (c splitConfig) Validate() error {
 	m, err := lookup(c.Dataset)
+	if err == nil {
+		err = checkClasses(c.Dataset, "shows some classes after others")
+	}
 	if err != nil {
 		return err
 	}
 	switch {
 	case c.Base < 0 || c.Base > m.Classes:
-		return component.Fieldf("base", "must be between 0 and the %d classes of %s, is %d", m.Classes, c.Dataset, c.Base)
+		return component.Fieldf("base", "must be between 0 and the %d classes of %s, is %d", m.Classes, m.Label(), c.Base)
 	case c.ClassesPerTask < 1 || c.ClassesPerTask > m.Classes || (m.Classes-c.base())%c.ClassesPerTask != 0:
-		return component.Fieldf("classes_per_task", "must divide the %d classes of %s behind the first group, is %d", m.Classes-c.Base, c.Dataset, c.ClassesPerTask)
+		return component.Fieldf("classes_per_task", "must divide the %d classes of %s behind the first group, is %d", m.Classes-c.Base, titled(c.Dataset), c.ClassesPerTask)
 	case c.Head != "single" && c.base() != c.ClassesPerTask:
 		return component.Fieldf("head", "groups of different size cannot have heads of one size: take single, or base 0")
 	}
 	_, err = c.steps()
 	if c.ExamplesPerClass > m.Train {
-		err = errors.Join(err, component.Fieldf("examples_per_class", "%s has %d training images in all, %d of each class are asked for", c.Dataset, m.Train, c.ExamplesPerClass))
+		err = errors.Join(err, component.Fieldf("examples_per_class", "%s has %d training images in all, %d of each class are asked for", titled(c.Dataset), m.Train, c.ExamplesPerClass))
+	}
+	if m.Fewest > 0 && c.ExamplesPerClass > m.Fewest {
+		err = errors.Join(err, component.Fieldf("examples_per_class", "the smallest class of %s has %d training examples, %d of each are asked for", titled(c.Dataset), m.Fewest, c.ExamplesPerClass))
 	}
 	return err
 }
@@ -133,7 +139,7 @@ func newSplit(c splitConfig, env stream.Env) (stream.Stream, error) {
 			have := ofClass[class]
 			if len(have) < c.ExamplesPerClass {
 				return nil, component.Fieldf("examples_per_class", "class %d of %s has %d training images, %d are asked for",
-					class, c.Dataset, len(have), c.ExamplesPerClass)
+					class, titled(c.Dataset), len(have), c.ExamplesPerClass)
 			}
 			drawn = drawn[:len(have)]
 			subset.Perm(drawn, uint64(class))

@@ -23,21 +23,30 @@ func lookup(name string) (data.Meta, error) {
 	var joint data.Meta
 	for i, part := range strings.Split(name, "+") {
 		m, ok := data.Lookup(part)
+		if _, err := data.ParseRef(part); data.IsRef(part) && err != nil {
+			return m, component.Fieldf("dataset", "%v", err)
+		}
 		if !ok {
 			var names []string
 			for _, d := range data.Catalogue() {
 				names = append(names, d.Name)
 			}
-			return m, component.Fieldf("dataset", "unknown dataset %q%s (have: %v)", part, component.DidYouMean(part, names), names)
+			return m, component.Fieldf("dataset", "unknown dataset %q%s (have: %v; your own: `neoteny data add NAME PATH`)", part, component.DidYouMean(part, names), names)
 		}
 		if i == 0 {
 			joint = m
 			continue
 		}
-		if !slices.Equal(joint.Shape, m.Shape) {
-			return m, component.Fieldf("dataset", "images of %s are of shape %v, those of %s of %v", joint.Name, joint.Shape, m.Name, m.Shape)
+		switch {
+		case !slices.Equal(joint.Shape, m.Shape):
+			return m, component.Fieldf("dataset", "images of %s are of shape %v, those of %s of %v", joint.Label(), joint.Shape, m.Label(), m.Shape)
+		case joint.Floats != m.Floats:
+			return m, component.Fieldf("dataset", "features of %s and %s are not both bytes or both floats", joint.Label(), m.Label())
+		case joint.Classes == 0 || m.Classes == 0:
+			return m, component.Fieldf("dataset", "%s and %s cannot be joined by +: that joins their classes, and one of them has targets to regress on", joint.Label(), m.Label())
 		}
 		joint.Name += "+" + m.Name
+		joint.Fewest = min(joint.Fewest, m.Fewest)
 		joint.Classes += m.Classes
 		joint.Train += m.Train
 		joint.Test += m.Test
@@ -46,6 +55,17 @@ func lookup(name string) (data.Meta, error) {
 		return joint, component.Fieldf("dataset", "%s has %d classes, more than 256", name, joint.Classes)
 	}
 	return joint, nil
+}
+
+// titled is a dataset parameter as messages name it.
+func titled(dataset string) string {
+	parts := strings.Split(dataset, "+")
+	for i, part := range parts {
+		if m, ok := data.Lookup(part); ok {
+			parts[i] = m.Label()
+		}
+	}
+	return strings.Join(parts, "+")
 }
 
 // imageInfo describes a stream that shows images of a dataset under labels of
@@ -64,6 +84,9 @@ func imageInfo(dataset string, classes, heads, tasks int, steps int64, batch int
 		Tasks: tasks, StepsPerTask: steps, Batch: batch,
 		Examples: m.Train, Datasets: strings.Split(dataset, "+"),
 	}
+	if classes == 0 {
+		info.Outputs = m.Targets
+	}
 	if heads > 0 {
 		info.Head = classes
 		info.Classes, info.Outputs = heads*classes, heads*classes
@@ -72,23 +95,50 @@ func imageInfo(dataset string, classes, heads, tasks int, steps int64, batch int
 }
 
 // checkHeads checks the number of the tasks' own heads.
-func checkHeads(heads int) error {
+func checkHeads(dataset string, heads int) error {
 	if heads < 0 || heads > 1<<12 {
 		return component.Fieldf("heads", "must be between 0 (one that all tasks share) and %d, is %d", 1<<12, heads)
+	}
+	if m, err := lookup(dataset); err == nil && m.Classes == 0 && heads > 0 {
+		return component.Fieldf("heads", "must be 0: a head is one of classes, and %s has targets to regress on", m.Label())
 	}
 	return nil
 }
 
-// images turns the images of a dataset into inputs. Training images are numbered
-// as the dataset has them, those of a second dataset after those of the first;
-// so are held-out images.
+// checkClasses checks that a dataset has classes, for a stream that does something to labels.
+func checkClasses(dataset, does string) error {
+	if m, err := lookup(dataset); err == nil && m.Classes == 0 {
+		return component.Fieldf("dataset", "%s has targets to regress on, and this stream %s: take one with classes, or a stream such as permuted, rotated or images", m.Label(), does)
+	}
+	return nil
+}
+
+// checkImages checks that the examples of a dataset have rows and columns. What is what asks for it.
+func checkImages(dataset, field, what string) error {
+	if m, err := lookup(dataset); err == nil && len(m.Shape) != 2 && len(m.Shape) != 3 {
+		return component.Fieldf(field, "examples of %s are of shape %v and %s: that takes images, of shape [height, width] or [channels, height, width]", m.Label(), m.Shape, what)
+	}
+	return nil
+}
+
+// images turns the images of a dataset into inputs, and other examples just so.
+// Training images are numbered as the dataset has them, those of a second dataset
+// after those of the first; so are held-out images.
 type images struct {
 	train, test shelf
 	pixels      int
 	classes     int
+	targets     int          // of regression
 	values      [256]float32 // what a pixel's byte becomes
+	scale       []affine     // by pixel, where they are floats: what one becomes
 	to          []int32      // pixel i of an image becomes input to[i]
 	touched     uint8        // see input
+}
+
+// example is an example of a dataset: bytes or floats.
+type example struct {
+	bytes  []uint8
+	floats []float32
 }
 
 // shelf is a split of one dataset, or of several behind one another.
@@ -126,7 +176,8 @@ func (s *shelf) class(image int32) int {
 //
 // Scales of a pixel p ∈ {0..255}: unit p/255; symmetric 2p/255 − 1; standard
 // (p/255 − µ)/σ with the mean and standard deviation over all pixels of the
-// training split (MNIST: 0.1307 and 0.3081).
+// training split (MNIST: 0.1307 and 0.3081); none p. Those of floats are in
+// scale.go.
 func newImages(env stream.Env, dataset, scale string) (*images, error) {
 	m := &images{}
 	for _, name := range strings.Split(dataset, "+") {
@@ -134,7 +185,7 @@ func newImages(env stream.Env, dataset, scale string) (*images, error) {
 		if err != nil {
 			return nil, err
 		}
-		m.pixels = d.Size()
+		m.pixels, m.targets = d.Size(), d.Targets
 		m.train.add(d.TrainSplit, m.classes)
 		m.test.add(d.TestSplit, m.classes)
 		m.classes += d.Classes
@@ -143,8 +194,17 @@ func newImages(env stream.Env, dataset, scale string) (*images, error) {
 	for i := range m.to {
 		m.to[i] = int32(i)
 	}
+	if m.train.n > 0 && m.train.parts[0].F != nil {
+		m.scale = scales(scale, &m.train, m.pixels)
+		return m, nil
+	}
 	mean, deviation := 0.0, 1.0
 	switch scale {
+	case "none":
+		for p := range m.values {
+			m.values[p] = float32(p)
+		}
+		return m, nil
 	case "symmetric":
 		mean, deviation = 0.5, 0.5
 	case "standard":
@@ -189,8 +249,14 @@ func moments(xs ...[]uint8) (mean, deviation float64) {
 // input writes the pixels of a row to their places in dst. It has no branch that
 // depends on a pixel: passing over dark ones costs more in wrong predictions
 // than it saves.
-func (m *images) input(dst []float32, row []uint8) {
-	to, values := m.to, &m.values
+func (m *images) input(dst []float32, of example) {
+	if m.scale != nil {
+		for i, v := range of.floats {
+			dst[m.to[i]] = m.scale[i].of(v)
+		}
+		return
+	}
+	row, to, values := of.bytes, m.to, &m.values
 	for len(row) >= 8 && len(to) >= 8 {
 		dst[to[0]] = values[row[0]]
 		dst[to[1]] = values[row[1]]
@@ -207,9 +273,12 @@ func (m *images) input(dst []float32, row []uint8) {
 	}
 }
 
-// row returns the bytes of an image.
-func (m *images) row(from *shelf, image int32) []uint8 {
+// row returns the values of an image.
+func (m *images) row(from *shelf, image int32) example {
 	p, k := from.part(image)
+	if m.scale != nil {
+		return example{floats: p.F[k*m.pixels : (k+1)*m.pixels]}
+	}
 	row := p.X[k*m.pixels : (k+1)*m.pixels]
 	// Images come in random order from a split larger than the caches. Asking
 	// for all of a row's cache lines at once waits for memory once instead of
@@ -217,7 +286,18 @@ func (m *images) row(from *shelf, image int32) []uint8 {
 	for i := 0; i < len(row); i += 64 {
 		m.touched += row[i]
 	}
-	return row
+	return example{bytes: row}
+}
+
+// answer writes the targets of an image as those of example i of a batch; it
+// reports whether there are any, or labels instead.
+func (m *images) answer(from *shelf, image int32, i int, b *stream.Batch) bool {
+	if m.targets == 0 {
+		return false
+	}
+	p, k := from.part(image)
+	copy(b.Targets[i*m.targets:(i+1)*m.targets], p.T[k*m.targets:(k+1)*m.targets])
+	return true
 }
 
 // gallery is the part that streams over images share: it shows the chosen
@@ -228,9 +308,9 @@ type gallery struct {
 	chosen []int32 // the training images of the task
 	held   []int32 // the held-out images of the task
 	order  *presentation
-	names  []int32                          // by class of the dataset: its label, of the task's head
-	label  func(item int32) int32           // of a training item, where it does not follow from the class
-	paint  func(dst []float32, row []uint8) // what an image becomes, where its pixels do not only move
+	names  []int32                         // by class of the dataset: its label, of the task's head
+	label  func(item int32) int32          // of a training item, where it does not follow from the class
+	paint  func(dst []float32, of example) // what an image becomes, where its pixels do not only move
 
 	heads int   // of tasks' own; 0 where they share one
 	head  int   // labels of a head
@@ -245,7 +325,7 @@ func newGallery(env stream.Env, dataset, scale string, subset, heads int) (galle
 		return gallery{}, err
 	}
 	if m.train.n < max(1, subset) {
-		return gallery{}, component.Fieldf("subset", "%s has %d training images, %d are asked for", dataset, m.train.n, max(1, subset))
+		return gallery{}, component.Fieldf("subset", "%s has %d training images, %d are asked for", titled(dataset), m.train.n, max(1, subset))
 	}
 	return gallery{
 		images: m, chosen: choose(m.train.n, subset, env.Key("subset")), held: choose(m.test.n, 0, rng.Key{}),
@@ -280,6 +360,9 @@ func (g *gallery) show(item int32, i int, b *stream.Batch) {
 	image, n := g.chosen[item], g.images.pixels
 	g.draw(b.X[i*n:(i+1)*n], g.images.row(&g.images.train, image))
 	b.Index[i] = image
+	if g.images.answer(&g.images.train, image, i, b) {
+		return
+	}
 	if g.label != nil {
 		b.Labels[i] = g.first + g.label(item)
 		return
@@ -288,12 +371,12 @@ func (g *gallery) show(item int32, i int, b *stream.Batch) {
 }
 
 // draw writes an image as an input of the entered task.
-func (g *gallery) draw(dst []float32, row []uint8) {
+func (g *gallery) draw(dst []float32, of example) {
 	if g.paint != nil {
-		g.paint(dst, row)
+		g.paint(dst, of)
 		return
 	}
-	g.images.input(dst, row)
+	g.images.input(dst, of)
 }
 
 // TestSize implements [stream.Tester].
@@ -306,7 +389,9 @@ func (g *gallery) Test(first int, b *stream.Batch) {
 		image := g.held[(first+i)%len(g.held)]
 		g.draw(b.X[i*n:(i+1)*n], g.images.row(&g.images.test, image))
 		b.Index[i] = -1
-		b.Labels[i] = g.first + g.names[g.images.test.class(image)]
+		if !g.images.answer(&g.images.test, image, i, b) {
+			b.Labels[i] = g.first + g.names[g.images.test.class(image)]
+		}
 	}
 }
 

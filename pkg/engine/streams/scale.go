@@ -1,0 +1,66 @@
+package streams
+
+import "math"
+
+// affine is what a feature of floats becomes: (v − shift)/unit.
+type affine struct{ shift, unit float64 }
+
+func (a affine) of(v float32) float32 { return float32((float64(v) - a.shift) / a.unit) }
+
+// scales returns what each feature becomes at a scale, by its own values in the
+// training split: unit and symmetric take its range to [0, 1] and [−1, 1],
+// standard gives it mean 0 and deviation 1, none leaves it. A feature that is the
+// same in all examples becomes 0. Held-out examples may go beyond a range.
+// Sums run over the examples in order, in float64.
+func scales(scale string, train *shelf, features int) []affine {
+	out := make([]affine, features)
+	if scale == "none" {
+		for i := range out {
+			out[i].unit = 1
+		}
+		return out
+	}
+	low, high := make([]float64, features), make([]float64, features)
+	mean := make([]float64, features)
+	for i := range features {
+		low[i], high[i] = math.Inf(1), math.Inf(-1)
+	}
+	each := func(do func(i int, v float64)) {
+		for p := range train.parts {
+			for row := train.parts[p].F; len(row) > 0; row = row[features:] {
+				for i, v := range row[:features] {
+					do(i, float64(v))
+				}
+			}
+		}
+	}
+	each(func(i int, v float64) {
+		low[i], high[i] = min(low[i], v), max(high[i], v)
+		mean[i] += v
+	})
+	squares := make([]float64, features)
+	n := float64(train.n)
+	for i := range mean {
+		mean[i] /= n
+	}
+	if scale == "standard" {
+		each(func(i int, v float64) {
+			d := v - mean[i]
+			squares[i] += float64(d * d)
+		})
+	}
+	for i := range out {
+		switch scale {
+		case "unit":
+			out[i] = affine{low[i], high[i] - low[i]}
+		case "symmetric":
+			out[i] = affine{float64(low[i]/2) + float64(high[i]/2), float64(high[i]/2) - float64(low[i]/2)}
+		case "standard":
+			out[i] = affine{mean[i], math.Sqrt(squares[i] / n)}
+		}
+		if low[i] == high[i] {
+			out[i] = affine{low[i], 1}
+		}
+	}
+	return out
+}
