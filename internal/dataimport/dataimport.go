@@ -432,3 +432,13 @@ func fileSHA256(path string) (string, error) {
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
+
+// TargetIsFile reports whether the target of the file at path is a file of its own: of formats that hold one array.
+func TargetIsFile(path, target string) bool {
+	if target == "" {
+		return false
+	}
+	_, err := strconv.Atoi(target)
+	name := strings.TrimSuffix(strings.ToLower(filepath.Base(path)), ".gz")
+	return filepath.Ext(name) == ".npy" && err != nil || strings.Contains(name, "idx")
+}

@@ -39,6 +39,7 @@ type DatasetStatus struct {
 	Problem string // what is wrong and how to fix it; empty if present
 	Bytes   int64  // size on disk of the files that are there
 	Digest  string // identity of the intact content, as in run keys
+	Own     bool   // it is none of the catalogue
 }
 
 // DefaultDir returns the data folder to use where none is given: $NEOTENY_DATA, else neoteny/data in the user's
@@ -124,6 +125,9 @@ func newStore(dir string, logger *slog.Logger) *store {
 }
 
 func (s *store) lookup(name string) (data.Meta, error) {
+	if data.IsRef(name) {
+		return data.ParseRef(name)
+	}
 	i := slices.IndexFunc(s.catalogue, func(m data.Meta) bool { return m.Name == name })
 	if i < 0 {
 		return data.Meta{}, data.Unknown(name, s.catalogue)
@@ -132,6 +136,9 @@ func (s *store) lookup(name string) (data.Meta, error) {
 }
 
 func (s *store) path(meta data.Meta, file data.File) string {
+	if data.IsRef(meta.Name) {
+		return filepath.Join(s.dir, data.OwnFolder, file.Name)
+	}
 	return filepath.Join(s.dir, meta.Name, file.Name)
 }
 
@@ -200,7 +207,7 @@ func (s *store) ensure(ctx context.Context, names []string) error {
 	var errs []error
 	for _, name := range names {
 		err := s.verify(name)
-		if missing := (*data.MissingError)(nil); errors.As(err, &missing) {
+		if missing := (*data.MissingError)(nil); errors.As(err, &missing) && !data.IsRef(name) {
 			err = s.importDataset(ctx, name, "")
 		}
 		if ctx.Err() != nil {

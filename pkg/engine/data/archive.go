@@ -209,7 +209,7 @@ func (f File) verifyArchive(r io.Reader) error {
 	switch {
 	case err != nil:
 		return err
-	case n < f.Bytes:
+	case n < f.Bytes && !f.container():
 		return badContent("ends after %d of %d bytes", n, f.Bytes)
 	case n > f.Bytes:
 		return badContent("holds more than %d bytes", f.Bytes)

@@ -38,13 +38,16 @@ type Meta struct {
 type File struct {
 	Name   string // file name: an archive's ends in .tar.gz or .zip, all others in .gz
 	SHA256 string // SHA-256 of the uncompressed content, or of the archive itself, lower-case hex
-	Bytes  int64  // length of the same
+	Bytes  int64  // length of the same; of a container the most that it can have
 }
 
 // Archive reports whether the file is an archive or a container, which is kept as it is.
 func (f File) Archive() bool {
 	return strings.HasSuffix(f.Name, ".tar.gz") || strings.HasSuffix(f.Name, ".zip") || strings.HasSuffix(f.Name, ".safetensors")
 }
+
+// container reports whether the file is a container, whose Bytes may be more than it has.
+func (f File) container() bool { return strings.HasSuffix(f.Name, ".safetensors") }
 
 // Size returns the number of values of one example, the product of Shape.
 func (m Meta) Size() int {

@@ -3,20 +3,47 @@ package app
 import (
 	"fmt"
 	"io"
+	"path/filepath"
 
+	"neoteny/cmd/neoteny/internal/cli/owndata"
 	"neoteny/pkg/experiment"
 	pb "neoteny/proto/neoteny/v1"
 )
 
 // ReadSpec reads an experiment file, "-" from the program's standard input, in
-// one of its forms. A positive segmentTasks takes the place of the file's.
+// one of its forms. A positive segmentTasks takes the place of the file's. Own
+// datasets are read, and looked up in the default data folder, but not added.
 func (a *App) ReadSpec(file string, form experiment.Form, segmentTasks int32) (*pb.ExperimentSpec, error) {
+	return a.readSpec(file, form, segmentTasks, &owndata.Resolver{Folder: DataFlag{}.Folder})
+}
+
+// ReadSpecAndData is ReadSpec that adds own datasets which the file gives by path
+// to the data folder.
+func (a *App) ReadSpecAndData(file string, form experiment.Form, segmentTasks int32, dir DataFlag) (*pb.ExperimentSpec, error) {
+	return a.readSpec(file, form, segmentTasks, &owndata.Resolver{
+		Folder: dir.Folder, Add: true, Say: func(line string) { fmt.Fprintln(a.Progress, line) },
+	})
+}
+
+func (a *App) readSpec(file string, form experiment.Form, segmentTasks int32, own *owndata.Resolver) (*pb.ExperimentSpec, error) {
 	if segmentTasks < 0 {
 		return nil, Usagef("--segment-tasks must not be negative")
 	}
 	doc, err := a.readDocument(file)
 	if err != nil {
 		return nil, err
+	}
+	if file != "-" {
+		own.Base = filepath.Dir(file)
+	}
+	for _, f := range doc.Forms() {
+		v, err := doc.Variant(f)
+		if err == nil {
+			err = own.Spec(v.Spec)
+		}
+		if err != nil {
+			return nil, experiment.InFile(file, err)
+		}
 	}
 	v, err := doc.Variant(form)
 	if err != nil {

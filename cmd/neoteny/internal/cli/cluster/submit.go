@@ -9,6 +9,8 @@ import (
 
 	"neoteny/cmd/neoteny/internal/cli/app"
 	"neoteny/cmd/neoteny/internal/cli/render"
+	"neoteny/pkg/engine/component"
+	"neoteny/pkg/engine/data"
 	"neoteny/pkg/experiment"
 	pb "neoteny/proto/neoteny/v1"
 )
@@ -51,6 +53,9 @@ func (c *submitCmd) Run(ctx context.Context, a *app.App) error {
 	if c.DryRun {
 		return c.dryRun(a, req)
 	}
+	if err := refuseOwn(spec); err != nil {
+		return experiment.InFile(c.File, err)
+	}
 	if req.RequestId == "" {
 		req.RequestId = uuid.NewString() // a call that is made again must not be a second experiment
 	}
@@ -79,6 +84,23 @@ func (c *submitCmd) Run(ctx context.Context, a *app.App) error {
 		return err
 	}
 	return app.VerdictOf(last)
+}
+
+// refuseOwn refuses an experiment with datasets of the user's own, which workers
+// do not have.
+func refuseOwn(spec *pb.ExperimentSpec) error {
+	plan, err := experiment.Expand(spec)
+	if err != nil {
+		return nil // the coordinator reports it
+	}
+	for _, t := range plan.Trials {
+		for _, name := range t.Spec.Datasets() {
+			if data.IsRef(name) {
+				return component.Fieldf("stream.dataset", "is of your own, and the workers of a cluster do not have it: use neoteny run")
+			}
+		}
+	}
+	return nil
 }
 
 func (c *submitCmd) dryRun(a *app.App, req *pb.SubmitExperimentRequest) error {

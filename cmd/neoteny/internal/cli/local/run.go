@@ -166,7 +166,7 @@ func (c *RunCmd) Live(ctx context.Context, a *app.App, spec *pb.ExperimentSpec, 
 
 // plan reads the file and checks it.
 func (c *RunCmd) plan(a *app.App) (*pb.ExperimentSpec, *experiment.Plan, error) {
-	spec, err := a.ReadSpec(c.File, c.Form(), c.SegmentTasks)
+	spec, err := a.ReadSpecAndData(c.File, c.Form(), c.SegmentTasks, c.DataFlag)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -1,6 +1,7 @@
 package reference
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,17 +21,22 @@ func init() {
 }
 
 type dataCmd struct {
-	List   dataListCmd   `cmd:"" help:"List the known datasets and whether they are there."`
-	Import dataImportCmd `cmd:"" help:"Put a dataset into the data folder."`
+	List   dataListCmd   `cmd:"" help:"List the known datasets and your own, and whether they are there."`
+	Show   dataShowCmd   `cmd:"" help:"Show what is known of a dataset."`
+	Add    dataAddCmd    `cmd:"" help:"Add a dataset of your own from a file or folder."`
+	Remove dataRemoveCmd `cmd:"" help:"Remove datasets of your own."`
+	Import dataImportCmd `cmd:"" help:"Put a dataset of the catalogue into the data folder."`
 	Verify dataVerifyCmd `cmd:"" help:"Compare datasets with their published SHA-256."`
 }
 
 func (dataCmd) Help() string {
-	return `Datasets are known by the SHA-256 of their files.
+	return `Datasets of the catalogue are known by the SHA-256 of their files, your own by that of their content.
 
   neoteny data list
   neoteny data import mnist
   neoteny data import fashion-mnist --from ~/downloads/fashion
+  neoteny data add penguins penguins.csv --target species --test 0.2
+  neoteny data show penguins
   neoteny data verify`
 }
 
@@ -49,6 +55,8 @@ func (c *dataListCmd) Run(a *app.App) error {
 		return err
 	}
 	all := datastore.Status(dir)
+	own, ownErr := datastore.StatusOwn(dir)
+	all = append(all, own...)
 	if c.JSON() {
 		type row struct {
 			Name    string          `json:"name"`
@@ -56,6 +64,7 @@ func (c *dataListCmd) Run(a *app.App) error {
 			State   datastore.State `json:"state"`
 			Bytes   int64           `json:"bytes"`
 			Digest  string          `json:"digest"`
+			Own     bool            `json:"own"`
 			Problem string          `json:"problem,omitempty"`
 		}
 		out := struct {
@@ -63,9 +72,9 @@ func (c *dataListCmd) Run(a *app.App) error {
 			Datasets []row  `json:"datasets"`
 		}{dir, []row{}}
 		for _, d := range all {
-			out.Datasets = append(out.Datasets, row{d.Name, d.Title, d.State, d.Bytes, d.Digest, d.Problem})
+			out.Datasets = append(out.Datasets, row{d.Name, d.Title, d.State, d.Bytes, d.Digest, d.Own, d.Problem})
 		}
-		return a.PrintJSON(out)
+		return errors.Join(a.PrintJSON(out), ownErr)
 	}
 	t := render.Table{Columns: []render.Column{{Title: "NAME"}, {Title: "STATE"}, {Title: "SIZE", Align: render.Right}, {Title: "DIGEST"}, {Title: "TITLE"}}}
 	for _, d := range all {
@@ -80,7 +89,7 @@ func (c *dataListCmd) Run(a *app.App) error {
 			fmt.Fprintln(a.Out, d.Problem)
 		}
 	}
-	return nil
+	return ownErr
 }
 
 type dataImportCmd struct {
@@ -140,10 +149,21 @@ func (c *dataVerifyCmd) Run(a *app.App) error {
 		for _, m := range data.Catalogue() {
 			names = append(names, m.Name)
 		}
+		own, err := datastore.ListOwn(dir)
+		if err != nil {
+			return err
+		}
+		for _, o := range own {
+			names = append(names, cmp.Or(o.Name, o.Ref))
+		}
 	}
 	var errs []error
 	for _, name := range names {
-		err := datastore.Verify(dir, name)
+		what := name
+		if o, err := datastore.ReadOwn(dir, name); err == nil {
+			what = o.Ref
+		}
+		err := datastore.Verify(dir, what)
 		switch {
 		case err == nil:
 			fmt.Fprintf(a.Out, "%s: intact\n", name)
