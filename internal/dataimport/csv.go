@@ -70,13 +70,12 @@ func readCSV(file string, o Options) (*found, error) {
 		if err == nil || errors.Is(err, io.EOF) {
 			return row, err
 		}
-		at, _ := r.FieldPos(0)
 		pe := (*csv.ParseError)(nil)
 		switch {
-		case errors.Is(err, csv.ErrFieldCount):
-			return nil, fmt.Errorf("%s: line %d has %d cells, the first line has %d", file, at, len(row), r.FieldsPerRecord)
+		case errors.As(err, &pe) && errors.Is(err, csv.ErrFieldCount):
+			return nil, fmt.Errorf("%s: line %d has %d cells, the first line has %d", file, pe.StartLine, len(row), r.FieldsPerRecord)
 		case errors.Is(err, errLongRow):
-			return nil, fmt.Errorf("%s: a row near line %d %w", file, r.InputOffset(), errLongRow)
+			return nil, fmt.Errorf("%s: the row behind byte %d %w", file, r.InputOffset(), errLongRow)
 		case errors.As(err, &pe):
 			return nil, fmt.Errorf("%s: line %d, column %d: %w", file, pe.Line, pe.Column, pe.Err)
 		}

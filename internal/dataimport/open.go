@@ -96,7 +96,8 @@ func (l *limited) Read(p []byte) (int, error) {
 
 // short names the kind of an early end of a file.
 func short(err error) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+	// image/png loses the error in its text.
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || strings.HasSuffix(err.Error(), "unexpected EOF") {
 		return errors.New("it ends too early")
 	}
 	return err

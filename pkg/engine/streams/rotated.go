@@ -153,6 +153,6 @@ func (s *rotated) turn(dst []float32, of example) {
 		dst[i] = v
 	}
 	for i, a := range s.images.scale {
-		dst[i] = a.of(dst[i])
+		dst[i] = a.Of(dst[i])
 	}
 }

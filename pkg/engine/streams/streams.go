@@ -128,11 +128,11 @@ type images struct {
 	train, test shelf
 	pixels      int
 	classes     int
-	targets     int          // of regression
-	values      [256]float32 // what a pixel's byte becomes
-	scale       []affine     // by pixel, where they are floats: what one becomes
-	to          []int32      // pixel i of an image becomes input to[i]
-	touched     uint8        // see input
+	targets     int           // of regression
+	values      [256]float32  // what a pixel's byte becomes
+	scale       []data.Affine // by pixel, where they are floats: what one becomes
+	to          []int32       // pixel i of an image becomes input to[i]
+	touched     uint8         // see input
 }
 
 // example is an example of a dataset: bytes or floats.
@@ -176,8 +176,8 @@ func (s *shelf) class(image int32) int {
 //
 // Scales of a pixel p ∈ {0..255}: unit p/255; symmetric 2p/255 − 1; standard
 // (p/255 − µ)/σ with the mean and standard deviation over all pixels of the
-// training split (MNIST: 0.1307 and 0.3081); none p. Those of floats are in
-// scale.go.
+// training split (MNIST: 0.1307 and 0.3081); none p. Those of floats are of
+// [data.Scales].
 func newImages(env stream.Env, dataset, scale string) (*images, error) {
 	m := &images{}
 	for _, name := range strings.Split(dataset, "+") {
@@ -195,7 +195,11 @@ func newImages(env stream.Env, dataset, scale string) (*images, error) {
 		m.to[i] = int32(i)
 	}
 	if m.train.n > 0 && m.train.parts[0].F != nil {
-		m.scale = scales(scale, &m.train, m.pixels)
+		var parts []data.Split
+		for _, p := range m.train.parts {
+			parts = append(parts, p.Split)
+		}
+		m.scale = data.Scales(scale, m.pixels, parts...)
 		return m, nil
 	}
 	mean, deviation := 0.0, 1.0
@@ -252,7 +256,7 @@ func moments(xs ...[]uint8) (mean, deviation float64) {
 func (m *images) input(dst []float32, of example) {
 	if m.scale != nil {
 		for i, v := range of.floats {
-			dst[m.to[i]] = m.scale[i].of(v)
+			dst[m.to[i]] = m.scale[i].Of(v)
 		}
 		return
 	}

@@ -1,22 +1,23 @@
-package streams
+package data
 
 import "math"
 
-// affine is what a feature of floats becomes: (v − shift)/unit.
-type affine struct{ shift, unit float64 }
+// Affine is what a feature of floats becomes: (v − shift)/unit.
+type Affine struct{ Shift, Unit float64 }
 
-func (a affine) of(v float32) float32 { return float32((float64(v) - a.shift) / a.unit) }
+// Of returns what a value becomes.
+func (a Affine) Of(v float32) float32 { return float32((float64(v) - a.Shift) / a.Unit) }
 
-// scales returns what each feature becomes at a scale, by its own values in the
+// Scales returns what each feature becomes at a scale, by its own values in the
 // training split: unit and symmetric take its range to [0, 1] and [−1, 1],
 // standard gives it mean 0 and deviation 1, none leaves it. A feature that is the
 // same in all examples becomes 0. Held-out examples may go beyond a range.
 // Sums run over the examples in order, in float64.
-func scales(scale string, train *shelf, features int) []affine {
-	out := make([]affine, features)
+func Scales(scale string, features int, train ...Split) []Affine {
+	out := make([]Affine, features)
 	if scale == "none" {
 		for i := range out {
-			out[i].unit = 1
+			out[i].Unit = 1
 		}
 		return out
 	}
@@ -26,8 +27,8 @@ func scales(scale string, train *shelf, features int) []affine {
 		low[i], high[i] = math.Inf(1), math.Inf(-1)
 	}
 	each := func(do func(i int, v float64)) {
-		for p := range train.parts {
-			for row := train.parts[p].F; len(row) > 0; row = row[features:] {
+		for _, part := range train {
+			for row := part.F; len(row) > 0; row = row[features:] {
 				for i, v := range row[:features] {
 					do(i, float64(v))
 				}
@@ -39,7 +40,10 @@ func scales(scale string, train *shelf, features int) []affine {
 		mean[i] += v
 	})
 	squares := make([]float64, features)
-	n := float64(train.n)
+	n := 0.0
+	for _, part := range train {
+		n += float64(part.N)
+	}
 	for i := range mean {
 		mean[i] /= n
 	}
@@ -52,14 +56,14 @@ func scales(scale string, train *shelf, features int) []affine {
 	for i := range out {
 		switch scale {
 		case "unit":
-			out[i] = affine{low[i], high[i] - low[i]}
+			out[i] = Affine{low[i], high[i] - low[i]}
 		case "symmetric":
-			out[i] = affine{float64(low[i]/2) + float64(high[i]/2), float64(high[i]/2) - float64(low[i]/2)}
+			out[i] = Affine{float64(low[i]/2) + float64(high[i]/2), float64(high[i]/2) - float64(low[i]/2)}
 		case "standard":
-			out[i] = affine{mean[i], math.Sqrt(squares[i] / n)}
+			out[i] = Affine{mean[i], math.Sqrt(squares[i] / n)}
 		}
 		if low[i] == high[i] {
-			out[i] = affine{low[i], 1}
+			out[i] = Affine{low[i], 1}
 		}
 	}
 	return out
