@@ -124,6 +124,28 @@ func (b *Bucket) Get(ctx context.Context, ref *pb.BlobRef, limit int64) ([]byte,
 	return data, nil
 }
 
+// Read reads the object under key, of at most limit bytes, unchecked: it is for
+// content that the caller compares with a digest. Errors: ErrTooLarge,
+// ErrNotFound, or the store's.
+func (b *Bucket) Read(ctx context.Context, key string, limit int64) ([]byte, error) {
+	if err := checkKey(key); err != nil {
+		return nil, err
+	}
+	r, err := b.bucket.NewReader(ctx, key, nil)
+	if err != nil {
+		return nil, b.failed("read", key, err)
+	}
+	defer r.Close()
+	if r.Size() > limit {
+		return nil, fmt.Errorf("read %s: %d bytes, limit %d: %w", key, r.Size(), limit, ErrTooLarge)
+	}
+	data, err := io.ReadAll(io.LimitReader(r, limit))
+	if err != nil {
+		return nil, b.failed("read", key, err)
+	}
+	return data, nil
+}
+
 // Exists reports whether an object is stored under key.
 func (b *Bucket) Exists(ctx context.Context, key string) (bool, error) {
 	if err := checkKey(key); err != nil {

@@ -3,13 +3,19 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
 
 	"github.com/google/uuid"
+	"google.golang.org/grpc"
 
 	"neoteny/cmd/neoteny/internal/cli/app"
 	"neoteny/cmd/neoteny/internal/cli/render"
-	"neoteny/pkg/engine/component"
+	"neoteny/internal/datashare"
 	"neoteny/pkg/engine/data"
 	"neoteny/pkg/experiment"
 	pb "neoteny/proto/neoteny/v1"
@@ -30,11 +36,12 @@ type submitCmd struct {
 	SegmentTasks int32  `help:"Tasks per segment, in place of the file's. Results do not depend on it." placeholder:"N"`
 	app.FormFlags
 	app.CoordinatorFlag
+	app.DataFlag
 	app.Output
 }
 
 func (submitCmd) Help() string {
-	return `Prints the experiment's id. The file is checked by the coordinator; mistakes are reported with file and field.
+	return `Prints the experiment's id. The file is checked by the coordinator; mistakes are reported with file and field. Datasets of your own, given by name or path, are uploaded first, unless the cluster has them; an upload that was interrupted goes on where it was.
 
   neoteny submit recipes/quickstart.yaml
   neoteny submit recipes/continual-backprop/bit-flip-regression.yaml --quick
@@ -45,16 +52,19 @@ func (submitCmd) Help() string {
 }
 
 func (c *submitCmd) Run(ctx context.Context, a *app.App) error {
-	spec, err := a.ReadSpec(c.File, c.Form(), c.SegmentTasks)
+	read := a.ReadSpec
+	if !c.DryRun {
+		read = func(file string, form experiment.Form, segmentTasks int32) (*pb.ExperimentSpec, error) {
+			return a.ReadSpecAndData(file, form, segmentTasks, c.DataFlag)
+		}
+	}
+	spec, err := read(c.File, c.Form(), c.SegmentTasks)
 	if err != nil {
 		return err
 	}
 	req := &pb.SubmitExperimentRequest{RequestId: c.RequestID, Spec: spec}
 	if c.DryRun {
 		return c.dryRun(a, req)
-	}
-	if err := refuseOwn(spec); err != nil {
-		return experiment.InFile(c.File, err)
 	}
 	if req.RequestId == "" {
 		req.RequestId = uuid.NewString() // a call that is made again must not be a second experiment
@@ -64,6 +74,9 @@ func (c *submitCmd) Run(ctx context.Context, a *app.App) error {
 		return err
 	}
 	defer conn.Close()
+	if err := c.upload(ctx, a, conn, spec); err != nil {
+		return app.InFile(c.File, err)
+	}
 	resp, err := api.SubmitExperiment(ctx, req)
 	if err != nil {
 		return app.InFile(c.File, err)
@@ -86,19 +99,63 @@ func (c *submitCmd) Run(ctx context.Context, a *app.App) error {
 	return app.VerdictOf(last)
 }
 
-// refuseOwn refuses an experiment with datasets of the user's own, which workers
-// do not have.
-func refuseOwn(spec *pb.ExperimentSpec) error {
+// upload sends the experiment's own datasets, which are in the data folder now, to
+// the cluster's data store.
+func (c *submitCmd) upload(ctx context.Context, a *app.App, conn *grpc.ClientConn, spec *pb.ExperimentSpec) error {
 	plan, err := experiment.Expand(spec)
 	if err != nil {
 		return nil // the coordinator reports it
 	}
+	var refs []string
 	for _, t := range plan.Trials {
 		for _, name := range t.Spec.Datasets() {
-			if data.IsRef(name) {
-				return component.Fieldf("stream.dataset", "is of your own, and the workers of a cluster do not have it: use neoteny run")
+			if data.IsRef(name) && !slices.Contains(refs, name) {
+				refs = append(refs, name)
 			}
 		}
+	}
+	for _, ref := range refs {
+		if err := c.uploadOne(ctx, a, conn, ref); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *submitCmd) uploadOne(ctx context.Context, a *app.App, conn *grpc.ClientConn, ref string) error {
+	dir, err := c.Folder()
+	if err != nil {
+		return err
+	}
+	meta, err := data.ParseRef(ref)
+	if err != nil {
+		return err
+	}
+	f, err := os.Open(filepath.Join(dir, data.OwnFolder, data.ContainerFile(meta.Digest())))
+	if errors.Is(err, fs.ErrNotExist) {
+		// The file says by what it names the dataset that somebody has put it there.
+		fmt.Fprintf(a.Progress, "%s is not in data folder %s: it must be in the cluster already\n", meta.Title, dir)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	sent := int64(-1)
+	err = datashare.Upload(ctx, pb.NewDatasetServiceClient(conn), f, info.Size(), func(done int64) {
+		if sent < 0 && done == info.Size() {
+			fmt.Fprintf(a.Progress, "%s is in the cluster already\n", meta.Title)
+		} else {
+			fmt.Fprintf(a.Progress, "uploading %s: %s of %s\n", meta.Title, render.Bytes(done), render.Bytes(info.Size()))
+		}
+		sent = done
+	})
+	if err != nil {
+		return fmt.Errorf("upload %s: %w: the same command again goes on where it was", meta.Title, err)
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"neoteny/cmd/neoteny/internal/cli/app"
 	"neoteny/cmd/neoteny/internal/cli/wiring"
+	"neoteny/internal/datashare"
 	"neoteny/internal/telemetry"
 	pb "neoteny/proto/neoteny/v1"
 	"neoteny/services/coordinator"
@@ -63,7 +64,10 @@ func (c *coordinatorCmd) Run(ctx context.Context, a *app.App) error {
 		g, ctx := errgroup.WithContext(ctx)
 		g.Go(func() error { return svc.Run(ctx) })
 		g.Go(func() error {
-			return wiring.ServeGRPC(ctx, lis, log, tel, func(s *grpc.Server) { pb.RegisterExperimentServiceServer(s, svc) })
+			return wiring.ServeGRPC(ctx, lis, log, tel, func(s *grpc.Server) {
+				pb.RegisterExperimentServiceServer(s, svc)
+				pb.RegisterDatasetServiceServer(s, datashare.Server{Store: datashare.Store{Bucket: bucket}})
+			})
 		})
 		log.Info("coordinator serves", "grpc", lis.Addr().String())
 		return g.Wait()

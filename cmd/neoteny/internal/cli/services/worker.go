@@ -14,10 +14,10 @@ import (
 
 	"neoteny/cmd/neoteny/internal/cli/app"
 	"neoteny/cmd/neoteny/internal/cli/wiring"
+	"neoteny/internal/datashare"
 	"neoteny/internal/rpc"
 	"neoteny/internal/telemetry"
 	"neoteny/pkg/engine"
-	"neoteny/pkg/engine/data"
 	"neoteny/pkg/engine/kernel"
 	pb "neoteny/proto/neoteny/v1"
 )
@@ -119,7 +119,7 @@ func (c *workerCmd) Run(ctx context.Context, a *app.App) error {
 		defer stop()
 		return wiring.RunWorker(ctx, wiring.WorkerParts{
 			ID: c.ID, Address: address, Slots: c.Slots, Lanes: c.Lanes, Spill: c.Spill, Drain: c.Drain,
-			Cluster: cl, Blob: bucket, Metrics: pb.NewMetricsServiceClient(conn), Data: data.NewDir(dataDir), DataDir: dataDir, Log: log, Tel: tel, Counters: telemetry.NewWorker(tel),
+			Cluster: cl, Blob: bucket, Metrics: pb.NewMetricsServiceClient(conn), Data: datashare.NewSource(dataDir, datashare.Store{Bucket: bucket}, log), DataDir: dataDir, Log: log, Tel: tel, Counters: telemetry.NewWorker(tel),
 		})
 	})
 }

@@ -20,10 +20,10 @@ import (
 
 	"neoteny/internal/blob"
 	"neoteny/internal/cluster"
+	"neoteny/internal/datashare"
 	"neoteny/internal/etcd"
 	"neoteny/internal/rpc"
 	"neoteny/internal/telemetry"
-	"neoteny/pkg/engine/data"
 	"neoteny/pkg/engine/kernel"
 	pb "neoteny/proto/neoteny/v1"
 	"neoteny/services/coordinator"
@@ -148,7 +148,10 @@ func StartStack(ctx context.Context, log *slog.Logger, cfg StackConfig) (s *Stac
 		g, ctx := errgroup.WithContext(ctx)
 		g.Go(func() error { return coord.Run(ctx) })
 		g.Go(func() error {
-			return ServeGRPC(ctx, listeners[0], log, tel, func(srv *grpc.Server) { pb.RegisterExperimentServiceServer(srv, coord) })
+			return ServeGRPC(ctx, listeners[0], log, tel, func(srv *grpc.Server) {
+				pb.RegisterExperimentServiceServer(srv, coord)
+				pb.RegisterDatasetServiceServer(srv, datashare.Server{Store: datashare.Store{Bucket: bucket}})
+			})
 		})
 		return g.Wait()
 	})
@@ -196,7 +199,7 @@ func (s *Stack) startWorkers(ctx context.Context, log *slog.Logger, cfg StackCon
 	})
 	s.StopWorkers = stop
 	s.onClose(func() error { stop(); return nil })
-	source := data.NewDir(cfg.Data)
+	source := datashare.NewSource(cfg.Data, datashare.Store{Bucket: bucket}, log)
 	s.Counters = telemetry.NewWorker(tel)
 	id := NewWorkerID()
 	for i := range cfg.Workers {
