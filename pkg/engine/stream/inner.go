@@ -41,18 +41,24 @@ func (Inner) JSONSchema() map[string]any { return registry.NestedSchema() }
 // cannot have heads of their own. It is for use in Validate and Info; field is
 // the parameter's name.
 func (i Inner) Outer(field string, tasks int) (Info, error) {
+	info, err := i.Alone(field, tasks)
+	if info.Head > 0 {
+		err = errors.Join(component.Fieldf(field, "%s has heads of the tasks' own, but a batch here can have examples of several tasks", i.resolved.Name), err)
+	}
+	return info, err
+}
+
+// Alone is Outer where a batch has examples of one task only.
+func (i Inner) Alone(field string, tasks int) (Info, error) {
 	if i.resolved == nil { // a default, at registration
 		return Info{}, nil
 	}
 	info, err := i.resolved.Config.(Config).Info()
 	if err != nil {
-		return info, component.At(field, err)
-	}
-	if info.Head > 0 {
-		err = component.Fieldf(field, "%s has heads of the tasks' own, but a batch here can have examples of several tasks", i.resolved.Name)
+		return Info{}, component.At(field, err)
 	}
 	if tasks < 1 || tasks > MaxTasks || info.StepsPerTask > MaxSteps/int64(max(1, tasks)) {
-		err = errors.Join(err, component.Fieldf("tasks", "must be between 1 and %d, of %d steps at most in all, is %d", MaxTasks, int64(MaxSteps), tasks))
+		err = component.Fieldf("tasks", "must be between 1 and %d, of %d steps at most in all, is %d", MaxTasks, int64(MaxSteps), tasks)
 	}
 	info.Tasks = tasks
 	return info, err

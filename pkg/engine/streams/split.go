@@ -2,8 +2,11 @@ package streams
 
 import (
 	"errors"
+	"fmt"
+	"slices"
 
 	"neoteny/pkg/engine/component"
+	"neoteny/pkg/engine/data"
 	"neoteny/pkg/engine/rng"
 	"neoteny/pkg/engine/stream"
 )
@@ -24,6 +27,8 @@ type splitConfig struct {
 	Tasks            int    `json:"tasks" doc:"number of tasks; after the last group of classes comes the first again"`
 	Base             int    `json:"base" doc:"classes of the first group; 0 for as many as in the others"`
 	ClassesPerTask   int    `json:"classes_per_task" doc:"classes of a group; divides the classes of the dataset, those of the base not counted"`
+	Sizes            []int  `json:"sizes,omitempty" doc:"classes of each group in turn, where groups differ ([5, 3, 2]); in place of base and classes_per_task; a head that is shared or a task's own is as large as the largest group"`
+	Classes          []int  `json:"classes,omitempty" doc:"the classes that are shown, in the order in which they are grouped ([3, 1, 4]); in place of class_order; none for all"`
 	ExamplesPerClass int    `json:"examples_per_class" doc:"how many training images of each class, drawn once per seed, are used; the same for all classes, so that tasks are of equal length"`
 	Epochs           int    `json:"epochs" doc:"passes over the images in each task, every one in a new order; where the base is larger, over its images, and as many steps in the tasks of the others"`
 	Batch            int    `json:"batch" doc:"examples of a step"`
@@ -40,12 +45,80 @@ func (c splitConfig) base() int {
 	return c.Base
 }
 
+// shown returns how many classes are shown of those that the dataset has.
+func (c splitConfig) shown(have int) int {
+	if len(c.Classes) > 0 {
+		return len(c.Classes)
+	}
+	return have
+}
+
+// sizes returns the classes of every group, of a dataset with so many.
+func (c splitConfig) sizes(have int) []int {
+	if len(c.Sizes) > 0 {
+		return c.Sizes
+	}
+	sizes := []int{c.base()}
+	for left := c.shown(have) - c.base(); left > 0; left -= c.ClassesPerTask {
+		sizes = append(sizes, c.ClassesPerTask)
+	}
+	return sizes
+}
+
+// largest returns the classes of the largest group.
+func (c splitConfig) largest() int {
+	if len(c.Sizes) > 0 {
+		return slices.Max(c.Sizes)
+	}
+	return max(c.base(), c.ClassesPerTask)
+}
+
 // steps returns the steps of a task.
 func (c splitConfig) steps() (int64, error) {
 	if c.ExamplesPerClass < 1 || c.ExamplesPerClass > 1<<24 {
 		return 0, component.Fieldf("examples_per_class", "must be between 1 and %d, is %d", 1<<24, c.ExamplesPerClass)
 	}
-	return checkPasses("examples_per_class", c.Tasks, max(c.base(), c.ClassesPerTask)*c.ExamplesPerClass, c.Epochs, c.Batch)
+	return checkPasses("examples_per_class", c.Tasks, c.largest()*c.ExamplesPerClass, c.Epochs, c.Batch)
+}
+
+// checkGroups checks how the classes of a dataset are grouped.
+func (c splitConfig) checkGroups(m data.Meta) error {
+	listed := map[int]bool{}
+	for i, class := range c.Classes {
+		if class < 0 || class >= m.Classes || listed[class] {
+			return component.Fieldf(fmt.Sprintf("classes[%d]", i), "must be one of the classes 0 to %d of %s, each once, is %d", m.Classes-1, m.Label(), class)
+		}
+		listed[class] = true
+	}
+	if len(c.Classes) > 0 && c.ClassOrder == "seeded" {
+		return component.Fieldf("class_order", "must be natural: classes gives the order")
+	}
+	n := c.shown(m.Classes)
+	if len(c.Sizes) > 0 {
+		sum := 0
+		for i, size := range c.Sizes {
+			if size < 1 || size > n {
+				return component.Fieldf(fmt.Sprintf("sizes[%d]", i), "must be between 1 and the %d classes, is %d", n, size)
+			}
+			sum += size
+		}
+		if sum != n {
+			return component.Fieldf("sizes", "must add up to the %d classes, are %d together", n, sum)
+		}
+		if c.Base != 0 {
+			return component.Fieldf("base", "must be 0: sizes gives the first group's, too")
+		}
+		return nil
+	}
+	switch {
+	case c.Base < 0 || c.Base > n:
+		return component.Fieldf("base", "must be between 0 and the %d classes of %s, is %d", n, m.Label(), c.Base)
+	case c.ClassesPerTask < 1 || c.ClassesPerTask > n || (n-c.base())%c.ClassesPerTask != 0:
+		return component.Fieldf("classes_per_task", "must divide the %d classes of %s behind the first group, is %d: or give the size of each group with sizes", n-c.Base, titled(c.Dataset), c.ClassesPerTask)
+	case c.Head != "single" && c.base() != c.ClassesPerTask:
+		return component.Fieldf("head", "groups of different size cannot have heads of one size: take single, or base 0")
+	}
+	return nil
 }
 
 func (c splitConfig) Validate() error {
@@ -56,13 +129,8 @@ func (c splitConfig) Validate() error {
 	if err != nil {
 		return err
 	}
-	switch {
-	case c.Base < 0 || c.Base > m.Classes:
-		return component.Fieldf("base", "must be between 0 and the %d classes of %s, is %d", m.Classes, m.Label(), c.Base)
-	case c.ClassesPerTask < 1 || c.ClassesPerTask > m.Classes || (m.Classes-c.base())%c.ClassesPerTask != 0:
-		return component.Fieldf("classes_per_task", "must divide the %d classes of %s behind the first group, is %d", m.Classes-c.Base, titled(c.Dataset), c.ClassesPerTask)
-	case c.Head != "single" && c.base() != c.ClassesPerTask:
-		return component.Fieldf("head", "groups of different size cannot have heads of one size: take single, or base 0")
+	if err := c.checkGroups(m); err != nil {
+		return err
 	}
 	_, err = c.steps()
 	if c.ExamplesPerClass > m.Train {
@@ -86,9 +154,9 @@ func (c splitConfig) Info() (stream.Info, error) {
 	}
 	switch c.Head {
 	case "shared":
-		return imageInfo(c.Dataset, c.ClassesPerTask, 0, c.Tasks, steps, c.Batch)
+		return imageInfo(c.Dataset, c.largest(), 0, c.Tasks, steps, c.Batch)
 	case "per-task":
-		return imageInfo(c.Dataset, c.ClassesPerTask, m.Classes/c.ClassesPerTask, c.Tasks, steps, c.Batch)
+		return imageInfo(c.Dataset, c.largest(), len(c.sizes(m.Classes)), c.Tasks, steps, c.Batch)
 	}
 	return imageInfo(c.Dataset, 0, 0, c.Tasks, steps, c.Batch)
 }
@@ -130,10 +198,17 @@ func newSplit(c splitConfig, env stream.Env) (stream.Stream, error) {
 	if c.ClassOrder == "seeded" {
 		env.Key("classes").Perm(classes, 0)
 	}
+	if len(c.Classes) > 0 {
+		classes = classes[:0]
+		for _, class := range c.Classes {
+			classes = append(classes, int32(class))
+		}
+	}
 	subset, order := env.Key("subset"), env.Key("order")
 	drawn := make([]int32, m.train.n)
 	perTask := info.StepsPerTask * int64(c.Batch)
-	for first, size := 0, c.base(); first < m.classes; first, size = first+size, c.ClassesPerTask {
+	first := 0
+	for number, size := range c.sizes(m.classes) {
 		var group classGroup
 		for place, class := range classes[first : first+size] {
 			have := ofClass[class]
@@ -150,7 +225,7 @@ func newSplit(c splitConfig, env stream.Env) (stream.Stream, error) {
 			case "shared":
 				s.names[class] = int32(place)
 			case "per-task":
-				s.names[class] = int32(first + place)
+				s.names[class] = int32(number*c.largest() + place)
 			}
 		}
 		// Measurements look at the first of these, which must not be all of one class.
@@ -168,6 +243,7 @@ func newSplit(c splitConfig, env stream.Env) (stream.Stream, error) {
 			group.order = newPresentation(order, len(group.images), perTask, false)
 		}
 		s.groups = append(s.groups, group)
+		first += size
 	}
 	return s, nil
 }

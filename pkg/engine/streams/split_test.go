@@ -2,6 +2,8 @@ package streams
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -66,5 +68,49 @@ func TestSplitHoldsBackAllClassesAlike(t *testing.T) {
 			}
 		}
 		require.Len(t, images, tester.TestSize(), "every image once")
+	}
+}
+
+func TestSplitOfDifferingSizes(t *testing.T) {
+	raw := object{"kind": "split", "tasks": 3.0, "sizes": []any{3.0, 1.0, 2.0}, "classes": []any{7.0, 2.0, 9.0, 0.0, 4.0, 1.0}, "examples_per_class": 4.0, "batch": 4.0}
+	groups := [][]float32{{7, 2, 9}, {0}, {4, 1}}
+	places := map[string]func(task int, class float32) float32{
+		"single":   func(_ int, class float32) float32 { return class },
+		"shared":   func(task int, class float32) float32 { return float32(slices.Index(groups[task], class)) },
+		"per-task": func(task int, class float32) float32 { return float32(3*task + slices.Index(groups[task], class)) },
+	}
+	for head, outputs := range map[string]int{"single": 10, "shared": 3, "per-task": 9} {
+		raw["head"] = head
+		s := build(t, synthetic(60), 5, raw)
+		require.Equal(t, outputs, s.info.Outputs)
+		require.Equal(t, int64(3), s.info.StepsPerTask, "as many as the largest group needs")
+		for task, group := range groups {
+			x, y := s.task(t, task)
+			seen := map[float32]bool{}
+			for i, row := range x {
+				class := float32(s.src.TrainSplit.Y[s.find(pixels(row, unit))])
+				require.Contains(t, group, class)
+				require.Equal(t, places[head](task, class), y[i])
+				seen[class] = true
+			}
+			require.Len(t, seen, len(group))
+		}
+	}
+	for _, c := range []struct {
+		key   string
+		value any
+		want  string
+	}{
+		{"sizes", []any{3.0, 4.0}, "stream.sizes: must add up to the 6 classes, are 7 together"},
+		{"sizes", []any{6.0, 0.0}, "stream.sizes[1]: must be between 1 and the 6 classes, is 0"},
+		{"classes", []any{1.0, 1.0}, "stream.classes[1]: must be one of the classes 0 to 9 of mnist, each once, is 1"},
+		{"classes", []any{10.0}, "stream.classes[0]"},
+		{"base", 3.0, "stream.base: must be 0"},
+		{"class_order", "seeded", "stream.class_order: must be natural"},
+	} {
+		wrong := maps.Clone(raw)
+		wrong[c.key] = c.value
+		_, err := stream.Resolve("stream", wrong)
+		require.ErrorContains(t, err, c.want)
 	}
 }

@@ -151,6 +151,10 @@ var small = map[string]object{
 	"images":                   {"kind": "images", "tasks": 4.0, "subset": 40.0, "batch": 3.0, "noise": 0.2, "remove": 0.2},
 	"blurry":                   {"kind": "blurry", "tasks": 4.0, "of": object{"kind": "permuted", "examples_per_task": 30.0, "batch": 5.0}},
 	"blurry constant":          {"kind": "blurry", "tasks": 4.0, "width": 1.0, "shape": "constant", "of": object{"kind": "bit-flip-regression", "examples_per_task": 20.0}},
+	"noise":                    {"kind": "noise", "tasks": 4.0, "inputs": 0.5, "labels": 0.5, "of": object{"kind": "permuted", "examples_per_task": 30.0, "batch": 5.0, "heads": 2.0}},
+	"noise of examples":        {"kind": "noise", "tasks": 4.0, "inputs": 0.5, "labels": 0.5, "draw": "example", "of": object{"kind": "split", "examples_per_class": 6.0, "batch": 4.0}},
+	"noise on targets":         {"kind": "noise", "tasks": 4.0, "targets": 0.5, "of": object{"kind": "bit-flip-regression", "examples_per_task": 20.0}},
+	"split sizes":              {"kind": "split", "tasks": 4.0, "sizes": []any{3.0, 1.0, 2.0}, "classes": []any{7.0, 2.0, 9.0, 0.0, 4.0, 1.0}, "examples_per_class": 4.0, "batch": 4.0},
 	"revisits":                 {"kind": "revisits", "tasks": 4.0, "share": 0.5, "of": object{"kind": "split", "examples_per_class": 6.0, "batch": 4.0}},
 	"revisits uniformly":       {"kind": "revisits", "tasks": 4.0, "share": 0.5, "law": "uniform", "of": object{"kind": "bit-flip-regression", "examples_per_task": 20.0}},
 	"sine":                     {"kind": "sine", "tasks": 4.0, "examples_per_task": 30.0, "intervals": 3.0, "batch": 2.0},
@@ -165,7 +169,7 @@ var small = map[string]object{
 // mixed are those whose samples are of the task alone, while in training other
 // tasks have a part in it.
 var mixed = map[string]bool{
-	"permuted ramp": true, "blurry": true, "blurry constant": true, "revisits": true, "revisits uniformly": true,
+	"permuted ramp": true, "blurry": true, "blurry constant": true, "noise": true, "noise of examples": true, "noise on targets": true, "revisits": true, "revisits uniformly": true,
 }
 
 func TestEveryStreamIsAFunctionOfSeedTaskAndStep(t *testing.T) {
@@ -612,7 +616,7 @@ func TestHeldOutExamplesGoThroughTheTask(t *testing.T) {
 				if raw["kind"] == "teacher-student" || raw["kind"] == "sine" {
 					return // held-out examples are none of the training's
 				}
-				if tester.TestSize() == 0 && raw["kind"] == "blurry" || raw["kind"] == "revisits" {
+				if tester.TestSize() == 0 && (raw["kind"] == "blurry" || raw["kind"] == "noise") || raw["kind"] == "revisits" {
 					return
 				}
 				if raw["kind"] == "random-label" {
