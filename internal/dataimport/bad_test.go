@@ -21,7 +21,6 @@ import (
 	"github.com/parquet-go/parquet-go"
 	"github.com/stretchr/testify/require"
 
-	"neoteny/internal/datastore"
 	"neoteny/pkg/engine/safetensors"
 )
 
@@ -285,22 +284,6 @@ func TestUnreadableFile(t *testing.T) {
 	require.NoError(t, os.WriteFile(path, []byte("a,y\n1,u\n"), 0))
 	_, err := Read(path, Options{})
 	require.ErrorContains(t, err, "a.csv: permission denied")
-}
-
-// A data folder that refuses to be written to is left as it was.
-func TestAddIsAllOrNothing(t *testing.T) {
-	r, err := Read(in("table.npz"), Options{})
-	require.NoError(t, err)
-	dir := t.TempDir()
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "own"), nil, 0o644)) // where the folder would be
-	require.Error(t, datastore.AddOwn(dir, r.Dataset, &datastore.Own{Name: "x"}))
-	require.Error(t, datastore.AddOwn(t.TempDir(), r.Dataset, &datastore.Own{Name: "../x"}))
-
-	dir = t.TempDir()
-	require.NoError(t, datastore.AddOwn(dir, r.Dataset, &datastore.Own{Name: "x"}))
-	entries, err := os.ReadDir(filepath.Join(dir, "own"))
-	require.NoError(t, err)
-	require.Len(t, entries, 2)
 }
 
 func FuzzNPY(f *testing.F) {

@@ -117,7 +117,7 @@ func Read(path string, o Options) (*Result, error) {
 		return nil, err
 	}
 	if isShare {
-		if err := r.hold(share); err != nil {
+		if err := HoldOut(r.Dataset, share); err != nil {
 			return nil, fmt.Errorf("%s: %w", path, err)
 		}
 	}

@@ -6,17 +6,16 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"slices"
 
 	"neoteny/pkg/engine/data"
 	"neoteny/pkg/engine/rng"
 )
 
-// hold moves a share of the training examples to the test split: round(share·n) of each class's n, or of all for
+// HoldOut moves a share of the training examples to the test split: round(share·n) of each class's n, or of all for
 // regression, as drawn by a key made of the content. The same content is so always split alike, whatever file it came
 // in and whatever it is called. Examples stay in their order.
-func (r *Result) hold(share float64) error {
-	whole := &data.Dataset{Meta: r.Meta, TrainSplit: r.TrainSplit}
+func HoldOut(d *data.Dataset, share float64) error {
+	whole := &data.Dataset{Meta: d.Meta, TrainSplit: d.TrainSplit}
 	if err := whole.WriteContainer(io.Discard); err != nil {
 		return err
 	}
@@ -25,22 +24,22 @@ func (r *Result) hold(share float64) error {
 		return err
 	}
 	key := rng.New(binary.LittleEndian.Uint64(digest), "hold out")
-	groups := make([][]int, max(1, r.Classes))
-	for i := range r.TrainSplit.N {
+	groups := make([][]int, max(1, d.Classes))
+	for i := range d.TrainSplit.N {
 		g := 0
-		if r.Classes > 0 {
-			g = int(r.TrainSplit.Y[i])
+		if d.Classes > 0 {
+			g = int(d.TrainSplit.Y[i])
 		}
 		groups[g] = append(groups[g], i)
 	}
-	held := make([]bool, r.TrainSplit.N)
+	held := make([]bool, d.TrainSplit.N)
 	count := 0
 	for g, group := range groups {
 		order := make([]int32, len(group))
 		key.Perm(order, uint64(g))
 		n := int(math.Floor(share*float64(len(group)) + 0.5))
 		if n == len(group) {
-			return fmt.Errorf("a share of %v for the test leaves no training example of class %s: take a smaller one", share, slices.Concat(r.ClassNames, []string{"all"})[g])
+			return fmt.Errorf("a share of %v for the test leaves no training example of class %d: take a smaller one", share, g)
 		}
 		for _, k := range order[:n] {
 			held[group[k]] = true
@@ -50,24 +49,24 @@ func (r *Result) hold(share float64) error {
 	if count == 0 {
 		return fmt.Errorf("a share of %v for the test is not one example of any class: take a larger one", share)
 	}
-	all := r.TrainSplit
-	r.TrainSplit, r.TestSplit = data.Split{}, data.Split{}
-	size := r.Size()
+	all := d.TrainSplit
+	d.TrainSplit, d.TestSplit = data.Split{}, data.Split{}
+	size := d.Size()
 	for i := range all.N {
-		s := &r.TrainSplit
+		s := &d.TrainSplit
 		if held[i] {
-			s = &r.TestSplit
+			s = &d.TestSplit
 		}
 		s.N++
-		if r.Floats {
+		if d.Floats {
 			s.F = append(s.F, all.F[i*size:(i+1)*size]...)
 		} else {
 			s.X = append(s.X, all.X[i*size:(i+1)*size]...)
 		}
-		if r.Classes > 0 {
+		if d.Classes > 0 {
 			s.Y = append(s.Y, all.Y[i])
 		} else {
-			s.T = append(s.T, all.T[i*r.Targets:(i+1)*r.Targets]...)
+			s.T = append(s.T, all.T[i*d.Targets:(i+1)*d.Targets]...)
 		}
 	}
 	return nil

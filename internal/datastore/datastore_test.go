@@ -105,7 +105,7 @@ func TestExported(t *testing.T) {
 		_, known := origins()[st.Name]
 		require.True(t, known, "%s has no origin", st.Name)
 	}
-	require.Equal(t, []string{"cifar-10", "cifar-100", "emnist-balanced", "fashion-mnist", "mnist"}, names)
+	require.Equal(t, []string{"breast-cancer", "cifar-10", "cifar-100", "co2", "diabetes", "digits", "emnist-balanced", "fashion-mnist", "iris", "mnist", "sunspots", "wine"}, names)
 	require.Equal(t, names, Lacking(dir))
 	meta, _ := data.Lookup("mnist")
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "mnist"), 0o755))

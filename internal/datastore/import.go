@@ -29,7 +29,9 @@ func (s *store) importDataset(ctx context.Context, name, from string) error {
 		s.log.InfoContext(ctx, "dataset is already there", "dataset", name, "folder", filepath.Join(s.dir, name))
 		return nil
 	}
-	switch {
+	switch made, ok := s.recipes[name]; {
+	case ok:
+		err = s.importMade(ctx, meta, made, from)
 	case from == "":
 		err = s.importKnown(ctx, meta)
 	case from == FromMirrors:

@@ -74,7 +74,7 @@ func AddOwn(dir string, d *data.Dataset, o *Own) error {
 			return fmt.Errorf("a dataset %s of other content is there already: `neoteny data remove %s` first, or choose another name", o.Name, o.Name)
 		}
 	}
-	if err := place(filepath.Join(folder, d.Files[0].Name), b.Bytes()); err != nil {
+	if err := placeFile(filepath.Join(folder, d.Files[0].Name), b.Bytes()); err != nil {
 		return err
 	}
 	if o.Name == "" {
@@ -84,7 +84,7 @@ func AddOwn(dir string, d *data.Dataset, o *Own) error {
 	if err != nil {
 		return err
 	}
-	return place(filepath.Join(folder, o.Name+".json"), append(record, '\n'))
+	return placeFile(filepath.Join(folder, o.Name+".json"), append(record, '\n'))
 }
 
 // PutContainer puts the container of the own dataset that ref names into the data folder dir, after its content was
@@ -101,11 +101,11 @@ func PutContainer(dir, ref string, container []byte) error {
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return fmt.Errorf("write data folder: %w", err)
 	}
-	return place(filepath.Join(folder, d.Files[0].Name), container)
+	return placeFile(filepath.Join(folder, d.Files[0].Name), container)
 }
 
-// place writes a file that is there with all of its content or not at all.
-func place(path string, content []byte) error {
+// placeFile writes a file that is there with all of its content or not at all.
+func placeFile(path string, content []byte) error {
 	if have, err := os.ReadFile(path); err == nil && bytes.Equal(have, content) {
 		return nil
 	}

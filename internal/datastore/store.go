@@ -106,6 +106,7 @@ type store struct {
 	log       *slog.Logger
 	catalogue []data.Meta
 	origins   map[string]origin
+	recipes   map[string]recipe
 	client    *http.Client
 	goCommand string
 }
@@ -119,6 +120,7 @@ func newStore(dir string, logger *slog.Logger) *store {
 		log:       logger,
 		catalogue: data.Catalogue(),
 		origins:   origins(),
+		recipes:   recipes(),
 		client:    &http.Client{Transport: transport, Timeout: 15 * time.Minute},
 		goCommand: "go",
 	}

@@ -3,9 +3,23 @@ package data
 import "slices"
 
 // Catalogue returns the datasets that the engine knows, sorted by name. It does no I/O; the result is the
-// caller's to change. The archives' digests are those that TensorFlow Datasets publishes for them (url_checksums).
+// caller's to change. Those in a container are made of tables that distributions package (internal/datastore/packaged.go);
+// the archives' digests are those that TensorFlow Datasets publishes for them (url_checksums).
 func Catalogue() []Meta {
 	return []Meta{
+		{
+			Name:    "breast-cancer",
+			Title:   "Breast Cancer Wisconsin (diagnostic)",
+			Source:  "Street, Wolberg and Mangasarian, Nuclear feature extraction for breast tumor diagnosis, 1993",
+			Shape:   []int{30},
+			Classes: 2,
+			Train:   456,
+			Test:    113,
+			Floats:  true,
+			Fewest:  170,
+			Format:  Container,
+			Files:   []File{{"breast-cancer.safetensors", "5dc97395e70967248b257da0f183bab1a74b70f4a1c69107134efdc17b53700a", 69233}},
+		},
 		{
 			Name:    "cifar-10",
 			Title:   "CIFAR-10",
@@ -38,6 +52,43 @@ func Catalogue() []Meta {
 			Archive: Archive{Train: []string{"cifar-100-binary/train.bin"}, Test: []string{"cifar-100-binary/test.bin"}, Labels: 2},
 		},
 		{
+			Name:    "co2",
+			Title:   "CO₂ at Mauna Loa, monthly means: the next one from the 12 before",
+			Source:  "Keeling and Whorf, Atmospheric CO2 concentrations derived from flask air samples at sites in the SIO network, 2004",
+			Shape:   []int{12},
+			Train:   412,
+			Test:    102,
+			Floats:  true,
+			Targets: 1,
+			Format:  Container,
+			Files:   []File{{"co2.safetensors", "dabe84bebef0039fd695f161c505ab181634b0347dc32585fc8796b06c65e256", 27112}},
+		},
+		{
+			Name:    "diabetes",
+			Title:   "Diabetes: progression after a year from ten measurements",
+			Source:  "Efron, Hastie, Johnstone and Tibshirani, Least Angle Regression, Annals of Statistics, 2004",
+			Shape:   []int{10},
+			Train:   354,
+			Test:    88,
+			Floats:  true,
+			Targets: 1,
+			Format:  Container,
+			Files:   []File{{"diabetes.safetensors", "3f949238a35145af9220d894920791353fafbf9d30f73ad6c7ed771d7fd8b312", 19832}},
+		},
+		{
+			Name:    "digits",
+			Title:   "Optical recognition of handwritten digits, 8 by 8 pixels of 0 to 16",
+			Source:  "Alpaydin and Kaynak, Cascading Classifiers, Kybernetika, 1998",
+			Shape:   []int{8, 8},
+			Classes: 10,
+			Train:   1438,
+			Test:    359,
+			Floats:  true,
+			Fewest:  139,
+			Format:  Container,
+			Files:   []File{{"digits.safetensors", "e9eae2527fb1c0b47121afad35cf2a3777fd330eb60515ca6353fd6e1436c4f7", 462213}},
+		},
+		{
 			Name:    "emnist-balanced",
 			Title:   "EMNIST, balanced split",
 			Source:  "Cohen, Afshar, Tapson and van Schaik, EMNIST: an extension of MNIST to handwritten letters, 2017",
@@ -68,6 +119,19 @@ func Catalogue() []Meta {
 			},
 		},
 		{
+			Name:    "iris",
+			Title:   "Iris flowers",
+			Source:  "Fisher, The use of multiple measurements in taxonomic problems, Annals of Eugenics, 1936",
+			Shape:   []int{4},
+			Classes: 3,
+			Train:   120,
+			Test:    30,
+			Floats:  true,
+			Fewest:  40,
+			Format:  Container,
+			Files:   []File{{"iris.safetensors", "e4c68aa52403568da59ca84a333a39452a039474a8d30d7e44fa5cd6860f9265", 2934}},
+		},
+		{
 			Name:    "mnist",
 			Title:   "MNIST handwritten digits",
 			Source:  "LeCun, Bottou, Bengio and Haffner, Gradient-based learning applied to document recognition, Proceedings of the IEEE, 1998",
@@ -81,6 +145,31 @@ func Catalogue() []Meta {
 				{"t10k-images-idx3-ubyte.gz", "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7", 7840016},
 				{"t10k-labels-idx1-ubyte.gz", "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2", 10008},
 			},
+		},
+		{
+			Name:    "sunspots",
+			Title:   "Sunspots of a year, 1700 to 2008: the next number from the 11 before",
+			Source:  "SIDC, Royal Observatory of Belgium, Sunspot Index and Long-term Solar Observations",
+			Shape:   []int{11},
+			Train:   239,
+			Test:    59,
+			Floats:  true,
+			Targets: 1,
+			Format:  Container,
+			Files:   []File{{"sunspots.safetensors", "91dcc7a5ad02b63a3d3288915d69f9f820818405d45844e6cee198bdc209e507", 14688}},
+		},
+		{
+			Name:    "wine",
+			Title:   "Wine recognition",
+			Source:  "Aeberhard, Coomans and de Vel, Comparison of classifiers in high dimensional settings, 1992",
+			Shape:   []int{13},
+			Classes: 3,
+			Train:   142,
+			Test:    36,
+			Floats:  true,
+			Fewest:  38,
+			Format:  Container,
+			Files:   []File{{"wine.safetensors", "abb7b87536cb2fa6bd78288d7b7de0f5a464a18c9a486b3696b85b00b3517872", 9818}},
 		},
 	}
 }

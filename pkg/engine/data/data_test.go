@@ -47,7 +47,7 @@ func TestCatalogue(t *testing.T) {
 		require.True(t, ok)
 		require.Equal(t, m, got)
 	}
-	require.Equal(t, []string{"cifar-10", "cifar-100", "emnist-balanced", "fashion-mnist", "mnist"}, names)
+	require.Equal(t, []string{"breast-cancer", "cifar-10", "cifar-100", "co2", "diabetes", "digits", "emnist-balanced", "fashion-mnist", "iris", "mnist", "sunspots", "wine"}, names)
 	_, ok := Lookup("nothing")
 	require.False(t, ok)
 
