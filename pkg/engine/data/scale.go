@@ -68,3 +68,29 @@ func Scales(scale string, features int, train ...Split) []Affine {
 	}
 	return out
 }
+
+// Moments returns mean and standard deviation of bytes as fractions of 255.
+// Images that are all of one colour have deviation 1, so that they can be
+// divided by it.
+func Moments(xs ...[]uint8) (mean, deviation float64) {
+	var count [256]uint64
+	var total int
+	for _, x := range xs {
+		total += len(x)
+		for _, p := range x {
+			count[p]++
+		}
+	}
+	var sum, squares float64 // exact: integers below 2^53
+	for p, n := range count {
+		sum += float64(float64(p) * float64(n))
+		squares += float64(float64(p*p) * float64(n))
+	}
+	n := float64(total)
+	mean = sum / n / 255
+	variance := squares/n/(255*255) - float64(mean*mean)
+	if total == 0 || variance <= 0 {
+		return mean, 1
+	}
+	return mean, math.Sqrt(variance)
+}

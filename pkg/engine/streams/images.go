@@ -28,6 +28,7 @@ type imagesConfig struct {
 	Remove  float64       `json:"remove" doc:"fraction of the training images that are left out, drawn once per seed or by a ranking"`
 	Ranking imagesRanking `json:"ranking" doc:"an order of all training images, by which those that are left out are taken"`
 	Scale   string        `json:"scale" doc:"inputs: pixels in [0, 1], in [-1, 1], or with mean 0 and deviation 1 over the training split; of a dataset of floats, each feature by its own range, or mean and deviation, there; none leaves values as they are" enum:"unit|symmetric|standard|none"`
+	Targets string        `json:"targets,omitempty" doc:"targets of a dataset to regress on: as they are (none, the default), or each with mean 0 and deviation 1 over the training split" enum:"none|standard"`
 }
 
 // imagesRanking is a ranking of the training images that another run has
@@ -111,6 +112,7 @@ func newImagesStream(c imagesConfig, env stream.Env) (stream.Stream, error) {
 	if n < kept {
 		return nil, component.Fieldf("dataset", "%s has %d training images, %d are asked for", titled(c.Dataset), n, kept)
 	}
+	g.images.scaleTargets(c.Targets)
 	s := &imagesStream{gallery: g}
 	all := make([]int32, g.images.train.n)
 	env.Key("noise").Perm(all, 0)

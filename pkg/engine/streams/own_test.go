@@ -92,6 +92,26 @@ func TestStreamsShowTargets(t *testing.T) {
 	}
 }
 
+func TestTargetsOfAScale(t *testing.T) {
+	d, source := own(t, 0, 2, 3)
+	for _, raw := range []object{{"kind": "permuted", "examples_per_task": 30.0, "batch": 30.0}, {"kind": "images", "batch": 30.0}, {"kind": "rotated", "examples_per_task": 30.0, "batch": 30.0}} {
+		raw["dataset"], raw["tasks"], raw["targets"] = d.Name, 1.0, "standard"
+		b := build(t, source, 1, raw)
+		require.NoError(t, b.Enter(0))
+		batch := stream.NewBatch(b.info, 30)
+		b.Batch(0, batch)
+		var sum, squares float64
+		for i := range 30 {
+			v := float64(batch.Targets[2*i])
+			require.InDelta(t, -v, batch.Targets[2*i+1], 1e-6)
+			sum += v
+			squares += v * v
+		}
+		require.InDelta(t, 0, sum, 1e-5)
+		require.InDelta(t, 30, squares, 1e-4)
+	}
+}
+
 func TestStreamsSayWhatOwnDataLacks(t *testing.T) {
 	regression, _ := own(t, 0, 4)
 	classes, _ := own(t, 3, 4)

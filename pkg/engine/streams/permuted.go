@@ -38,6 +38,7 @@ type permutedConfig struct {
 	Subset          int     `json:"subset" doc:"use only so many training images, drawn once per seed; 0 uses all"`
 	Heads           int     `json:"heads" doc:"output heads of the tasks' own: task t is answered by head t mod heads, the others stay closed; 0 is one head that all tasks share"`
 	Scale           string  `json:"scale" doc:"inputs: pixels in [0, 1], in [-1, 1], or with mean 0 and deviation 1 over the training split; of a dataset of floats, each feature by its own range, or mean and deviation, there; none leaves values as they are" enum:"unit|symmetric|standard|none"`
+	Targets         string  `json:"targets,omitempty" doc:"targets of a dataset to regress on: as they are (none, the default), or each with mean 0 and deviation 1 over the training split" enum:"none|standard"`
 	Change          float64 `json:"change" doc:"fraction of the pixels that change place from a task to the next; 1 permutes all anew, independently of the task before"`
 	Ramp            float64 `json:"ramp" doc:"fraction of a task, from its beginning, over which pixels go to their new places one after the other; 0 for all at once"`
 	Square          int     `json:"square" doc:"permute only the pixels of the square of that side in the middle; 0 permutes all"`
@@ -125,6 +126,7 @@ func newPermuted(c permutedConfig, env stream.Env) (stream.Stream, error) {
 	if err != nil {
 		return nil, err
 	}
+	g.images.scaleTargets(c.Targets)
 	g.order = newPresentation(env.Key("order"), len(g.chosen), int64(c.ExamplesPerTask), c.Order == "continuing")
 	s := &permuted{gallery: g, cfg: c, key: env.Key("permutation"), task: -1}
 	s.region = middle(info.Input, c.Square)

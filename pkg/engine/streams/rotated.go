@@ -31,6 +31,7 @@ type rotatedConfig struct {
 	Angles          string  `json:"angles" doc:"random: a task's angle is uniform in [0, degrees); linear: task t is turned by t·degrees" enum:"random|linear"`
 	Degrees         float64 `json:"degrees" doc:"range of random angles, or the step of linear ones, in degrees counterclockwise"`
 	Scale           string  `json:"scale" doc:"inputs: pixels in [0, 1], in [-1, 1], or with mean 0 and deviation 1 over the training split; of a dataset of floats, each feature by its own range, or mean and deviation, there; none leaves values as they are" enum:"unit|symmetric|standard|none"`
+	Targets         string  `json:"targets,omitempty" doc:"targets of a dataset to regress on: as they are (none, the default), or each with mean 0 and deviation 1 over the training split" enum:"none|standard"`
 	Order           string  `json:"order" doc:"a task begins a fresh pass over the images in a new order, or continues the pass of the task before" enum:"fresh|continuing"`
 }
 
@@ -82,6 +83,7 @@ func newRotated(c rotatedConfig, env stream.Env) (stream.Stream, error) {
 	if err != nil {
 		return nil, err
 	}
+	g.images.scaleTargets(c.Targets)
 	g.order = newPresentation(env.Key("order"), len(g.chosen), int64(c.ExamplesPerTask), c.Order == "continuing")
 	shape := info.Input // [height width] or [channels height width]
 	s := &rotated{

@@ -129,6 +129,7 @@ type images struct {
 	pixels      int
 	classes     int
 	targets     int           // of regression
+	answers     []data.Affine // what each target becomes; nil where they stay
 	values      [256]float32  // what a pixel's byte becomes
 	scale       []data.Affine // by pixel, where they are floats: what one becomes
 	to          []int32       // pixel i of an image becomes input to[i]
@@ -216,38 +217,12 @@ func newImages(env stream.Env, dataset, scale string) (*images, error) {
 		for _, p := range m.train.parts {
 			all = append(all, p.X)
 		}
-		mean, deviation = moments(all...)
+		mean, deviation = data.Moments(all...)
 	}
 	for p := range m.values {
 		m.values[p] = float32((float64(p)/255 - mean) / deviation)
 	}
 	return m, nil
-}
-
-// moments returns mean and standard deviation of bytes as fractions of 255.
-// Images that are all of one colour have deviation 1, so that they can be
-// divided by it.
-func moments(xs ...[]uint8) (mean, deviation float64) {
-	var count [256]uint64
-	var total int
-	for _, x := range xs {
-		total += len(x)
-		for _, p := range x {
-			count[p]++
-		}
-	}
-	var sum, squares float64 // exact: integers below 2^53
-	for p, n := range count {
-		sum += float64(float64(p) * float64(n))
-		squares += float64(float64(p*p) * float64(n))
-	}
-	n := float64(total)
-	mean = sum / n / 255
-	variance := squares/n/(255*255) - float64(mean*mean)
-	if total == 0 || variance <= 0 {
-		return mean, 1
-	}
-	return mean, math.Sqrt(variance)
 }
 
 // input writes the pixels of a row to their places in dst. It has no branch that
@@ -300,8 +275,20 @@ func (m *images) answer(from *shelf, image int32, i int, b *stream.Batch) bool {
 		return false
 	}
 	p, k := from.part(image)
-	copy(b.Targets[i*m.targets:(i+1)*m.targets], p.T[k*m.targets:(k+1)*m.targets])
+	dst := b.Targets[i*m.targets : (i+1)*m.targets]
+	copy(dst, p.T[k*m.targets:(k+1)*m.targets])
+	for j, a := range m.answers {
+		dst[j] = a.Of(dst[j])
+	}
 	return true
+}
+
+// scaleTargets makes targets those of a scale.
+func (m *images) scaleTargets(scale string) {
+	if scale == "standard" && m.targets > 0 {
+		p := &m.train.parts[0] // datasets with targets are not joined
+		m.answers = data.Scales(scale, m.targets, data.Split{N: p.N, F: p.T})
+	}
 }
 
 // gallery is the part that streams over images share: it shows the chosen

@@ -414,7 +414,7 @@ func TestScales(t *testing.T) {
 			}
 		}
 	}
-	mean, deviation = moments([]uint8{7, 7, 7})
+	mean, deviation = data.Moments([]uint8{7, 7, 7})
 	require.InDelta(t, 7./255, mean, 1e-15)
 	require.Equal(t, 1.0, deviation, "one colour only")
 }
@@ -558,7 +558,7 @@ func TestRealMNIST(t *testing.T) {
 	s := build(t, source, 2, object{"kind": "permuted", "scale": "standard"})
 	d, err := source.Load("mnist")
 	require.NoError(t, err)
-	mean, deviation := moments(d.TrainSplit.X)
+	mean, deviation := data.Moments(d.TrainSplit.X)
 	require.InDelta(t, 0.1307, mean, 5e-5, "the published mean of MNIST")
 	require.InDelta(t, 0.3081, deviation, 5e-5, "the published deviation of MNIST")
 
