@@ -211,6 +211,7 @@ func Add[C Config, E, B any](r *Registry[E, B], info Info, def C, presets map[st
 	for name, p := range presets {
 		e.doc.Presets[name] = mustJSON(p)
 	}
+	e.doc.Defaults = withOmitted(e.doc.Defaults, fields, def)
 	for _, f := range fields {
 		e.names = append(e.names, f.name)
 	}

@@ -154,6 +154,30 @@ func describe(t reflect.Type) string {
 	return "a whole number in range"
 }
 
+// withOmitted adds the parameters that their configuration leaves out at their defaults to defaults: those that came
+// later, and must not change the canonical form of specs that are older.
+func withOmitted(defaults json.RawMessage, fields []field, cfg any) json.RawMessage {
+	all := map[string]json.RawMessage{}
+	if err := json.Unmarshal(defaults, &all); err != nil {
+		panic(fmt.Sprintf("component: %v", err)) // was made a moment ago
+	}
+	have := len(all)
+	for _, f := range fields {
+		if _, ok := all[f.name]; ok {
+			continue
+		}
+		v := reflect.ValueOf(cfg).FieldByIndex(f.index)
+		if v.Kind() == reflect.Slice && v.IsNil() {
+			v = reflect.MakeSlice(f.typ, 0, 0)
+		}
+		all[f.name] = mustMarshal(v.Interface())
+	}
+	if len(all) == have {
+		return defaults
+	}
+	return mustMarshal(all)
+}
+
 // schemaOf makes the JSON Schema of a component's object.
 func schemaOf(info Info, fields []field, defaults json.RawMessage) json.RawMessage {
 	def := map[string]any{}

@@ -16,7 +16,7 @@ func init() {
 		Name:    "images",
 		Paper:   "Toneva et al. 2019, An Empirical Study of Example Forgetting during Deep Neural Network Learning",
 		Summary: "classify the images of a dataset, each epoch a task: no change but of their order",
-	}, imagesConfig{Dataset: "mnist", Tasks: 20, Batch: 64, Ranking: imagesRanking{From: "start"}, Scale: "unit"}, nil, newImagesStream)
+	}, imagesConfig{Dataset: "mnist", Tasks: 20, Batch: 64, Ranking: imagesRanking{From: "start"}, Scale: "unit", Targets: "none"}, nil, newImagesStream)
 }
 
 type imagesConfig struct {
@@ -28,7 +28,7 @@ type imagesConfig struct {
 	Remove  float64       `json:"remove" doc:"fraction of the training images that are left out, drawn once per seed or by a ranking"`
 	Ranking imagesRanking `json:"ranking" doc:"an order of all training images, by which those that are left out are taken"`
 	Scale   string        `json:"scale" doc:"inputs: pixels in [0, 1], in [-1, 1], or with mean 0 and deviation 1 over the training split; of a dataset of floats, each feature by its own range, or mean and deviation, there; none leaves values as they are" enum:"unit|symmetric|standard|none"`
-	Targets string        `json:"targets,omitempty" doc:"targets of a dataset to regress on: as they are (none, the default), or each with mean 0 and deviation 1 over the training split" enum:"none|standard"`
+	Targets targetScale   `json:"targets,omitzero" doc:"targets of a dataset to regress on: as they are (none), or each with mean 0 and deviation 1 over the training split" enum:"none|standard"`
 }
 
 // imagesRanking is a ranking of the training images that another run has

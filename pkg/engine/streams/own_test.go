@@ -184,3 +184,19 @@ func TestScaleNoneLeavesBytesAsTheyAre(t *testing.T) {
 		require.Equal(t, float32(b.src.TrainSplit.X[784*int(batch.Index[0])+k]), v)
 	}
 }
+
+// Parameters that came later are not in canonical specs at their defaults: run keys on record stay.
+func TestLaterParametersAreLeftOut(t *testing.T) {
+	for _, kind := range []string{"permuted", "rotated", "images", "split"} {
+		for _, raw := range []object{{"kind": kind}, {"kind": kind, "targets": "none"}, {"kind": kind, "sizes": []any{}, "classes": []any{}}} {
+			if (kind == "split") != (raw["sizes"] != nil) && len(raw) > 1 {
+				continue
+			}
+			r, err := stream.Resolve("stream", raw)
+			require.NoError(t, err)
+			for _, later := range []string{"targets", "sizes", "classes"} {
+				require.NotContains(t, r.Canonical(), later)
+			}
+		}
+	}
+}

@@ -283,11 +283,18 @@ func (m *images) answer(from *shelf, image int32, i int, b *stream.Batch) bool {
 	return true
 }
 
+// targetScale is a scale of targets. The default is left out of canonical specs,
+// since those of before the parameter have none.
+type targetScale string
+
+// IsZero is for omitzero.
+func (s targetScale) IsZero() bool { return s == "" || s == "none" }
+
 // scaleTargets makes targets those of a scale.
-func (m *images) scaleTargets(scale string) {
-	if scale == "standard" && m.targets > 0 {
+func (m *images) scaleTargets(scale targetScale) {
+	if !scale.IsZero() && m.targets > 0 {
 		p := &m.train.parts[0] // datasets with targets are not joined
-		m.answers = data.Scales(scale, m.targets, data.Split{N: p.N, F: p.T})
+		m.answers = data.Scales(string(scale), m.targets, data.Split{N: p.N, F: p.T})
 	}
 }
 
