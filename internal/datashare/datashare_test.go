@@ -83,11 +83,16 @@ func TestWorkersFetchWhatWasUploaded(t *testing.T) {
 	seen = nil
 	require.NoError(t, Upload(t.Context(), api, bytes.NewReader(file), int64(len(file)), func(done int64) { seen = append(seen, done) }))
 	require.Equal(t, []int64{int64(len(file))}, seen)
-	file2 := filepath.Join(t.TempDir(), "file")
-	require.NoError(t, os.WriteFile(file2, nil, 0o644))
-	source = NewSource(filepath.Join(file2, "below"), store, slog.New(slog.DiscardHandler))
-	_, err = source.Load(d.Name)
-	require.Error(t, err) // a folder below a file is not merely missing
+	dir = t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, data.OwnFolder), nil, 0o644)) // in the folder's place
+	source = NewSource(dir, store, slog.New(slog.DiscardHandler))
+	source.folder = data.NewDir(t.TempDir())
+	got, err = source.Load(d.Name)
+	require.NoError(t, err)
+	require.Equal(t, d.TrainSplit.X, got.TrainSplit.X)
+	again, err := source.Load(d.Name)
+	require.NoError(t, err)
+	require.Same(t, got, again)
 }
 
 func TestUploadGoesOnWhereItWas(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+	"weak"
 
 	"neoteny/internal/blob"
 	"neoteny/internal/datastore"
@@ -24,13 +25,14 @@ type Source struct {
 	log    *slog.Logger
 
 	mu sync.Mutex // one fetch at a time
-	// last is the dataset that was fetched last, where the folder cannot be written to.
+	// Where the folder cannot be written to, datasets that are in use stay in memory, and the last one.
+	held map[string]weak.Pointer[data.Dataset]
 	last *data.Dataset
 }
 
 // NewSource returns a source over the data folder dir and a store.
 func NewSource(dir string, store Store, log *slog.Logger) *Source {
-	return &Source{folder: data.NewDir(dir), dir: dir, store: store, log: log}
+	return &Source{folder: data.NewDir(dir), dir: dir, store: store, log: log, held: map[string]weak.Pointer[data.Dataset]{}}
 }
 
 // Load implements [data.Source].
@@ -41,8 +43,8 @@ func (s *Source) Load(name string) (*data.Dataset, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.last != nil && s.last.Name == name {
-		return s.last, nil
+	if d := s.held[name].Value(); d != nil {
+		return d, nil
 	}
 	if d, again := s.folder.Load(name); again == nil { // another run has fetched it meanwhile
 		return d, nil
@@ -70,6 +72,6 @@ func (s *Source) Load(name string) (*data.Dataset, error) {
 		return nil, fmt.Errorf("fetch %s: %w", meta.Title, werr)
 	}
 	s.log.Warn("dataset stays in memory: the data folder cannot be written to", "dataset", meta.Title, "error", werr)
-	s.last = d
+	s.held[name], s.last = weak.Make(d), d
 	return d, nil
 }

@@ -99,12 +99,13 @@ type dataImportCmd struct {
 }
 
 func (dataImportCmd) Help() string {
-	return `Files may be compressed or not; only files with the published content are taken.
+	return `Files may be compressed or not; only files with the published content are taken. Digits, iris, wine, breast-cancer and diabetes are made of the tables of scikit-learn, sunspots and co2 of those of statsmodels: Debian's python3-sklearn and python3-statsmodels have them, or give the folder of those of another installation.
 
   neoteny data import mnist
   neoteny data import fashion-mnist --from /usr/share/datasets/fashion-mnist
   neoteny data import mnist --from https://example.com/mnist/
-  neoteny data import mnist fashion-mnist --from mirrors --data /srv/neoteny/data`
+  neoteny data import mnist fashion-mnist --from mirrors --data /srv/neoteny/data
+  neoteny data import digits --from ~/.venv/lib/python3.12/site-packages/sklearn/datasets/data`
 }
 
 func (c *dataImportCmd) Run(ctx context.Context, a *app.App) error {

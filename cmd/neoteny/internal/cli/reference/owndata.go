@@ -32,7 +32,7 @@ func (dataAddCmd) Help() string {
 
   neoteny data add penguins penguins.csv --target species --test 0.2
   neoteny data add houses houses.parquet --target price --test 0.2 --drop id,address
-  neoteny data add digits digits.npz                       arrays x and y, or x_train, y_train, x_test, y_test
+  neoteny data add glyphs glyphs.npz                       arrays x and y, or x_train, y_train, x_test, y_test
   neoteny data add spikes x.npy --target y.npy
   neoteny data add leaves leaves/                          leaves/oak/1.png, leaves/elm/1.png, …
   neoteny data add letters train-images.idx3-ubyte.gz --target train-labels.idx1-ubyte.gz
