@@ -219,6 +219,7 @@ func (a *array) answers() (y answers, err error) {
 	}
 	y.n = a.dims[0]
 	y.whole = a.kind == 'u' || a.kind == 'i' || a.kind == 'b'
+	y.bytes = a.kind == 'u' && a.size == 1
 	if a.kind == 'U' || a.kind == 'S' {
 		if y.width != 1 {
 			return y, fmt.Errorf("%s has %d texts for each example: a class is one", a.name, y.width)

@@ -162,6 +162,7 @@ func badInputs(t testing.TB) []bad {
 		one("10 GB header in an NPZ", "a.npz", packed(t, "x.npy", huge, "y.npy", labels), "a.npz: x: its shape [1250000000] holds more than the 4294967296 bytes"),
 		one("label 255 of 10 classes", "a.npz", packed(t, "x_train.npy", good, "y_train.npy", labels, "x_test.npy", good, "y_test.npy", npy("|u1", "(4,)", 0, 1, 255, 1)),
 			"y_test: label 255 of example 2 is none of the 2 classes"),
+		one("label 255 among those of training", "a.npz", packed(t, "x.npy", good, "y.npy", npy("|u1", "(4,)", 0, 1, 255, 1)), "y: label 255 of example 2 leaves a gap: labels are 0, 1, 2, …"),
 		one("test of another shape", "a.npz", packed(t, "x_train.npy", good, "y_train.npy", labels, "x_test.npy", npy("<f4", "(2, 2)", f32(1, 2, 3, 4)...), "y_test.npy", npy("|u1", "(2,)", 0, 1)),
 			"x_test are of shape [2], those of"),
 		one("NaN", "a.npz", packed(t, "x.npy", npy("<f4", "(2, 2)", f32(1, 2, 3, float32(math.NaN()))...), "y.npy", npy("|u1", "(2,)", 0, 1)), "value 1 of example 1 is NaN"),
@@ -306,6 +307,24 @@ func FuzzNPY(f *testing.F) {
 			require.Len(t, append(p.floats, make([]float32, len(p.bytes))...), len(a.raw)/a.size)
 		}
 		_, _ = a.answers() // must not panic
+	})
+}
+
+func FuzzParquet(f *testing.F) {
+	for _, name := range []string{"table.parquet", "prices.parquet"} {
+		b, err := os.ReadFile(in(name))
+		require.NoError(f, err)
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		path := filepath.Join(t.TempDir(), "a.parquet")
+		require.NoError(t, os.WriteFile(path, b, 0o644))
+		for _, target := range []string{"species", "price"} {
+			r, err := Read(path, Options{Target: target})
+			if err == nil {
+				require.Equal(t, r.Train*r.Size(), len(r.TrainSplit.F))
+			}
+		}
 	})
 }
 

@@ -13,6 +13,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -165,6 +166,7 @@ type answers struct {
 	numbers []float64 // n × width
 	text    []string  // n
 	whole   bool      // they were written as whole numbers
+	bytes   bool      // they are of the type that labels mostly have
 }
 
 // formats are the names by which files end.
@@ -192,7 +194,7 @@ func read(path string, o Options) (*found, error) {
 		return readParquet(path, o)
 	case ext == ".safetensors":
 		return readTensors(path, o)
-	case strings.Contains(bare, "idx"):
+	case isIDX(path):
 		return readIDX(path, o)
 	case ext == ".pkl", ext == ".pickle", ext == ".pt", ext == ".pth", ext == ".joblib":
 		return nil, fmt.Errorf("%s is a pickle by its name, and reading one runs the code in it: save the arrays with numpy.savez or as safetensors", path)
@@ -286,6 +288,14 @@ func (f *found) labels(r *Result, kind Kind) (func(answers) ([]uint8, error), er
 	}
 	values := y.distinct()
 	dense := len(values) >= 2 && values[0] == 0 && values[len(values)-1] == float64(len(values)-1)
+	if kind == Guess && y.bytes && y.width == 1 && !dense && len(values) > 1 {
+		k := 0
+		for k < len(values) && values[k] == float64(k) {
+			k++
+		}
+		return nil, fmt.Errorf("%s: label %v of example %d leaves a gap: labels are 0, 1, 2, … (--classes takes each different value for a class, --regression for a number)",
+			y.name, values[k], slices.Index(y.numbers, values[k]))
+	}
 	if kind == Regression || kind == Guess && !(y.whole && y.width == 1 && dense && len(values) <= data.MaxClasses) {
 		if kind == Guess && y.width == 1 && len(values) <= data.MaxClasses && len(values) < y.n/2 {
 			r.Notes = append(r.Notes, fmt.Sprintf("%s is taken for numbers to regress on; --classes takes its %d different values for classes", y.name, len(values)))
@@ -440,5 +450,13 @@ func TargetIsFile(path, target string) bool {
 	}
 	_, err := strconv.Atoi(target)
 	name := strings.TrimSuffix(strings.ToLower(filepath.Base(path)), ".gz")
-	return filepath.Ext(name) == ".npy" && err != nil || strings.Contains(name, "idx")
+	return filepath.Ext(name) == ".npy" && err != nil || isIDX(path)
 }
+
+// isIDX reports whether a file is in the format IDX by its name: x-images-idx3-ubyte, x-images.idx3-ubyte.gz.
+func isIDX(path string) bool {
+	name := strings.TrimSuffix(strings.ToLower(filepath.Base(path)), ".gz")
+	return strings.HasSuffix(name, "ubyte") || strings.HasSuffix(name, ".idx") || idxName.MatchString(name)
+}
+
+var idxName = regexp.MustCompile(`idx[1-9](-[a-z0-9]+)?$`)

@@ -100,7 +100,7 @@ func idxFolder(folder string, entries []os.DirEntry) (*found, error) {
 		var found []string
 		for _, e := range entries {
 			name := strings.ToLower(e.Name())
-			if strings.Contains(name, what) && slices.ContainsFunc(splits, func(s string) bool { return strings.Contains(name, s) }) && strings.Contains(name, "idx") {
+			if strings.Contains(name, what) && slices.ContainsFunc(splits, func(s string) bool { return strings.Contains(name, s) }) && isIDX(name) {
 				found = append(found, e.Name())
 			}
 		}

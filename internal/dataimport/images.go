@@ -21,7 +21,7 @@ func readFolder(folder string, o Options) (*found, error) {
 		return nil, err
 	}
 	if slices.ContainsFunc(entries, func(e os.DirEntry) bool {
-		return !e.IsDir() && strings.Contains(strings.ToLower(e.Name()), "idx")
+		return !e.IsDir() && isIDX(e.Name())
 	}) {
 		return idxFolder(folder, entries)
 	}
