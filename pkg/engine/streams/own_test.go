@@ -2,6 +2,9 @@ package streams
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
 	"math"
 	"slices"
 	"testing"
@@ -198,5 +201,34 @@ func TestLaterParametersAreLeftOut(t *testing.T) {
 				require.NotContains(t, r.Canonical(), later)
 			}
 		}
+	}
+}
+
+// The inputs and targets of own datasets are part of results: their bits stay.
+func TestOwnDataHasTheSameBits(t *testing.T) {
+	for _, c := range []struct {
+		classes int
+		raw     object
+		want    string
+	}{
+		{3, object{"kind": "permuted", "scale": "unit"}, "1146c6da3acd273e"},
+		{3, object{"kind": "permuted", "scale": "symmetric"}, "5ffa6ae4b38bd97a"},
+		{3, object{"kind": "permuted", "scale": "standard"}, "c5d168d8acd51a84"},
+		{3, object{"kind": "rotated", "scale": "standard"}, "371d62c98309b04d"},
+		{0, object{"kind": "permuted", "scale": "none", "targets": "standard"}, "8d1dba47c5b114f4"},
+	} {
+		d, source := own(t, c.classes, 2, 3)
+		c.raw["dataset"], c.raw["tasks"], c.raw["examples_per_task"], c.raw["batch"] = d.Name, 2.0, 30.0, 30.0
+		b := build(t, source, 1, c.raw)
+		h := sha256.New()
+		batch := stream.NewBatch(b.info, 30)
+		for task := range 2 {
+			require.NoError(t, b.Enter(task))
+			b.Batch(0, batch)
+			require.NoError(t, binary.Write(h, binary.LittleEndian, batch.X))
+			require.NoError(t, binary.Write(h, binary.LittleEndian, batch.Targets))
+			require.NoError(t, binary.Write(h, binary.LittleEndian, batch.Labels))
+		}
+		require.Equal(t, c.want, hex.EncodeToString(h.Sum(nil)[:8]), "%v", c.raw)
 	}
 }
