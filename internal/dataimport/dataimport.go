@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"neoteny/pkg/engine/data"
 )
@@ -424,9 +425,20 @@ func brief(names []string) string {
 		if len(n) > 40 {
 			n = strings.ToValidUTF8(n[:40], "") + "…"
 		}
-		out = append(out, strings.ToValidUTF8(n, "?"))
+		out = append(out, Printable(n))
 	}
 	return strings.Join(out, ", ")
+}
+
+// Printable is a name of a file's as it may be shown: a line break or a terminal's control sequence in it would do
+// something else.
+func Printable(name string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, strings.ToValidUTF8(name, "?"))
 }
 
 // fileSHA256 returns the digest of a file.

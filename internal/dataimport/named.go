@@ -47,6 +47,11 @@ func rolesOf(names []string) roles {
 func readNamed(file, format string, names []string, o Options, load func(string, func(*array) error) (*array, error)) (*found, error) {
 	f := &found{format: format}
 	slices.Sort(names)
+	for _, name := range names {
+		if name != Printable(name) {
+			return nil, fmt.Errorf("%s: the name of array %.80q cannot be shown: give it another", file, name)
+		}
+	}
 	by := rolesOf(names)
 	have := fmt.Sprintf("it has %s", brief(names))
 	one := func(split, role, what string) (string, error) {

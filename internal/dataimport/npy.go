@@ -253,8 +253,8 @@ func readNPZ(file string, o Options) (*found, error) {
 	for _, m := range z.File {
 		name, isArray := strings.CutSuffix(m.Name, ".npy")
 		switch {
-		case path.IsAbs(m.Name) || strings.Contains(m.Name, "..") || strings.ContainsAny(m.Name, "\\\x00:"):
-			return nil, fmt.Errorf("%s: member %.80q would leave the archive: numpy.savez does not make such names", file, m.Name)
+		case path.IsAbs(m.Name) || strings.Contains(m.Name, "..") || strings.ContainsAny(m.Name, "\\:") || m.Name != Printable(m.Name):
+			return nil, fmt.Errorf("%s: member %.80q would leave the archive, or cannot be shown: numpy.savez makes no such names", file, m.Name)
 		case !isArray:
 			return nil, fmt.Errorf("%s: member %.80q is no array: an NPZ file holds .npy members only", file, m.Name)
 		case members[name] != nil:

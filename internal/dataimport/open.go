@@ -103,6 +103,19 @@ func short(err error) error {
 	return err
 }
 
+// oneLine makes the error of a library, which may quote what a hostile file holds, one line of some length.
+func oneLine(err error) error {
+	err = short(err)
+	text := strings.Join(strings.Fields(strings.ToValidUTF8(err.Error(), "?")), " ")
+	if len(text) > 200 {
+		text = strings.ToValidUTF8(text[:200], "") + "…"
+	}
+	if text == err.Error() {
+		return err
+	}
+	return errors.New(text)
+}
+
 // take reads exactly n bytes. Memory grows with what there is, not with what a header promises.
 func take(r io.Reader, n int64) ([]byte, error) {
 	var b bytes.Buffer

@@ -24,7 +24,7 @@ func readParquet(file string, o Options) (f *found, err error) {
 	// The library reports what it cannot read by an error; should it panic on hostile input, the caller still gets one.
 	defer func() {
 		if p := recover(); p != nil {
-			f, err = nil, fmt.Errorf("%s is not an intact Parquet file: %.200s", file, strings.ReplaceAll(fmt.Sprint(p), "\n", " "))
+			f, err = nil, fmt.Errorf("%s is not an intact Parquet file: %w", file, oneLine(fmt.Errorf("%v", p)))
 		}
 	}()
 	info, err := in.file.Stat()
@@ -33,7 +33,7 @@ func readParquet(file string, o Options) (f *found, err error) {
 	}
 	p, err := parquet.OpenFile(in.file, info.Size(), parquet.SkipBloomFilters(true), parquet.SkipPageIndex(true))
 	if err != nil {
-		return nil, fmt.Errorf("%s is not an intact Parquet file: %.200s", file, short(err))
+		return nil, fmt.Errorf("%s is not an intact Parquet file: %w", file, oneLine(err))
 	}
 	fields := p.Root().Columns()
 	names := make([]string, len(fields))
@@ -122,7 +122,7 @@ func (t *table) rowGroup(group parquet.RowGroup, fields []*parquet.Column, numbe
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("%s: row %d cannot be read: %.200s", t.file, *number+1, short(err))
+			return fmt.Errorf("%s: row %d cannot be read: %w", t.file, *number+1, oneLine(err))
 		}
 		if n == 0 {
 			return fmt.Errorf("%s: row %d cannot be read", t.file, *number+1)

@@ -85,10 +85,11 @@ func (c *dataAddCmd) Run(a *app.App) error {
 
 // listed lists names, not too many.
 func listed(names []string) string {
+	rest := ""
 	if len(names) > 20 {
-		return strings.Join(names[:20], ", ") + fmt.Sprintf(", … (%d in all)", len(names))
+		names, rest = names[:20], fmt.Sprintf(", … (%d in all)", len(names))
 	}
-	return strings.Join(names, ", ")
+	return dataimport.Printable(strings.Join(names, ", ")) + rest
 }
 
 // ownJSON is an own dataset as JSON.
