@@ -264,7 +264,7 @@ func (a *aOperand) free() {
 	}
 }
 
-// stride has the distance of rows.
+// stride sets the distance of rows.
 func (a *aOperand) stride(ars Reg) {
 	if a.ars3 != "" {
 		a.f.Lea(a.ars3, Mem{Base: ars, Index: ars, Scale: 2})
