@@ -17,24 +17,24 @@ import (
 // Trainer trains a model. It implements [learner.Core], and [learner.Joiner] for
 // learners that are nothing but their training.
 type Trainer struct {
-	model  *model.Model
-	tracer *optim.Tracer
+	// What every step of a small network in lanes goes through comes first: the lanes'
+	// trainers compete for the cache.
+	now      *learner.Step
+	hooks    hooks
+	losses   []float32
+	correct  []float32
+	outputs  []float32
+	features [][]float32
+	feed     model.Feed
 
-	forward *graph.Program // forward, gradients and, with update nil, the update
-	update  *graph.Program // the update from the stored gradients
-	feed    model.Feed
+	model     *model.Model
+	tracer    *optim.Tracer
+	forward   *graph.Program // forward, gradients and, with update nil, the update
+	update    *graph.Program // the update from the stored gradients
+	gradients [][]float32    // when update is set, one per parameter
 
-	losses    []float32
-	correct   []float32
-	outputs   []float32
-	features  [][]float32
-	gradients [][]float32 // when update is set, one per parameter
-
-	now   *learner.Step
-	run   func() error // the step between begin and end, with the Around hooks about it
-	alone sequence     // of this learner only
-
-	hooks   hooks
+	run     func() error // the step between begin and end, with the Around hooks about it
+	alone   sequence     // of this learner only
 	rebirth func(task int) error
 }
 
@@ -62,9 +62,9 @@ type Config struct {
 // spec.
 type hooks struct {
 	batch    []method.Batcher
+	after    []method.AfterStep
 	backward []method.AfterBackward
 	around   []method.Around
-	after    []method.AfterStep
 	boundary []method.TaskBoundary
 	rebirth  []method.Rebirther
 }
