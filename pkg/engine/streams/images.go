@@ -20,15 +20,15 @@ func init() {
 }
 
 type imagesConfig struct {
-	Dataset string        `json:"dataset" doc:"images to classify: a dataset of the catalogue or your own, or several joined by + with the classes of all"`
-	Tasks   int           `json:"tasks" doc:"number of tasks, passes over the images, every one in a new order"`
-	Batch   int           `json:"batch" doc:"examples of a step; what is left behind a pass's last whole batch is left out"`
-	Subset  int           `json:"subset" doc:"use only so many training images, drawn once per seed; 0 uses all"`
-	Noise   float64       `json:"noise" doc:"fraction of the training images that have, for good, a label drawn among the wrong ones"`
-	Remove  float64       `json:"remove" doc:"fraction of the training images that are left out, drawn once per seed or by a ranking"`
-	Ranking imagesRanking `json:"ranking" doc:"an order of all training images, by which those that are left out are taken"`
-	Scale   string        `json:"scale" doc:"inputs: pixels in [0, 1], in [-1, 1], or with mean 0 and deviation 1 over the training split; of a dataset of floats, each feature by its own range, or mean and deviation, there; none leaves values as they are" enum:"unit|symmetric|standard|none"`
-	Targets targetScale   `json:"targets,omitzero" doc:"targets of a dataset to regress on: as they are (none), or each with mean 0 and deviation 1 over the training split" enum:"none|standard"`
+	Dataset stream.Dataset `json:"dataset" doc:"images to classify: a dataset of the catalogue or your own, or several joined by + with the classes of all"`
+	Tasks   int            `json:"tasks" doc:"number of tasks, passes over the images, every one in a new order"`
+	Batch   int            `json:"batch" doc:"examples of a step; what is left behind a pass's last whole batch is left out"`
+	Subset  int            `json:"subset" doc:"use only so many training images, drawn once per seed; 0 uses all"`
+	Noise   float64        `json:"noise" doc:"fraction of the training images that have, for good, a label drawn among the wrong ones"`
+	Remove  float64        `json:"remove" doc:"fraction of the training images that are left out, drawn once per seed or by a ranking"`
+	Ranking imagesRanking  `json:"ranking" doc:"an order of all training images, by which those that are left out are taken"`
+	Scale   string         `json:"scale" doc:"inputs: pixels in [0, 1], in [-1, 1], or with mean 0 and deviation 1 over the training split; of a dataset of floats, each feature by its own range, or mean and deviation, there; none leaves values as they are" enum:"unit|symmetric|standard|none"`
+	Targets targetScale    `json:"targets,omitzero" doc:"targets of a dataset to regress on: as they are (none), or each with mean 0 and deviation 1 over the training split" enum:"none|standard"`
 }
 
 // imagesRanking is a ranking of the training images that another run has

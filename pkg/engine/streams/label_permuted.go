@@ -20,16 +20,16 @@ func init() {
 }
 
 type labelPermutedConfig struct {
-	Dataset         string  `json:"dataset" doc:"images to classify: a dataset of the catalogue or your own, or several joined by + with the classes of all"`
-	Tasks           int     `json:"tasks" doc:"number of tasks; the labels change between them"`
-	ExamplesPerTask int     `json:"examples_per_task" doc:"examples of each task; beyond one pass over the images every further pass is in a new order"`
-	Batch           int     `json:"batch" doc:"examples of a step"`
-	Subset          int     `json:"subset" doc:"use only so many training images, drawn once per seed; 0 uses all"`
-	Heads           int     `json:"heads" doc:"output heads of the tasks' own: task t is answered by head t mod heads, the others stay closed; 0 is one head that all tasks share"`
-	Scale           string  `json:"scale" doc:"inputs: pixels in [0, 1], in [-1, 1], or with mean 0 and deviation 1 over the training split; of a dataset of floats, each feature by its own range, or mean and deviation, there; none leaves values as they are" enum:"unit|symmetric|standard|none"`
-	Change          float64 `json:"change" doc:"fraction of the classes whose label changes from a task to the next; 1 renames all anew, independently of the task before"`
-	First           string  `json:"first" doc:"whether the first task renames too, or has the labels as they are" enum:"permuted|identity"`
-	Order           string  `json:"order" doc:"a task begins a fresh pass over the images in a new order, or continues the pass of the task before" enum:"fresh|continuing"`
+	Dataset         stream.Dataset `json:"dataset" doc:"images to classify: a dataset of the catalogue or your own, or several joined by + with the classes of all"`
+	Tasks           int            `json:"tasks" doc:"number of tasks; the labels change between them"`
+	ExamplesPerTask int            `json:"examples_per_task" doc:"examples of each task; beyond one pass over the images every further pass is in a new order"`
+	Batch           int            `json:"batch" doc:"examples of a step"`
+	Subset          int            `json:"subset" doc:"use only so many training images, drawn once per seed; 0 uses all"`
+	Heads           int            `json:"heads" doc:"output heads of the tasks' own: task t is answered by head t mod heads, the others stay closed; 0 is one head that all tasks share"`
+	Scale           string         `json:"scale" doc:"inputs: pixels in [0, 1], in [-1, 1], or with mean 0 and deviation 1 over the training split; of a dataset of floats, each feature by its own range, or mean and deviation, there; none leaves values as they are" enum:"unit|symmetric|standard|none"`
+	Change          float64        `json:"change" doc:"fraction of the classes whose label changes from a task to the next; 1 renames all anew, independently of the task before"`
+	First           string         `json:"first" doc:"whether the first task renames too, or has the labels as they are" enum:"permuted|identity"`
+	Order           string         `json:"order" doc:"a task begins a fresh pass over the images in a new order, or continues the pass of the task before" enum:"fresh|continuing"`
 }
 
 func (c labelPermutedConfig) Validate() error {

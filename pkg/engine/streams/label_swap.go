@@ -19,14 +19,14 @@ func init() {
 }
 
 type labelSwapConfig struct {
-	Dataset         string `json:"dataset" doc:"images to classify: a dataset of the catalogue or your own, or several joined by + with the classes of all"`
-	Tasks           int    `json:"tasks" doc:"number of tasks, the paper's epochs"`
-	ExamplesPerTask int    `json:"examples_per_task" doc:"examples of each task; beyond one pass over the images every further pass is in a new order"`
-	Batch           int    `json:"batch" doc:"examples of a step"`
-	Subset          int    `json:"subset" doc:"use only so many training images, drawn once per seed; 0 uses all"`
-	Swaps           []int  `json:"swaps" doc:"swaps in a task, evenly spaced, the last one at its end; with several numbers task t takes number t mod their count"`
-	Scale           string `json:"scale" doc:"inputs: pixels in [0, 1], in [-1, 1], or with mean 0 and deviation 1 over the training split; of a dataset of floats, each feature by its own range, or mean and deviation, there; none leaves values as they are" enum:"unit|symmetric|standard|none"`
-	Order           string `json:"order" doc:"a task begins a fresh pass over the images in a new order, or continues the pass of the task before" enum:"fresh|continuing"`
+	Dataset         stream.Dataset `json:"dataset" doc:"images to classify: a dataset of the catalogue or your own, or several joined by + with the classes of all"`
+	Tasks           int            `json:"tasks" doc:"number of tasks, the paper's epochs"`
+	ExamplesPerTask int            `json:"examples_per_task" doc:"examples of each task; beyond one pass over the images every further pass is in a new order"`
+	Batch           int            `json:"batch" doc:"examples of a step"`
+	Subset          int            `json:"subset" doc:"use only so many training images, drawn once per seed; 0 uses all"`
+	Swaps           []int          `json:"swaps" doc:"swaps in a task, evenly spaced, the last one at its end; with several numbers task t takes number t mod their count"`
+	Scale           string         `json:"scale" doc:"inputs: pixels in [0, 1], in [-1, 1], or with mean 0 and deviation 1 over the training split; of a dataset of floats, each feature by its own range, or mean and deviation, there; none leaves values as they are" enum:"unit|symmetric|standard|none"`
+	Order           string         `json:"order" doc:"a task begins a fresh pass over the images in a new order, or continues the pass of the task before" enum:"fresh|continuing"`
 }
 
 func (c labelSwapConfig) Validate() error {

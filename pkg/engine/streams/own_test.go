@@ -232,3 +232,10 @@ func TestOwnDataHasTheSameBits(t *testing.T) {
 		require.Equal(t, c.want, hex.EncodeToString(h.Sum(nil)[:8]), "%v", c.raw)
 	}
 }
+
+func TestADatasetIsNamed(t *testing.T) {
+	_, err := stream.Resolve("stream", object{"kind": "permuted", "dataset": object{"path": "a.csv"}})
+	require.EqualError(t, err, "stream.dataset: must be a name here: a file is read, and a reference put in its place, by `neoteny run` and `neoteny submit`")
+	_, err = stream.Resolve("stream", object{"kind": "permuted", "dataset": 3.0})
+	require.EqualError(t, err, "stream.dataset: must be the name of a dataset, or {path: FILE}, is 3")
+}

@@ -31,19 +31,19 @@ func init() {
 }
 
 type permutedConfig struct {
-	Dataset         string      `json:"dataset" doc:"images to classify: a dataset of the catalogue or your own, or several joined by + with the classes of all"`
-	Tasks           int         `json:"tasks" doc:"number of tasks; the permutation changes between them"`
-	ExamplesPerTask int         `json:"examples_per_task" doc:"examples of each task; beyond one pass over the images every further pass is in a new order"`
-	Batch           int         `json:"batch" doc:"examples of a step"`
-	Subset          int         `json:"subset" doc:"use only so many training images, drawn once per seed; 0 uses all"`
-	Heads           int         `json:"heads" doc:"output heads of the tasks' own: task t is answered by head t mod heads, the others stay closed; 0 is one head that all tasks share"`
-	Scale           string      `json:"scale" doc:"inputs: pixels in [0, 1], in [-1, 1], or with mean 0 and deviation 1 over the training split; of a dataset of floats, each feature by its own range, or mean and deviation, there; none leaves values as they are" enum:"unit|symmetric|standard|none"`
-	Targets         targetScale `json:"targets,omitzero" doc:"targets of a dataset to regress on: as they are (none), or each with mean 0 and deviation 1 over the training split" enum:"none|standard"`
-	Change          float64     `json:"change" doc:"fraction of the pixels that change place from a task to the next; 1 permutes all anew, independently of the task before"`
-	Ramp            float64     `json:"ramp" doc:"fraction of a task, from its beginning, over which pixels go to their new places one after the other; 0 for all at once"`
-	Square          int         `json:"square" doc:"permute only the pixels of the square of that side in the middle; 0 permutes all"`
-	First           string      `json:"first" doc:"whether the first task permutes too, or shows images as they are" enum:"permuted|identity"`
-	Order           string      `json:"order" doc:"a task begins a fresh pass over the images in a new order, or continues the pass of the task before" enum:"fresh|continuing"`
+	Dataset         stream.Dataset `json:"dataset" doc:"images to classify: a dataset of the catalogue or your own, or several joined by + with the classes of all"`
+	Tasks           int            `json:"tasks" doc:"number of tasks; the permutation changes between them"`
+	ExamplesPerTask int            `json:"examples_per_task" doc:"examples of each task; beyond one pass over the images every further pass is in a new order"`
+	Batch           int            `json:"batch" doc:"examples of a step"`
+	Subset          int            `json:"subset" doc:"use only so many training images, drawn once per seed; 0 uses all"`
+	Heads           int            `json:"heads" doc:"output heads of the tasks' own: task t is answered by head t mod heads, the others stay closed; 0 is one head that all tasks share"`
+	Scale           string         `json:"scale" doc:"inputs: pixels in [0, 1], in [-1, 1], or with mean 0 and deviation 1 over the training split; of a dataset of floats, each feature by its own range, or mean and deviation, there; none leaves values as they are" enum:"unit|symmetric|standard|none"`
+	Targets         targetScale    `json:"targets,omitzero" doc:"targets of a dataset to regress on: as they are (none), or each with mean 0 and deviation 1 over the training split" enum:"none|standard"`
+	Change          float64        `json:"change" doc:"fraction of the pixels that change place from a task to the next; 1 permutes all anew, independently of the task before"`
+	Ramp            float64        `json:"ramp" doc:"fraction of a task, from its beginning, over which pixels go to their new places one after the other; 0 for all at once"`
+	Square          int            `json:"square" doc:"permute only the pixels of the square of that side in the middle; 0 permutes all"`
+	First           string         `json:"first" doc:"whether the first task permutes too, or shows images as they are" enum:"permuted|identity"`
+	Order           string         `json:"order" doc:"a task begins a fresh pass over the images in a new order, or continues the pass of the task before" enum:"fresh|continuing"`
 }
 
 func (c permutedConfig) Validate() error {
@@ -69,7 +69,7 @@ func (c permutedConfig) Validate() error {
 }
 
 // checkSubset checks the dataset of a stream and how many of its images it uses.
-func checkSubset(dataset string, subset int) error {
+func checkSubset(dataset stream.Dataset, subset int) error {
 	m, err := lookup(dataset)
 	if err != nil {
 		return err

@@ -19,13 +19,13 @@ func init() {
 }
 
 type randomLabelConfig struct {
-	Dataset  string  `json:"dataset" doc:"where the images come from: a dataset of the catalogue or your own, or several joined by + with the classes of all"`
-	Tasks    int     `json:"tasks" doc:"number of tasks; the labels change between them"`
-	Examples int     `json:"examples" doc:"how many training images, drawn once per seed, are labelled"`
-	Epochs   int     `json:"epochs" doc:"passes over the images in each task, every one in a new order"`
-	Batch    int     `json:"batch" doc:"examples of a step"`
-	Change   float64 `json:"change" doc:"fraction of the images whose label is drawn anew from a task to the next"`
-	Scale    string  `json:"scale" doc:"inputs: pixels in [0, 1], in [-1, 1], or with mean 0 and deviation 1 over the training split; of a dataset of floats, each feature by its own range, or mean and deviation, there; none leaves values as they are" enum:"unit|symmetric|standard|none"`
+	Dataset  stream.Dataset `json:"dataset" doc:"where the images come from: a dataset of the catalogue or your own, or several joined by + with the classes of all"`
+	Tasks    int            `json:"tasks" doc:"number of tasks; the labels change between them"`
+	Examples int            `json:"examples" doc:"how many training images, drawn once per seed, are labelled"`
+	Epochs   int            `json:"epochs" doc:"passes over the images in each task, every one in a new order"`
+	Batch    int            `json:"batch" doc:"examples of a step"`
+	Change   float64        `json:"change" doc:"fraction of the images whose label is drawn anew from a task to the next"`
+	Scale    string         `json:"scale" doc:"inputs: pixels in [0, 1], in [-1, 1], or with mean 0 and deviation 1 over the training split; of a dataset of floats, each feature by its own range, or mean and deviation, there; none leaves values as they are" enum:"unit|symmetric|standard|none"`
 }
 
 // checkPasses checks tasks of whole passes over the same examples, and returns

@@ -22,17 +22,17 @@ func init() {
 }
 
 type rotatedConfig struct {
-	Dataset         string      `json:"dataset" doc:"images to classify: a dataset of the catalogue or your own, or several joined by + with the classes of all"`
-	Tasks           int         `json:"tasks" doc:"number of tasks; the angle changes between them"`
-	ExamplesPerTask int         `json:"examples_per_task" doc:"examples of each task; beyond one pass over the images every further pass is in a new order"`
-	Batch           int         `json:"batch" doc:"examples of a step"`
-	Subset          int         `json:"subset" doc:"use only so many training images, drawn once per seed; 0 uses all"`
-	Heads           int         `json:"heads" doc:"output heads of the tasks' own: task t is answered by head t mod heads, the others stay closed; 0 is one head that all tasks share"`
-	Angles          string      `json:"angles" doc:"random: a task's angle is uniform in [0, degrees); linear: task t is turned by t·degrees" enum:"random|linear"`
-	Degrees         float64     `json:"degrees" doc:"range of random angles, or the step of linear ones, in degrees counterclockwise"`
-	Scale           string      `json:"scale" doc:"inputs: pixels in [0, 1], in [-1, 1], or with mean 0 and deviation 1 over the training split; of a dataset of floats, each feature by its own range, or mean and deviation, there; none leaves values as they are" enum:"unit|symmetric|standard|none"`
-	Targets         targetScale `json:"targets,omitzero" doc:"targets of a dataset to regress on: as they are (none), or each with mean 0 and deviation 1 over the training split" enum:"none|standard"`
-	Order           string      `json:"order" doc:"a task begins a fresh pass over the images in a new order, or continues the pass of the task before" enum:"fresh|continuing"`
+	Dataset         stream.Dataset `json:"dataset" doc:"images to classify: a dataset of the catalogue or your own, or several joined by + with the classes of all"`
+	Tasks           int            `json:"tasks" doc:"number of tasks; the angle changes between them"`
+	ExamplesPerTask int            `json:"examples_per_task" doc:"examples of each task; beyond one pass over the images every further pass is in a new order"`
+	Batch           int            `json:"batch" doc:"examples of a step"`
+	Subset          int            `json:"subset" doc:"use only so many training images, drawn once per seed; 0 uses all"`
+	Heads           int            `json:"heads" doc:"output heads of the tasks' own: task t is answered by head t mod heads, the others stay closed; 0 is one head that all tasks share"`
+	Angles          string         `json:"angles" doc:"random: a task's angle is uniform in [0, degrees); linear: task t is turned by t·degrees" enum:"random|linear"`
+	Degrees         float64        `json:"degrees" doc:"range of random angles, or the step of linear ones, in degrees counterclockwise"`
+	Scale           string         `json:"scale" doc:"inputs: pixels in [0, 1], in [-1, 1], or with mean 0 and deviation 1 over the training split; of a dataset of floats, each feature by its own range, or mean and deviation, there; none leaves values as they are" enum:"unit|symmetric|standard|none"`
+	Targets         targetScale    `json:"targets,omitzero" doc:"targets of a dataset to regress on: as they are (none), or each with mean 0 and deviation 1 over the training split" enum:"none|standard"`
+	Order           string         `json:"order" doc:"a task begins a fresh pass over the images in a new order, or continues the pass of the task before" enum:"fresh|continuing"`
 }
 
 func (c rotatedConfig) Validate() error {

@@ -23,18 +23,18 @@ func init() {
 }
 
 type splitConfig struct {
-	Dataset          string `json:"dataset" doc:"images to classify: a dataset of the catalogue or your own, or several joined by + with the classes of all, those of the first first"`
-	Tasks            int    `json:"tasks" doc:"number of tasks; after the last group of classes comes the first again"`
-	Base             int    `json:"base" doc:"classes of the first group; 0 for as many as in the others"`
-	ClassesPerTask   int    `json:"classes_per_task" doc:"classes of a group; divides the classes of the dataset, those of the base not counted"`
-	Sizes            []int  `json:"sizes,omitempty" doc:"classes of each group in turn, where groups differ ([5, 3, 2]); in place of base and classes_per_task; a head that is shared or a task's own is as large as the largest group"`
-	Classes          []int  `json:"classes,omitempty" doc:"the classes that are shown, in the order in which they are grouped ([3, 1, 4]); in place of class_order; none for all"`
-	ExamplesPerClass int    `json:"examples_per_class" doc:"how many training images of each class, drawn once per seed, are used; the same for all classes, so that tasks are of equal length"`
-	Epochs           int    `json:"epochs" doc:"passes over the images in each task, every one in a new order; where the base is larger, over its images, and as many steps in the tasks of the others"`
-	Batch            int    `json:"batch" doc:"examples of a step"`
-	Head             string `json:"head" doc:"outputs: one for every class of the dataset (class-incremental); classes_per_task that all tasks share (domain-incremental); or one for every class, of which a task uses those of its group only (task-incremental)" enum:"single|shared|per-task"`
-	ClassOrder       string `json:"class_order" doc:"classes are grouped as the dataset numbers them, or in an order drawn once per seed" enum:"natural|seeded"`
-	Scale            string `json:"scale" doc:"inputs: pixels in [0, 1], in [-1, 1], or with mean 0 and deviation 1 over the training split; of a dataset of floats, each feature by its own range, or mean and deviation, there; none leaves values as they are" enum:"unit|symmetric|standard|none"`
+	Dataset          stream.Dataset `json:"dataset" doc:"images to classify: a dataset of the catalogue or your own, or several joined by + with the classes of all, those of the first first"`
+	Tasks            int            `json:"tasks" doc:"number of tasks; after the last group of classes comes the first again"`
+	Base             int            `json:"base" doc:"classes of the first group; 0 for as many as in the others"`
+	ClassesPerTask   int            `json:"classes_per_task" doc:"classes of a group; divides the classes of the dataset, those of the base not counted"`
+	Sizes            []int          `json:"sizes,omitempty" doc:"classes of each group in turn, where groups differ ([5, 3, 2]); in place of base and classes_per_task; a head that is shared or a task's own is as large as the largest group"`
+	Classes          []int          `json:"classes,omitempty" doc:"the classes that are shown, in the order in which they are grouped ([3, 1, 4]); in place of class_order; none for all"`
+	ExamplesPerClass int            `json:"examples_per_class" doc:"how many training images of each class, drawn once per seed, are used; the same for all classes, so that tasks are of equal length"`
+	Epochs           int            `json:"epochs" doc:"passes over the images in each task, every one in a new order; where the base is larger, over its images, and as many steps in the tasks of the others"`
+	Batch            int            `json:"batch" doc:"examples of a step"`
+	Head             string         `json:"head" doc:"outputs: one for every class of the dataset (class-incremental); classes_per_task that all tasks share (domain-incremental); or one for every class, of which a task uses those of its group only (task-incremental)" enum:"single|shared|per-task"`
+	ClassOrder       string         `json:"class_order" doc:"classes are grouped as the dataset numbers them, or in an order drawn once per seed" enum:"natural|seeded"`
+	Scale            string         `json:"scale" doc:"inputs: pixels in [0, 1], in [-1, 1], or with mean 0 and deviation 1 over the training split; of a dataset of floats, each feature by its own range, or mean and deviation, there; none leaves values as they are" enum:"unit|symmetric|standard|none"`
 }
 
 // base returns the classes of the first group.

@@ -19,9 +19,9 @@ import (
 // lookup returns the catalogue's description of a dataset parameter. Several
 // datasets joined by + are one whose classes are those of the first, then those
 // of the next: fashion-mnist+mnist has 20.
-func lookup(name string) (data.Meta, error) {
+func lookup(name stream.Dataset) (data.Meta, error) {
 	var joint data.Meta
-	for i, part := range strings.Split(name, "+") {
+	for i, part := range strings.Split(string(name), "+") {
 		m, ok := data.Lookup(part)
 		if _, err := data.ParseRef(part); data.IsRef(part) && err != nil {
 			return m, component.Fieldf("dataset", "%v", err)
@@ -58,8 +58,8 @@ func lookup(name string) (data.Meta, error) {
 }
 
 // titled is a dataset parameter as messages name it.
-func titled(dataset string) string {
-	parts := strings.Split(dataset, "+")
+func titled(dataset stream.Dataset) string {
+	parts := strings.Split(string(dataset), "+")
 	for i, part := range parts {
 		if m, ok := data.Lookup(part); ok {
 			parts[i] = m.Label()
@@ -71,7 +71,7 @@ func titled(dataset string) string {
 // imageInfo describes a stream that shows images of a dataset under labels of
 // the given number of classes (0: those of the dataset), in that many heads of
 // the tasks' own (0: one for all).
-func imageInfo(dataset string, classes, heads, tasks int, steps int64, batch int) (stream.Info, error) {
+func imageInfo(dataset stream.Dataset, classes, heads, tasks int, steps int64, batch int) (stream.Info, error) {
 	m, err := lookup(dataset)
 	if err != nil {
 		return stream.Info{}, err
@@ -82,7 +82,7 @@ func imageInfo(dataset string, classes, heads, tasks int, steps int64, batch int
 	info := stream.Info{
 		Input: tensor.Shape(m.Shape), Classes: classes, Outputs: classes,
 		Tasks: tasks, StepsPerTask: steps, Batch: batch,
-		Examples: m.Train, Datasets: strings.Split(dataset, "+"),
+		Examples: m.Train, Datasets: strings.Split(string(dataset), "+"),
 	}
 	if classes == 0 {
 		info.Outputs = m.Targets
@@ -95,7 +95,7 @@ func imageInfo(dataset string, classes, heads, tasks int, steps int64, batch int
 }
 
 // checkHeads checks the number of the tasks' own heads.
-func checkHeads(dataset string, heads int) error {
+func checkHeads(dataset stream.Dataset, heads int) error {
 	if heads < 0 || heads > 1<<12 {
 		return component.Fieldf("heads", "must be between 0 (one that all tasks share) and %d, is %d", 1<<12, heads)
 	}
@@ -106,7 +106,7 @@ func checkHeads(dataset string, heads int) error {
 }
 
 // checkClasses checks that a dataset has classes, for a stream that does something to labels.
-func checkClasses(dataset, does string) error {
+func checkClasses(dataset stream.Dataset, does string) error {
 	if m, err := lookup(dataset); err == nil && m.Classes == 0 {
 		return component.Fieldf("dataset", "%s has targets to regress on, and this stream %s: take one with classes, or a stream such as permuted, rotated or images", m.Label(), does)
 	}
@@ -114,7 +114,7 @@ func checkClasses(dataset, does string) error {
 }
 
 // checkImages checks that the examples of a dataset have rows and columns. What is what asks for it.
-func checkImages(dataset, field, what string) error {
+func checkImages(dataset stream.Dataset, field, what string) error {
 	if m, err := lookup(dataset); err == nil && len(m.Shape) != 2 && len(m.Shape) != 3 {
 		return component.Fieldf(field, "examples of %s are of shape %v and %s: that takes images, of shape [height, width] or [channels, height, width]", m.Label(), m.Shape, what)
 	}
@@ -179,9 +179,9 @@ func (s *shelf) class(image int32) int {
 // (p/255 − µ)/σ with the mean and standard deviation over all pixels of the
 // training split (MNIST: 0.1307 and 0.3081); none p. Those of floats are of
 // [data.Scales].
-func newImages(env stream.Env, dataset, scale string) (*images, error) {
+func newImages(env stream.Env, dataset stream.Dataset, scale string) (*images, error) {
 	m := &images{}
-	for _, name := range strings.Split(dataset, "+") {
+	for _, name := range strings.Split(string(dataset), "+") {
 		d, err := env.Data.Load(name)
 		if err != nil {
 			return nil, err
@@ -317,7 +317,7 @@ type gallery struct {
 
 // newGallery loads a dataset for a stream that shows all of its images, or a
 // subset of that many training images, under their classes.
-func newGallery(env stream.Env, dataset, scale string, subset, heads int) (gallery, error) {
+func newGallery(env stream.Env, dataset stream.Dataset, scale string, subset, heads int) (gallery, error) {
 	m, err := newImages(env, dataset, scale)
 	if err != nil {
 		return gallery{}, err
