@@ -50,6 +50,23 @@ type line struct {
 	op, arg  string
 }
 
+// packages returns the packages of the engine that the program is made of: not the helpers of tests.
+func packages(t *testing.T) []string {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-deps", "./cmd/neoteny")
+	cmd.Dir = root
+	out, err := cmd.Output()
+	require.NoError(t, err)
+	var engine []string
+	for _, p := range strings.Fields(string(out)) {
+		if strings.HasPrefix(p, module+"pkg/engine") {
+			engine = append(engine, p)
+		}
+	}
+	require.Greater(t, len(engine), 20, "go list found too little to check")
+	return engine
+}
+
 // listing returns the compiler's output of pkg/engine for a target, by its name. Assembly
 // files, where fusing is asked for, are not part of it.
 func listing(t *testing.T, name string) []line {
@@ -57,7 +74,7 @@ func listing(t *testing.T, name string) []line {
 	if lines := listings[name]; lines != nil {
 		return lines
 	}
-	cmd := exec.Command("go", "build", "-trimpath", "-gcflags="+module+"pkg/engine/...=-S", "./pkg/engine/...")
+	cmd := exec.Command("go", append([]string{"build", "-trimpath", "-gcflags=" + module + "pkg/engine/...=-S"}, packages(t)...)...)
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), append(slices.Clone(targets[name]), "GOOS=linux", "CGO_ENABLED=0", "GOFLAGS=")...)
 	out, err := cmd.CombinedOutput()
@@ -115,8 +132,9 @@ func source(t *testing.T, l line) string {
 
 // exact are functions of package math that have one right result, and give it.
 var exact = []string{
-	"Abs", "Ceil", "Copysign", "FMA", "Floor", "Frexp", "Inf", "IsInf", "IsNaN", "Ldexp", "Mod", "Modf", "NaN", "Nextafter",
-	"Nextafter32", "Remainder", "Round", "RoundToEven", "Sqrt", "Trunc",
+	"Abs", "Ceil", "Copysign", "FMA", "Float32bits", "Float32frombits", "Float64bits", "Float64frombits", "Floor", "Frexp",
+	"Inf", "IsInf", "IsNaN", "Ldexp", "Mod", "Modf", "NaN", "Nextafter", "Nextafter32", "Remainder", "Round", "RoundToEven",
+	"Sqrt", "Trunc",
 }
 
 // approximate are functions whose float64 results nothing but tests look at:

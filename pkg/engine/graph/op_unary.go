@@ -162,10 +162,12 @@ func init() {
 func (b *Builder) Sigmoid(x Node) Node { return b.unary(kernel.Sigmoid, x) }
 
 func init() {
-	defineUnary(kernel.Sigmoid, func(x float64) float64 { return 1 / (1 + math.Exp(-x)) }, func(b *Builder, _, y, dy Node) Node {
+	defineUnary(kernel.Sigmoid, sigmoid64, func(b *Builder, _, y, dy Node) Node {
 		return b.Mul(dy, b.Mul(y, b.Sub(b.Const(1), y)))
 	})
 }
+
+func sigmoid64(x float64) float64 { return 1 / (1 + math.Exp(-x)) }
 
 // Sin returns sin x.
 func (b *Builder) Sin(x Node) Node { return b.unary(kernel.Sin, x) }
