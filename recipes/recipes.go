@@ -172,7 +172,7 @@ func (c *Catalogue) Recipe(paper, file string) (*Recipe, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read recipe: %w", err)
 	}
-	doc, err := experiment.ReadDocument(b)
+	doc, err := experiment.ReadDocument(b, experiment.Options{})
 	if err != nil {
 		return nil, experiment.InFile(name, err)
 	}

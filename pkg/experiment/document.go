@@ -31,11 +31,27 @@ const (
 	objectNode nodeKind = "an object"
 )
 
-// node is a value of a document with the line that it stands on. YAML and JSON
+// place is where a value was written. The zero place is nowhere.
+type place struct {
+	line int
+	file string // where it is not the document itself: a file that it includes, or an assignment
+}
+
+func (p place) String() string {
+	switch {
+	case strings.HasPrefix(p.file, setFlag):
+		return p.file
+	case p.file == "":
+		return fmt.Sprintf("line %d", p.line)
+	}
+	return fmt.Sprintf("line %d of %s", p.line, p.file)
+}
+
+// node is a value of a document with the place that it was written at. YAML and JSON
 // become the same tree.
 type node struct {
 	kind   nodeKind
-	line   int
+	line   place
 	text   string // a string, or a number or bool as JSON writes it
 	list   []*node
 	keys   []string // names of an object's fields in file order
@@ -70,13 +86,12 @@ func (n *node) copied() *node {
 	return &out
 }
 
-// readDocument reads one YAML or JSON document whose root is an object.
-func readDocument(b []byte) (*node, error) {
+// document reads one YAML or JSON document whose root is an object.
+func (r *reader) document(b []byte) (*node, error) {
 	b = bytes.TrimPrefix(b, []byte("\ufeff"))
 	if !utf8.Valid(b) {
 		return nil, errors.New("not a text file in UTF-8")
 	}
-	r := &reader{}
 	var root *node
 	// JSON is read as JSON because YAML refuses a few of its escapes.
 	if t := bytes.TrimLeft(b, " \t\r\n"); len(t) > 0 && t[0] == '{' && json.Valid(b) {
@@ -94,33 +109,36 @@ func readDocument(b []byte) (*node, error) {
 		return nil, errors.New("the file is empty: an experiment has at least name, stream and learner")
 	}
 	if root.kind != objectNode {
-		return nil, fmt.Errorf("line %d: an experiment must be an object with fields such as name, stream and learner, is %s", root.line, root.kind)
+		return nil, fmt.Errorf("%s: an experiment must be an object with fields such as name, stream and learner, is %s", root.line, root.kind)
 	}
 	return root, nil
 }
 
 // reader builds the tree of a document within the limits.
 type reader struct {
+	file         string // that is read, where it is not the document itself
 	values, text int
 	full         bool
 	errs         []error
 }
 
+func (r *reader) at(line int) place { return place{line, r.file} }
+
 const maxErrors = 20
 
-func (r *reader) fail(path string, line int, format string, args ...any) *node {
+func (r *reader) fail(path string, line place, format string, args ...any) *node {
 	if len(r.errs) < maxErrors {
 		r.errs = append(r.errs, lineError(path, line, format, args...))
 	}
 	return &node{kind: nullNode, line: line}
 }
 
-func lineError(path string, line int, format string, args ...any) error {
-	return &component.FieldError{Field: path, Problem: fmt.Sprintf(format, args...) + fmt.Sprintf(" (line %d)", line)}
+func lineError(path string, line place, format string, args ...any) error {
+	return &component.FieldError{Field: path, Problem: fmt.Sprintf(format, args...) + fmt.Sprintf(" (%s)", line)}
 }
 
 // spend counts a value and its text against the limits.
-func (r *reader) spend(path string, line, depth, text int) bool {
+func (r *reader) spend(path string, line place, depth, text int) bool {
 	if r.full {
 		return false
 	}
@@ -183,6 +201,9 @@ func yamlError(err error, b []byte) error {
 	if m == nil {
 		return fmt.Errorf("not readable as YAML: %w", err)
 	}
+	if line, tab := indentedByTab(b); tab {
+		return fmt.Errorf("line %d begins with a tab: YAML indents by spaces only; put spaces in place of the tab", line)
+	}
 	msg := err.Error()[len(m[0]):]
 	line, _ := strconv.Atoi(m[1]) // 0 where no line is given
 	if yamlParser.MatchString(msg) {
@@ -196,13 +217,25 @@ func yamlError(err error, b []byte) error {
 	return errors.New("not readable as YAML: " + msg)
 }
 
+// indentedByTab returns the first line with a tab in its indentation.
+func indentedByTab(b []byte) (line int, found bool) {
+	for l := range bytes.Lines(b) {
+		line++
+		rest := bytes.TrimLeft(l, " ")
+		if len(rest) > 0 && rest[0] == '\t' && len(bytes.TrimSpace(rest)) > 0 {
+			return line, true
+		}
+	}
+	return 0, false
+}
+
 func (r *reader) yamlNode(y *yaml.Node, path string, depth int) *node {
 	if y.Kind == yaml.AliasNode {
 		// Written out; an anchor inside itself ends at the depth limit.
 		return r.yamlNode(y.Alias, path, depth)
 	}
-	n := &node{line: y.Line}
-	if !r.spend(path, y.Line, depth, len(y.Value)) {
+	n := &node{line: r.at(y.Line)}
+	if !r.spend(path, n.line, depth, len(y.Value)) {
 		return n
 	}
 	switch y.Kind {
@@ -235,10 +268,10 @@ func (r *reader) yamlFields(n *node, y *yaml.Node, path string, depth int) {
 			k = k.Alias
 		}
 		if k.Kind != yaml.ScalarNode {
-			r.fail(path, k.Line, "a field name must be a string, is %s", map[yaml.Kind]nodeKind{yaml.SequenceNode: listNode, yaml.MappingNode: objectNode}[k.Kind])
+			r.fail(path, r.at(k.Line), "a field name must be a string, is %s", map[yaml.Kind]nodeKind{yaml.SequenceNode: listNode, yaml.MappingNode: objectNode}[k.Kind])
 			continue
 		}
-		r.field(n, k.Value, k.Line, path, depth, func(at string) *node { return r.yamlNode(v, at, depth+1) })
+		r.field(n, k.Value, r.at(k.Line), path, depth, func(at string) *node { return r.yamlNode(v, at, depth+1) })
 	}
 	// "<<: *base": fields that the object does not give itself.
 	for _, m := range merges {
@@ -252,7 +285,7 @@ func (r *reader) yamlFields(n *node, y *yaml.Node, path string, depth int) {
 				return
 			}
 			if b.kind != objectNode {
-				r.fail(path, m.Line, "only an object can be merged in with <<, is %s", b.kind)
+				r.fail(path, r.at(m.Line), "only an object can be merged in with <<, is %s", b.kind)
 				continue
 			}
 			for _, k := range b.keys {
@@ -266,14 +299,14 @@ func (r *reader) yamlFields(n *node, y *yaml.Node, path string, depth int) {
 }
 
 // field adds one field to the object n, unless it is there already.
-func (r *reader) field(n *node, name string, line int, path string, depth int, value func(at string) *node) {
+func (r *reader) field(n *node, name string, line place, path string, depth int, value func(at string) *node) {
 	if !r.spend(path, line, depth, len(name)) {
 		return
 	}
 	at := keyed(path, name)
 	v := value(at)
 	if first, ok := n.fields[name]; ok {
-		r.fail(at, line, "given twice, first on line %d", first.line)
+		r.fail(at, line, "given twice, first on %s", first.line)
 		return
 	}
 	n.keys = append(n.keys, name)
@@ -289,7 +322,7 @@ func (r *reader) yamlScalar(n *node, y *yaml.Node, path string) {
 	case "!!bool", "!!int", "!!float":
 		var v any
 		if err := y.Decode(&v); err != nil {
-			r.fail(path, y.Line, "%q cannot be read as %s", shorten(y.Value), tag[2:])
+			r.fail(path, n.line, "%q cannot be read as %s", shorten(y.Value), tag[2:])
 			return
 		}
 		switch v := v.(type) {
@@ -299,15 +332,15 @@ func (r *reader) yamlScalar(n *node, y *yaml.Node, path string) {
 			n.kind, n.text = numberNode, fmt.Sprint(v)
 		case float64:
 			if math.IsNaN(v) || math.IsInf(v, 0) {
-				r.fail(path, y.Line, "%s is not a value: give a finite number", strings.TrimPrefix(fmt.Sprint(v), "+"))
+				r.fail(path, n.line, "%s is not a value: give a finite number", strings.TrimPrefix(fmt.Sprint(v), "+"))
 				return
 			}
 			n.kind, n.text = numberNode, numberText(v)
 		default:
-			r.fail(path, y.Line, "%q cannot be read as %s", shorten(y.Value), tag[2:])
+			r.fail(path, n.line, "%q cannot be read as %s", shorten(y.Value), tag[2:])
 		}
 	default:
-		r.fail(path, y.Line, "the YAML tag %s has no meaning here", shorten(y.Tag))
+		r.fail(path, n.line, "the YAML tag %s has no meaning here", shorten(y.Tag))
 	}
 }
 
@@ -327,7 +360,7 @@ type jsonReader struct {
 	line int
 }
 
-func (j *jsonReader) next() (json.Token, int) {
+func (j *jsonReader) next() (json.Token, place) {
 	t, err := j.dec.Token()
 	if err != nil { // the document was found valid
 		panic(fmt.Sprintf("experiment: read valid JSON: %v", err))
@@ -335,7 +368,7 @@ func (j *jsonReader) next() (json.Token, int) {
 	end := int(j.dec.InputOffset())
 	j.line += bytes.Count(j.src[j.pos:end], []byte("\n"))
 	j.pos = end
-	return t, j.line
+	return t, j.at(j.line)
 }
 
 func (j *jsonReader) value(path string, depth int) *node {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -54,18 +55,43 @@ type Untested struct {
 	Why   string `json:"why"`   // what is missing
 }
 
+// Options say how an experiment file is read.
+type Options struct {
+	// Dir is the folder of the file, to which what it includes is relative. Without it
+	// a document that includes files is refused.
+	Dir string
+	// Set are assignments PATH=VALUE over the file, in each of its forms.
+	Set []string
+}
+
 // ReadDocument reads an experiment file with all of its forms. Errors are as in
 // [Parse], those of a patch at its place, as in forms.quick.stream.
-func ReadDocument(b []byte) (*Document, error) {
+func ReadDocument(b []byte, o Options) (*Document, error) {
 	if len(b) > MaxFileBytes {
 		return nil, fmt.Errorf("%d bytes are more than the %d that an experiment may have", len(b), MaxFileBytes)
 	}
-	root, err := readDocument(b)
+	return readDocument(&includer{reader: &reader{}, bytes: len(b)}, b, o)
+}
+
+func readDocument(in *includer, b []byte, o Options) (*Document, error) {
+	root, err := in.document(b)
 	if err != nil {
 		return nil, err
 	}
+	if root, err = in.resolve(root, o.Dir); err != nil {
+		return nil, err
+	}
+	var set []assignment
+	for _, text := range o.Set {
+		a, err := in.assignment(text)
+		if err != nil {
+			return nil, err
+		}
+		set = append(set, a)
+	}
 	forms := root.take("forms")
-	if err := checkAgainst(root, (&pb.ExperimentSpec{}).ProtoReflect().Descriptor()); err != nil {
+	md := (&pb.ExperimentSpec{}).ProtoReflect().Descriptor()
+	if err := checkAgainst(root, md); err != nil {
 		return nil, err
 	}
 	patches, err := readForms(forms)
@@ -78,7 +104,7 @@ func ReadDocument(b []byte) (*Document, error) {
 		if !given && f != Default {
 			continue
 		}
-		v, err := readVariant(root, f, patch)
+		v, err := readVariant(root, f, patch, set)
 		if err != nil {
 			return nil, err
 		}
@@ -87,17 +113,21 @@ func ReadDocument(b []byte) (*Document, error) {
 	return d, nil
 }
 
-// ReadDocumentFile reads an experiment file as [ReadDocument] does; "-" is the
-// standard input. Every error names the file.
-func ReadDocumentFile(path string) (*Document, error) {
-	f, name := os.Stdin, "standard input"
+// ReadDocumentFile reads an experiment file as [ReadDocument] does, with what it
+// includes; "-" is the standard input. Every error names the file.
+func ReadDocumentFile(path string, set ...string) (*Document, error) {
+	f, name, o := os.Stdin, "standard input", Options{Dir: ".", Set: set}
+	in := &includer{reader: &reader{}}
 	if path != "-" {
 		var err error
 		if f, err = os.Open(path); err != nil {
 			return nil, fmt.Errorf("open experiment: %w", err)
 		}
 		defer f.Close()
-		name = path
+		name, o.Dir = path, filepath.Dir(path)
+		if info, err := f.Stat(); err == nil {
+			in.open = append(in.open, info)
+		}
 	}
 	// One byte more than allowed distinguishes a large file from one that just fits,
 	// whatever size the file says it has.
@@ -108,7 +138,8 @@ func ReadDocumentFile(path string) (*Document, error) {
 	if len(b) > MaxFileBytes {
 		return nil, fmt.Errorf("%s: larger than the %d bytes that an experiment may have", name, MaxFileBytes)
 	}
-	d, err := ReadDocument(b)
+	in.bytes = len(b)
+	d, err := readDocument(in, b, o)
 	return d, InFile(name, err)
 }
 
@@ -195,7 +226,7 @@ func readForms(forms *node) (map[Form]*node, error) {
 		if !c.want(patch, objectNode, at) {
 			continue
 		}
-		for _, fixed := range []string{"name", "paper", "forms"} {
+		for _, fixed := range []string{"name", "paper", "forms", "include"} {
 			if v := patch.take(fixed); v != nil {
 				c.fail(keyed(at, fixed), v.line, "a form cannot change this")
 			}
@@ -207,7 +238,7 @@ func readForms(forms *node) (map[Form]*node, error) {
 }
 
 // readVariant applies a patch, nil for none, and reads what results.
-func readVariant(root *node, f Form, patch *node) (Variant, error) {
+func readVariant(root *node, f Form, patch *node, set []assignment) (Variant, error) {
 	v := Variant{Form: f, Spec: &pb.ExperimentSpec{}, patch: patch}
 	at := ""
 	if patch != nil {
@@ -216,6 +247,17 @@ func readVariant(root *node, f Form, patch *node) (Variant, error) {
 		root = mergeNodes(root, patch, at, 0, &errs)
 		if len(errs) > 0 {
 			return v, join(errs)
+		}
+	}
+	if len(set) > 0 {
+		root = root.owned()
+		for _, a := range set {
+			if err := a.apply(root); err != nil {
+				return v, err
+			}
+		}
+		if err := checkAgainst(root, v.Spec.ProtoReflect().Descriptor()); err != nil {
+			return v, err
 		}
 	}
 	c := &checker{}
@@ -253,8 +295,8 @@ func readVariant(root *node, f Form, patch *node) (Variant, error) {
 // merge field by field, null takes out, all else replaces, and so does another
 // kind. What a null is to take out must be there: a patch with a mistyped name
 // would do nothing. Arms are patches themselves; a null in one that takes out
-// nothing of the arm stays, and takes it out of the base. Neither tree is
-// changed.
+// nothing of the arm stays, and takes it out of the base; so are the forms of a
+// document that another one includes. Neither tree is changed.
 func mergeNodes(base, patch *node, at string, armDepth int, errs *[]error) *node {
 	if patch.kind != objectNode {
 		return patch
@@ -268,7 +310,7 @@ func mergeNodes(base, patch *node, at string, armDepth int, errs *[]error) *node
 	for _, key := range patch.keys {
 		v, path := patch.fields[key], keyed(at, key)
 		depth := armDepth
-		if depth > 0 || key == "arms" && strings.Count(at, ".") == 1 {
+		if depth > 0 || key == "arms" && (at == "" || strings.Count(at, ".") == 1) || key == "forms" && at == "" {
 			depth++
 		}
 		switch {

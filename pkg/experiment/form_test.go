@@ -45,7 +45,7 @@ forms:
 `
 
 func TestForms(t *testing.T) {
-	d, err := ReadDocument([]byte(formed))
+	d, err := ReadDocument([]byte(formed), Options{})
 	require.NoError(t, err)
 	require.NoError(t, d.Validate())
 	require.Equal(t, Forms, d.Forms())
@@ -80,7 +80,7 @@ claims: [{name: first, value: 'arms["plain"].test_accuracy.mean()', holds: {gt: 
 	require.True(t, proto.Equal(base.Spec, full.Spec))
 	require.True(t, proto.Equal(base.Spec, must(Parse([]byte(formed)))))
 
-	plain := must(ReadDocument([]byte(document(nil))))
+	plain := must(ReadDocument([]byte(document(nil)), Options{}))
 	require.Equal(t, []Form{Default}, plain.Forms())
 	_, err = plain.Variant(Quick)
 	require.EqualError(t, err, "there is no quick form (have: default): write what it changes under forms.quick")
@@ -88,7 +88,7 @@ claims: [{name: first, value: 'arms["plain"].test_accuracy.mean()', holds: {gt: 
 
 // Another kind is another component, which inherits nothing.
 func TestFormOfAnotherKind(t *testing.T) {
-	d := must(ReadDocument([]byte(document(map[string]string{"more": "forms: {quick: {learner: {network: {kind: linear}}}}"}))))
+	d := must(ReadDocument([]byte(document(map[string]string{"more": "forms: {quick: {learner: {network: {kind: linear}}}}"})), Options{}))
 	require.Equal(t, map[string]any{"kind": "linear"}, must(d.Variant(Quick)).Spec.GetLearner().AsMap()["network"])
 }
 
@@ -110,7 +110,7 @@ func TestFormErrors(t *testing.T) {
 		"no arms left":        {"arms: {a: {}}\nforms: {quick: {arms: {a: null}}}", `forms.quick.arms: an empty arm list`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := ReadDocument([]byte(strings.TrimRight(document(nil), "\n") + "\n" + c.in))
+			_, err := ReadDocument([]byte(strings.TrimRight(document(nil), "\n")+"\n"+c.in), Options{})
 			require.ErrorContains(t, err, c.want)
 			require.Len(t, strings.Split(err.Error(), "\n"), 1, err)
 		})
@@ -127,7 +127,7 @@ func TestFormValidation(t *testing.T) {
 		"once in all":         {"select: {metric: nope, mode: max}\nforms: {quick: {seeds: {count: 2}}}", `select.metric: arm "base" does not measure "nope"`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d, err := ReadDocument([]byte(document(nil) + c.in))
+			d, err := ReadDocument([]byte(document(nil)+c.in), Options{})
 			require.NoError(t, err)
 			err = d.Validate()
 			require.ErrorContains(t, err, c.want)

@@ -26,7 +26,7 @@ const (
 // *component.FieldError with its path and line; several are joined. The spec is
 // well formed but not validated: see [Validate].
 func Parse(b []byte) (*pb.ExperimentSpec, error) {
-	d, err := ReadDocument(b)
+	d, err := ReadDocument(b, Options{})
 	if err != nil {
 		return nil, err
 	}

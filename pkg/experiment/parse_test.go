@@ -69,9 +69,9 @@ func TestJSONReadsWhatYAMLRefuses(t *testing.T) {
 
 func TestParseErrors(t *testing.T) {
 	for name, c := range map[string]struct{ in, want string }{
-		"unknown field":         {"name: x\nsede: {count: 3}\n", `sede: unknown field, did you mean "seeds"? (have: name, paper, description, stream, environment, learner, probes, arms, sweep, select, seeds, segments, claims, needs, analyses, controls, untested, forms) (line 2)`},
+		"unknown field":         {"name: x\nsede: {count: 3}\n", `sede: unknown field, did you mean "seeds"? (have: name, paper, description, stream, environment, learner, probes, arms, sweep, select, seeds, segments, claims, needs, analyses, controls, untested, forms, include) (line 2)`},
 		"unknown nested field":  {"name: x\nclaims:\n- name: a\n- {name: b, holds: {gr: 1}}\n", `claims[1].holds.gr: unknown field, did you mean "gt"? (have: gt, ge, lt, le) (line 4)`},
-		"unknown field of JSON": {"{\"name\": \"x\",\n\"segment\": {}}", `segment: unknown field, did you mean "segments"? (have: name, paper, description, stream, environment, learner, probes, arms, sweep, select, seeds, segments, claims, needs, analyses, controls, untested, forms) (line 2)`},
+		"unknown field of JSON": {"{\"name\": \"x\",\n\"segment\": {}}", `segment: unknown field, did you mean "segments"? (have: name, paper, description, stream, environment, learner, probes, arms, sweep, select, seeds, segments, claims, needs, analyses, controls, untested, forms, include) (line 2)`},
 		"unknown in a map":      {"sweep: {random: {params: {learner.optimizer.lr: {uniforn: [0, 1]}}}}", `sweep.random.params["learner.optimizer.lr"].uniforn: unknown field, did you mean "uniform"? (have: uniform, log_uniform, choice) (line 1)`},
 		"duplicate key":         {"name: x\nstream:\n  kind: a\n  kind: b\n", `stream.kind: given twice, first on line 3 (line 4)`},
 		"duplicate JSON key":    {"{\"stream\": {\"kind\": 1,\n\"kind\": 2}}", `stream.kind: given twice, first on line 1 (line 2)`},
@@ -94,7 +94,7 @@ func TestParseErrors(t *testing.T) {
 		"syntax":                {"name: x\nstream: {kind: a\nlearner: b\n", "not readable as YAML: line 2: did not find expected ',' or '}'"},
 		"syntax, missing colon": {"name: x\nstream:\n  kind a\n  tasks: 3\n", "not readable as YAML: line 4: mapping values are not allowed in this context"},
 		"syntax on line 1":      {"name: [x", "not readable as YAML: line 1: did not find expected ',' or ']'"},
-		"tab":                   {"stream:\n\tkind: a\n", "not readable as YAML: line 2: found character that cannot start any token"},
+		"tab":                   {"stream:\n\tkind: a\n", "line 2 begins with a tab: YAML indents by spaces only; put spaces in place of the tab"},
 		"unknown anchor":        {"stream: *x", "not readable as YAML: unknown anchor 'x' referenced"},
 		"binary":                {"stream: {a: !!binary aGk=}", "stream.a: the YAML tag !!binary has no meaning here (line 1)"},
 		"own tag":               {"stream: !thing {a: 1, b: !other x}", "stream.b: the YAML tag !other has no meaning here (line 1)"},

@@ -31,7 +31,7 @@ func TestMergeExamples(t *testing.T) {
 }
 
 func fromJSON(t require.TestingT, s string) any {
-	root, err := readDocument([]byte(s))
+	root, err := (&reader{}).document([]byte(s))
 	require.NoError(t, err)
 	m, err := plainJSON(map[string]any{"v": rawJSON(root.appendJSON(nil))})
 	require.NoError(t, err)

@@ -31,7 +31,7 @@ type checker struct {
 // clientFields are fields of a document that no message has: they are for its
 // readers, and no server sees them.
 var clientFields = map[protoreflect.FullName][]string{
-	"neoteny.v1.ExperimentSpec": {"untested", "forms"},
+	"neoteny.v1.ExperimentSpec": {"untested", "forms", "include"},
 	"neoteny.v1.Claim":          {"note"},
 }
 
@@ -72,7 +72,7 @@ func (c *checker) untested(n *node, at string) []Untested {
 	return out
 }
 
-func (c *checker) fail(path string, line int, format string, args ...any) {
+func (c *checker) fail(path string, line place, format string, args ...any) {
 	if len(c.errs) < maxErrors {
 		c.errs = append(c.errs, lineError(path, line, format, args...))
 	}

@@ -291,10 +291,10 @@ func TestSentence(t *testing.T) {
 
 func TestRunsOfOneSpecHaveOneName(t *testing.T) {
 	a := &app.App{Streams: app.Streams{In: strings.NewReader(tiny)}}
-	one, err := a.ReadSpec("-", experiment.Default, 0)
+	one, err := a.ReadSpec("-", app.FileFlags{}, 0)
 	require.NoError(t, err)
 	a.In = strings.NewReader("# a remark\n" + tiny)
-	two, err := a.ReadSpec("-", experiment.Default, 0)
+	two, err := a.ReadSpec("-", app.FileFlags{}, 0)
 	require.NoError(t, err)
 	require.Equal(t, local.Digest(one, ""), local.Digest(two, ""), "remarks do not matter")
 	a.In = strings.NewReader(tiny)

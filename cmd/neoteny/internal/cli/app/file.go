@@ -10,26 +10,26 @@ import (
 	pb "neoteny/proto/neoteny/v1"
 )
 
-// ReadSpec reads an experiment file, "-" from the program's standard input, in
-// one of its forms. A positive segmentTasks takes the place of the file's. Own
+// ReadSpec reads an experiment file, "-" from the program's standard input, as the
+// flags say. A positive segmentTasks takes the place of the file's. Own
 // datasets are read, and looked up in the default data folder, but not added.
-func (a *App) ReadSpec(file string, form experiment.Form, segmentTasks int32) (*pb.ExperimentSpec, error) {
-	return a.readSpec(file, form, segmentTasks, &owndata.Resolver{Folder: DataFlag{}.Folder})
+func (a *App) ReadSpec(file string, flags FileFlags, segmentTasks int32) (*pb.ExperimentSpec, error) {
+	return a.readSpec(file, flags, segmentTasks, &owndata.Resolver{Folder: DataFlag{}.Folder})
 }
 
 // ReadSpecAndData is ReadSpec that adds own datasets which the file gives by path
 // to the data folder.
-func (a *App) ReadSpecAndData(file string, form experiment.Form, segmentTasks int32, dir DataFlag) (*pb.ExperimentSpec, error) {
-	return a.readSpec(file, form, segmentTasks, &owndata.Resolver{
+func (a *App) ReadSpecAndData(file string, flags FileFlags, segmentTasks int32, dir DataFlag) (*pb.ExperimentSpec, error) {
+	return a.readSpec(file, flags, segmentTasks, &owndata.Resolver{
 		Folder: dir.Folder, Add: true, Say: func(line string) { fmt.Fprintln(a.Progress, line) },
 	})
 }
 
-func (a *App) readSpec(file string, form experiment.Form, segmentTasks int32, own *owndata.Resolver) (*pb.ExperimentSpec, error) {
+func (a *App) readSpec(file string, flags FileFlags, segmentTasks int32, own *owndata.Resolver) (*pb.ExperimentSpec, error) {
 	if segmentTasks < 0 {
 		return nil, Usagef("--segment-tasks must not be negative")
 	}
-	doc, err := a.readDocument(file)
+	doc, err := a.readDocument(file, flags.Set)
 	if err != nil {
 		return nil, err
 	}
@@ -45,7 +45,7 @@ func (a *App) readSpec(file string, form experiment.Form, segmentTasks int32, ow
 			return nil, experiment.InFile(file, err)
 		}
 	}
-	v, err := doc.Variant(form)
+	v, err := doc.Variant(flags.Form())
 	if err != nil {
 		return nil, experiment.InFile(file, err)
 	}
@@ -60,16 +60,22 @@ func (a *App) readSpec(file string, form experiment.Form, segmentTasks int32, ow
 	return v.Spec, nil
 }
 
-func (a *App) readDocument(file string) (*experiment.Document, error) {
+func (a *App) readDocument(file string, set []string) (*experiment.Document, error) {
 	if file != "-" {
-		return experiment.ReadDocumentFile(file)
+		return experiment.ReadDocumentFile(file, set...)
 	}
 	b, err := io.ReadAll(io.LimitReader(a.In, experiment.MaxFileBytes+1))
 	if err != nil {
 		return nil, fmt.Errorf("read standard input: %w", err)
 	}
-	doc, err := experiment.ReadDocument(b)
+	doc, err := experiment.ReadDocument(b, experiment.Options{Dir: ".", Set: set})
 	return doc, experiment.InFile(file, err)
+}
+
+// FileFlags say how an experiment file is read.
+type FileFlags struct {
+	FormFlags
+	Set []string `help:"Put a value (YAML) in place of the file's, in whichever form; any number of times. Examples: learner.optimizer.lr=0.1, learner.methods[l2].lambda=1e-4, 'seeds={count: 10}'; null takes a field out, [+] adds to a list." sep:"none" placeholder:"PATH=VALUE"`
 }
 
 // FormFlags pick the form of an experiment file.

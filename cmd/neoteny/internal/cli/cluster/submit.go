@@ -34,7 +34,7 @@ type submitCmd struct {
 	DryRun       bool   `help:"Check the file and print what it amounts to; nothing is sent. With -o json: print the request that grpcurl takes."`
 	RequestID    string `help:"Name of this submission: sent again, it is the same experiment and not a second one. Default: random." placeholder:"ID"`
 	SegmentTasks int32  `help:"Tasks per segment, in place of the file's. Results do not depend on it." placeholder:"N"`
-	app.FormFlags
+	app.FileFlags
 	app.CoordinatorFlag
 	app.DataFlag
 	app.Output
@@ -45,6 +45,7 @@ func (submitCmd) Help() string {
 
   neoteny submit recipes/quickstart.yaml
   neoteny submit recipes/continual-backprop/bit-flip-regression.yaml --quick
+  neoteny submit recipes/quickstart.yaml --set learner.optimizer.lr=0.1 --set 'seeds={count: 10}'
   neoteny submit recipes/quickstart.yaml --wait --coordinator cluster.lab:7070
   neoteny submit --dry-run recipes/quickstart.yaml
   neoteny submit --dry-run -o json recipes/quickstart.yaml |
@@ -54,11 +55,11 @@ func (submitCmd) Help() string {
 func (c *submitCmd) Run(ctx context.Context, a *app.App) error {
 	read := a.ReadSpec
 	if !c.DryRun {
-		read = func(file string, form experiment.Form, segmentTasks int32) (*pb.ExperimentSpec, error) {
-			return a.ReadSpecAndData(file, form, segmentTasks, c.DataFlag)
+		read = func(file string, flags app.FileFlags, segmentTasks int32) (*pb.ExperimentSpec, error) {
+			return a.ReadSpecAndData(file, flags, segmentTasks, c.DataFlag)
 		}
 	}
-	spec, err := read(c.File, c.Form(), c.SegmentTasks)
+	spec, err := read(c.File, c.FileFlags, c.SegmentTasks)
 	if err != nil {
 		return err
 	}

@@ -44,7 +44,7 @@ type RunCmd struct {
 	Etcd         []string `help:"Use this etcd in place of an embedded one; implies --keep." placeholder:"HOST:PORT,…"`
 	Blob         string   `help:"Use this blob store in place of a folder of the state folder." placeholder:"URL"`
 	Pprof        bool     `help:"Offer /debug/pprof/ too."`
-	app.FormFlags
+	app.FileFlags
 	wiring.Addresses
 	app.DataFlag
 	app.Output
@@ -56,10 +56,13 @@ func (RunCmd) Help() string {
   neoteny run recipes/quickstart.yaml
   neoteny run recipes/quickstart.yaml --workers 1 --out /tmp/results
   neoteny run recipes/quickstart.yaml --keep
+  neoteny run recipes/quickstart.yaml --set stream.tasks=5 --set 'sweep.grid["learner.optimizer.lr"]=[0.1, 0.01]'
   neoteny run recipes/continual-backprop/bit-flip-regression.yaml --quick
   neoteny run - -o json < experiment.yaml | jq .claims
 
-Ctrl-C stops cleanly: workers save where they are, the state is kept, and the message says how to go on. A second Ctrl-C stops at once. With --keep the state also survives kill -9 and crashes: the same command with the same file finds its experiment in the state folder and goes on; one that is done has its results written again; one that failed or was cancelled is started anew. Another file or --segment-tasks is another experiment.
+Ctrl-C stops cleanly: workers save where they are, the state is kept, and the message says how to go on. A second Ctrl-C stops at once. With --keep the state also survives kill -9 and crashes: the same command with the same file finds its experiment in the state folder and goes on; one that is done has its results written again; one that failed or was cancelled is started anew. Another file, --set or --segment-tasks is another experiment.
+
+A file may include others, whose fields it changes as an arm does: include: base.yaml, or a list.
 
 Ends with 1 if a run failed. Claims that do not hold are results, not failures.
 
@@ -166,7 +169,7 @@ func (c *RunCmd) Live(ctx context.Context, a *app.App, spec *pb.ExperimentSpec, 
 
 // plan reads the file and checks it.
 func (c *RunCmd) plan(a *app.App) (*pb.ExperimentSpec, *experiment.Plan, error) {
-	spec, err := a.ReadSpecAndData(c.File, c.Form(), c.SegmentTasks, c.DataFlag)
+	spec, err := a.ReadSpecAndData(c.File, c.FileFlags, c.SegmentTasks, c.DataFlag)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -19,7 +19,7 @@ func init() {
 type programCmd struct {
 	File string `arg:"" help:"Experiment file, YAML or JSON; - reads standard input."`
 	Arm  string `help:"The arm whose steps are shown; its first trial. Default: the first arm." placeholder:"ARM"`
-	app.FormFlags
+	app.FileFlags
 	app.Output
 }
 
@@ -28,11 +28,12 @@ func (programCmd) Help() string {
 
   neoteny program recipes/quickstart.yaml
   neoteny program recipes/quickstart.yaml --arm continual-backprop
+  neoteny program recipes/quickstart.yaml --set 'learner.network.hidden=[256, 256]'
   neoteny program recipes/quickstart.yaml -o json | jq '.programs[].listing.multiply_adds'`
 }
 
 func (c *programCmd) Run(a *app.App) error {
-	spec, err := a.ReadSpec(c.File, c.Form(), 0)
+	spec, err := a.ReadSpec(c.File, c.FileFlags, 0)
 	if err != nil {
 		return err
 	}

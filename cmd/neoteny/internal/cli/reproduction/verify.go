@@ -56,7 +56,7 @@ func (c *verifyCmd) Run(ctx context.Context, a *app.App) error {
 		}
 	}
 	file := filepath.Join(c.Dir, "experiment.yaml")
-	spec, err := a.ReadSpec(file, experiment.Default, 0)
+	spec, err := a.ReadSpec(file, app.FileFlags{}, 0)
 	if err != nil {
 		return err
 	}
