@@ -24,7 +24,6 @@ import (
 	"neoteny/internal/leaktest"
 	_ "neoteny/pkg/engine/all"
 	"neoteny/pkg/engine/component"
-	"neoteny/pkg/experiment"
 	pb "neoteny/proto/neoteny/v1"
 )
 
@@ -298,7 +297,7 @@ func TestRunsOfOneSpecHaveOneName(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, local.Digest(one, ""), local.Digest(two, ""), "remarks do not matter")
 	a.In = strings.NewReader(tiny)
-	two, err = a.ReadSpec("-", experiment.Default, 2)
+	two, err = a.ReadSpec("-", app.FileFlags{}, 2)
 	require.NoError(t, err)
 	require.NotEqual(t, local.Digest(one, ""), local.Digest(two, ""))
 	require.NotEqual(t, local.Digest(one, ""), local.Digest(one, "/state"))
