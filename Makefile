@@ -90,6 +90,10 @@ papers: ## docs/papers.md, from recipes/ and the results committed there
 proto: $(BIN)/buf $(BIN)/protoc-gen-go $(BIN)/protoc-gen-go-grpc proto-deps ## regenerate the API's Go
 	cd proto && buf lint && buf generate
 
+.PHONY: docs
+docs: ## docs/experiment.md, from spec.proto and the registries of components
+	mkdir -p bin && go run ./cmd/neoteny schema --markdown > bin/experiment.md && mv bin/experiment.md docs/experiment.md
+
 # buf/validate/validate.proto, out of the Go module that publishes it.
 .PHONY: proto-deps
 proto-deps:

@@ -67,6 +67,19 @@ type controlOptions struct {
 	LR *float64 `json:"lr" doc:"step size of normalized-sgd; the arm's where this is left out"`
 }
 
+// ControlSchema is the JSON Schema of an experiment's controls.
+func ControlSchema() map[string]any {
+	kinds := slices.Sorted(maps.Keys(controls))
+	named := map[string]any{}
+	for _, k := range kinds {
+		named[k] = component.SchemaOf(controlOptions{})
+	}
+	return map[string]any{"type": "array", "items": map[string]any{"anyOf": []any{
+		map[string]any{"enum": kinds},
+		map[string]any{"type": "object", "minProperties": 1, "maxProperties": 1, "additionalProperties": false, "properties": named},
+	}}}
+}
+
 // Controls reads which control arms an experiment asks for.
 func Controls(spec *pb.ExperimentSpec) ([]Control, error) {
 	list, _, err := readControls(spec)

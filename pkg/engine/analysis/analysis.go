@@ -127,3 +127,6 @@ func (r *Resolved) Run(env Env) (*Result, error) {
 	}
 	return out, nil
 }
+
+// Inputs returns what the analysis of that name needs.
+func Inputs(name string) []Input { return infos[name].Inputs }

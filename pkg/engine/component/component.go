@@ -107,8 +107,9 @@ type Registry[E, B any] struct {
 }
 
 type entry[E, B any] struct {
-	doc    Doc
-	names  []string // of the parameters
+	doc    Doc                    // but for its schema
+	schema func() json.RawMessage // made when all components are registered, since it may name others
+	names  []string               // of the parameters
 	decode func(base json.RawMessage, given map[string]any) (Config, error)
 	build  func(Config, E) (B, error)
 }
@@ -147,10 +148,13 @@ func All() []Doc {
 
 func (r *Registry[E, B]) docs() []Doc {
 	r.mu.Lock()
-	defer r.mu.Unlock()
+	entries := maps.Clone(r.entries)
+	r.mu.Unlock()
 	var docs []Doc
-	for _, name := range slices.Sorted(maps.Keys(r.entries)) {
-		docs = append(docs, r.entries[name].doc)
+	for _, name := range slices.Sorted(maps.Keys(entries)) {
+		doc := entries[name].doc
+		doc.Schema = entries[name].schema()
+		docs = append(docs, doc)
 	}
 	return docs
 }
@@ -215,7 +219,7 @@ func Add[C Config, E, B any](r *Registry[E, B], info Info, def C, presets map[st
 	for _, f := range fields {
 		e.names = append(e.names, f.name)
 	}
-	e.doc.Schema = schemaOf(info, fields, e.doc.Defaults)
+	e.schema = sync.OnceValue(func() json.RawMessage { return schemaOf(info, fields, e.doc.Defaults) })
 	e.decode = func(base json.RawMessage, given map[string]any) (Config, error) {
 		// Unmarshalling twice keeps slices of the defaults from being shared.
 		var cfg C

@@ -228,6 +228,9 @@ func mustMarshal(v any) json.RawMessage {
 
 func sortedKeys(m map[string]any) []string { return slices.Sorted(maps.Keys(m)) }
 
+// SchemaOf is the JSON Schema of a value of v's type, a struct as [Decode] takes it.
+func SchemaOf(v any) map[string]any { return typeSchema(reflect.TypeOf(v)) }
+
 // Schemer is a type of parameter that says itself what JSON it takes.
 type Schemer interface{ JSONSchema() map[string]any }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sync"
 )
 
 // Number is a parameter of a component all of whose parameters are numbers.
@@ -46,7 +47,8 @@ func AddNumbers[E, B any](r *Registry[E, B], info Info, numbers []Number, build 
 			"type": "number", "description": n.Doc, "default": n.Default, "minimum": n.Min, "maximum": n.Max,
 		}
 	}
-	e := &entry[E, B]{doc: Doc{Info: info, Defaults: mustMarshal(def), Schema: finishSchema(info, props), Presets: map[string]json.RawMessage{}}}
+	e := &entry[E, B]{doc: Doc{Info: info, Defaults: mustMarshal(def), Presets: map[string]json.RawMessage{}}}
+	e.schema = sync.OnceValue(func() json.RawMessage { return finishSchema(info, props) })
 	e.decode = func(base json.RawMessage, given map[string]any) (Config, error) {
 		cfg := Numbers{}
 		if err := json.Unmarshal(base, &cfg); err != nil {
@@ -119,10 +121,14 @@ func (r *Resolved[E, B]) CanonicalJSON() ([]byte, error) {
 	return json.Marshal(m)
 }
 
+// SchemaKind is the keyword with which [Registry.NestedSchema] says of which kind the
+// component is.
+const SchemaKind = "x-component"
+
 // NestedSchema is the JSON Schema of a parameter that holds a component of the
-// registry.
+// registry. It is called when all components are registered.
 func (r *Registry[E, B]) NestedSchema() map[string]any {
-	return map[string]any{"anyOf": []any{
+	return map[string]any{SchemaKind: r.kind, "anyOf": []any{
 		map[string]any{"type": "string", "enum": r.Names()},
 		map[string]any{
 			"type": "object", "required": []string{"kind"},

@@ -62,7 +62,7 @@ func (RunCmd) Help() string {
 
 Ctrl-C stops cleanly: workers save where they are, the state is kept, and the message says how to go on. A second Ctrl-C stops at once. With --keep the state also survives kill -9 and crashes: the same command with the same file finds its experiment in the state folder and goes on; one that is done has its results written again; one that failed or was cancelled is started anew. Another file, --set or --segment-tasks is another experiment.
 
-A file may include others, whose fields it changes as an arm does: include: base.yaml, or a list.
+A file may include others, whose fields it changes as an arm does: include: base.yaml, or a list. docs/experiment.md has every field.
 
 Ends with 1 if a run failed. Claims that do not hold are results, not failures.
 

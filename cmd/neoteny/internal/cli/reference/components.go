@@ -163,7 +163,7 @@ func (c *componentsCmd) describe(a *app.App, d component.Doc) error {
 		return err
 	}
 	if d.Kind == "probe" {
-		fmt.Fprintln(a.Out, "\nAs all probes it takes every (step, task, a number of steps, or \"10 tasks\"), at (start, end), reduce (mean, last, max), as (a name),\nand, where it measures the learner at rest and remembers nothing, aside: true (from a checkpoint, by whichever worker is idle).")
+		fmt.Fprintln(a.Out, "\nAs all probes it takes every (step, task, a number of steps, or \"10 tasks\"), at (start, end), reduce (mean, last, max), as (a name),\nand, where it measures the learner at rest and remembers nothing, deferred: true (from a checkpoint, by whichever worker is idle).")
 	}
 	for i, name := range slices.Sorted(maps.Keys(d.Presets)) {
 		if i == 0 {

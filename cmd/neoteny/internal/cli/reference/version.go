@@ -10,7 +10,7 @@ import (
 
 func init() {
 	app.Register(app.Command{
-		Name: "version", Help: "Show the version.", Group: app.Reference, Place: 3,
+		Name: "version", Help: "Show the version.", Group: app.Reference, Place: 5,
 		New: func() any { return &versionCmd{} },
 	})
 }
