@@ -33,7 +33,7 @@ const (
 	ExperimentState_EXPERIMENT_STATE_PENDING ExperimentState = 1
 	// Running.
 	ExperimentState_EXPERIMENT_STATE_RUNNING ExperimentState = 2
-	// Every run done.
+	// Every run done or diverged.
 	ExperimentState_EXPERIMENT_STATE_DONE ExperimentState = 3
 	// Ended with failed runs.
 	ExperimentState_EXPERIMENT_STATE_FAILED ExperimentState = 4
@@ -111,7 +111,9 @@ type Progress struct {
 	// Tasks in all.
 	Tasks int64 `protobuf:"varint,9,opt,name=tasks,proto3" json:"tasks,omitempty"`
 	// Tasks committed.
-	TasksDone     int64 `protobuf:"varint,10,opt,name=tasks_done,json=tasksDone,proto3" json:"tasks_done,omitempty"`
+	TasksDone int64 `protobuf:"varint,10,opt,name=tasks_done,json=tasksDone,proto3" json:"tasks_done,omitempty"`
+	// Runs that ended early because they diverged.
+	RunsDiverged  int32 `protobuf:"varint,11,opt,name=runs_diverged,json=runsDiverged,proto3" json:"runs_diverged,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -216,6 +218,13 @@ func (x *Progress) GetTasksDone() int64 {
 	return 0
 }
 
+func (x *Progress) GetRunsDiverged() int32 {
+	if x != nil {
+		return x.RunsDiverged
+	}
+	return 0
+}
+
 // Experiment is a submitted experiment.
 type Experiment struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -231,7 +240,7 @@ type Experiment struct {
 	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
 	// When it ended.
 	EndedAt *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=ended_at,json=endedAt,proto3" json:"ended_at,omitempty"`
-	// Why it is pending or has failed.
+	// Why it is pending or has failed; what to know of one that is done.
 	Message       string `protobuf:"bytes,7,opt,name=message,proto3" json:"message,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1523,7 +1532,7 @@ var File_neoteny_v1_experiment_proto protoreflect.FileDescriptor
 const file_neoteny_v1_experiment_proto_rawDesc = "" +
 	"\n" +
 	"\x1bneoteny/v1/experiment.proto\x12\n" +
-	"neoteny.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15neoteny/v1/spec.proto\x1a\x15neoteny/v1/work.proto\"\xb4\x02\n" +
+	"neoteny.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15neoteny/v1/spec.proto\x1a\x15neoteny/v1/work.proto\"\xd9\x02\n" +
 	"\bProgress\x12\x12\n" +
 	"\x04runs\x18\x01 \x01(\x05R\x04runs\x12\x1b\n" +
 	"\truns_done\x18\x02 \x01(\x05R\brunsDone\x12\x1f\n" +
@@ -1538,7 +1547,8 @@ const file_neoteny_v1_experiment_proto_rawDesc = "" +
 	"\x05tasks\x18\t \x01(\x03R\x05tasks\x12\x1d\n" +
 	"\n" +
 	"tasks_done\x18\n" +
-	" \x01(\x03R\ttasksDone\"\xbd\x02\n" +
+	" \x01(\x03R\ttasksDone\x12#\n" +
+	"\rruns_diverged\x18\v \x01(\x05R\frunsDiverged\"\xbd\x02\n" +
 	"\n" +
 	"Experiment\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12.\n" +

@@ -658,7 +658,13 @@ type Claim struct {
 	// arms["backprop"].online_accuracy.peak() - arms["l2"].online_accuracy.mean().
 	Value string `protobuf:"bytes,3,opt,name=value,proto3" json:"value,omitempty"`
 	// The bound that makes the claim hold.
-	Holds         *Bound `protobuf:"bytes,4,opt,name=holds,proto3" json:"holds,omitempty"`
+	Holds *Bound `protobuf:"bytes,4,opt,name=holds,proto3" json:"holds,omitempty"`
+	// What becomes of a seed for which a run diverged: empty, the claim is undecided,
+	// unless the bound is plainly violated; "worst", the seed's value is that of
+	// worst; "exclude", the seed is left out, and the verdict says so.
+	Diverged string `protobuf:"bytes,5,opt,name=diverged,proto3" json:"diverged,omitempty"`
+	// The value of a seed for which a run diverged, with diverged: worst.
+	Worst         *float64 `protobuf:"fixed64,6,opt,name=worst,proto3,oneof" json:"worst,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -719,6 +725,20 @@ func (x *Claim) GetHolds() *Bound {
 		return x.Holds
 	}
 	return nil
+}
+
+func (x *Claim) GetDiverged() string {
+	if x != nil {
+		return x.Diverged
+	}
+	return ""
+}
+
+func (x *Claim) GetWorst() float64 {
+	if x != nil && x.Worst != nil {
+		return *x.Worst
+	}
+	return 0
 }
 
 // Bound is a one-sided condition on a number; exactly one field is set.
@@ -947,14 +967,18 @@ const file_neoteny_v1_spec_proto_rawDesc = "" +
 	"\x04list\x18\x03 \x03(\rB\f\xbaH\t\x92\x01\x06\x10\xa0\x8d\x06\x18\x01R\x04list:_\xbaH\\\x1aZ\n" +
 	"\x13seeds.count_or_list\x12\x19give either count or list\x1a(!(this.count > 0 && size(this.list) > 0)\"-\n" +
 	"\bSegments\x12!\n" +
-	"\x05tasks\x18\x01 \x01(\x05B\v\xbaH\b\x1a\x06\x18\xc0\x84=(\x00R\x05tasks\"\x95\x01\n" +
+	"\x05tasks\x18\x01 \x01(\x05B\v\xbaH\b\x1a\x06\x18\xc0\x84=(\x00R\x05tasks\"\xe9\x02\n" +
 	"\x05Claim\x12\x1b\n" +
 	"\x04name\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x04name\x12\x14\n" +
 	"\x05paper\x18\x02 \x01(\tR\x05paper\x12 \n" +
 	"\x05value\x18\x03 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80 R\x05value\x12'\n" +
-	"\x05holds\x18\x04 \x01(\v2\x11.neoteny.v1.BoundR\x05holds:\x0e\xbaH\v\"\t\n" +
-	"\x05holds\x10\x01\"\xb4\x01\n" +
+	"\x05holds\x18\x04 \x01(\v2\x11.neoteny.v1.BoundR\x05holds\x123\n" +
+	"\bdiverged\x18\x05 \x01(\tB\x17\xbaH\x14r\x12R\x00R\x05worstR\aexcludeR\bdiverged\x12\"\n" +
+	"\x05worst\x18\x06 \x01(\x01B\a\xbaH\x04\x12\x02@\x01H\x00R\x05worst\x88\x01\x01:\x7f\xbaH|\x1ao\n" +
+	"\vclaim.worst\x121diverged: worst and a value for worst go together\x1a-has(this.worst) == (this.diverged == 'worst')\"\t\n" +
+	"\x05holds\x10\x01B\b\n" +
+	"\x06_worst\"\xb4\x01\n" +
 	"\x05Bound\x12\x1c\n" +
 	"\x02gt\x18\x01 \x01(\x01B\a\xbaH\x04\x12\x02@\x01H\x00R\x02gt\x88\x01\x01\x12\x1c\n" +
 	"\x02ge\x18\x02 \x01(\x01B\a\xbaH\x04\x12\x02@\x01H\x01R\x02ge\x88\x01\x01\x12\x1c\n" +
@@ -1055,6 +1079,7 @@ func file_neoteny_v1_spec_proto_init() {
 	if File_neoteny_v1_spec_proto != nil {
 		return
 	}
+	file_neoteny_v1_spec_proto_msgTypes[8].OneofWrappers = []any{}
 	file_neoteny_v1_spec_proto_msgTypes[9].OneofWrappers = []any{}
 	file_neoteny_v1_spec_proto_msgTypes[10].OneofWrappers = []any{}
 	type x struct{}

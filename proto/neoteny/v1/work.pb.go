@@ -104,6 +104,9 @@ const (
 	RunState_RUN_STATE_FAILED RunState = 4
 	// Cancelled by the user.
 	RunState_RUN_STATE_CANCELLED RunState = 5
+	// Ended early, since its loss or weights were no longer finite: a result. What was
+	// measured before is kept.
+	RunState_RUN_STATE_DIVERGED RunState = 6
 )
 
 // Enum value maps for RunState.
@@ -115,6 +118,7 @@ var (
 		3: "RUN_STATE_DONE",
 		4: "RUN_STATE_FAILED",
 		5: "RUN_STATE_CANCELLED",
+		6: "RUN_STATE_DIVERGED",
 	}
 	RunState_value = map[string]int32{
 		"RUN_STATE_UNSPECIFIED": 0,
@@ -123,6 +127,7 @@ var (
 		"RUN_STATE_DONE":        3,
 		"RUN_STATE_FAILED":      4,
 		"RUN_STATE_CANCELLED":   5,
+		"RUN_STATE_DIVERGED":    6,
 	}
 )
 
@@ -707,7 +712,11 @@ type SegmentResult struct {
 	// Time spent training, seconds.
 	Seconds float64 `protobuf:"fixed64,8,opt,name=seconds,proto3" json:"seconds,omitempty"`
 	// The result itself, when too large for the record.
-	Overflow      *BlobRef `protobuf:"bytes,9,opt,name=overflow,proto3" json:"overflow,omitempty"`
+	Overflow *BlobRef `protobuf:"bytes,9,opt,name=overflow,proto3" json:"overflow,omitempty"`
+	// Set where the learner diverged: the track ends at end_step, which may be any
+	// step of the range, without a checkpoint. The last row is that of the task that
+	// was under way.
+	Divergence    *Divergence `protobuf:"bytes,10,opt,name=divergence,proto3" json:"divergence,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -805,6 +814,86 @@ func (x *SegmentResult) GetOverflow() *BlobRef {
 	return nil
 }
 
+func (x *SegmentResult) GetDivergence() *Divergence {
+	if x != nil {
+		return x.Divergence
+	}
+	return nil
+}
+
+// Divergence says where a run's loss, weights or state stopped being finite.
+type Divergence struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Index of the step that diverged.
+	Step int64 `protobuf:"varint,1,opt,name=step,proto3" json:"step,omitempty"`
+	// Task of that step.
+	Task int32 `protobuf:"varint,2,opt,name=task,proto3" json:"task,omitempty"`
+	// Layer of the first value that is not finite; empty for other state.
+	Layer string `protobuf:"bytes,3,opt,name=layer,proto3" json:"layer,omitempty"`
+	// What was seen, in words.
+	What          string `protobuf:"bytes,4,opt,name=what,proto3" json:"what,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Divergence) Reset() {
+	*x = Divergence{}
+	mi := &file_neoteny_v1_work_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Divergence) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Divergence) ProtoMessage() {}
+
+func (x *Divergence) ProtoReflect() protoreflect.Message {
+	mi := &file_neoteny_v1_work_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Divergence.ProtoReflect.Descriptor instead.
+func (*Divergence) Descriptor() ([]byte, []int) {
+	return file_neoteny_v1_work_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Divergence) GetStep() int64 {
+	if x != nil {
+		return x.Step
+	}
+	return 0
+}
+
+func (x *Divergence) GetTask() int32 {
+	if x != nil {
+		return x.Task
+	}
+	return 0
+}
+
+func (x *Divergence) GetLayer() string {
+	if x != nil {
+		return x.Layer
+	}
+	return ""
+}
+
+func (x *Divergence) GetWhat() string {
+	if x != nil {
+		return x.What
+	}
+	return ""
+}
+
 // MetricManifest counts the per-step values that were made durable.
 type MetricManifest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -818,7 +907,7 @@ type MetricManifest struct {
 
 func (x *MetricManifest) Reset() {
 	*x = MetricManifest{}
-	mi := &file_neoteny_v1_work_proto_msgTypes[8]
+	mi := &file_neoteny_v1_work_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -830,7 +919,7 @@ func (x *MetricManifest) String() string {
 func (*MetricManifest) ProtoMessage() {}
 
 func (x *MetricManifest) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_work_proto_msgTypes[8]
+	mi := &file_neoteny_v1_work_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -843,7 +932,7 @@ func (x *MetricManifest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MetricManifest.ProtoReflect.Descriptor instead.
 func (*MetricManifest) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_work_proto_rawDescGZIP(), []int{8}
+	return file_neoteny_v1_work_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *MetricManifest) GetSteps() int64 {
@@ -875,7 +964,7 @@ type AssignedSegment struct {
 
 func (x *AssignedSegment) Reset() {
 	*x = AssignedSegment{}
-	mi := &file_neoteny_v1_work_proto_msgTypes[9]
+	mi := &file_neoteny_v1_work_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -887,7 +976,7 @@ func (x *AssignedSegment) String() string {
 func (*AssignedSegment) ProtoMessage() {}
 
 func (x *AssignedSegment) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_work_proto_msgTypes[9]
+	mi := &file_neoteny_v1_work_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -900,7 +989,7 @@ func (x *AssignedSegment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AssignedSegment.ProtoReflect.Descriptor instead.
 func (*AssignedSegment) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_work_proto_rawDescGZIP(), []int{9}
+	return file_neoteny_v1_work_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *AssignedSegment) GetRef() *SegmentRef {
@@ -942,7 +1031,7 @@ type Assignment struct {
 
 func (x *Assignment) Reset() {
 	*x = Assignment{}
-	mi := &file_neoteny_v1_work_proto_msgTypes[10]
+	mi := &file_neoteny_v1_work_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -954,7 +1043,7 @@ func (x *Assignment) String() string {
 func (*Assignment) ProtoMessage() {}
 
 func (x *Assignment) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_work_proto_msgTypes[10]
+	mi := &file_neoteny_v1_work_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -967,7 +1056,7 @@ func (x *Assignment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignment.ProtoReflect.Descriptor instead.
 func (*Assignment) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_work_proto_rawDescGZIP(), []int{10}
+	return file_neoteny_v1_work_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Assignment) GetId() string {
@@ -1031,7 +1120,7 @@ type Worker struct {
 
 func (x *Worker) Reset() {
 	*x = Worker{}
-	mi := &file_neoteny_v1_work_proto_msgTypes[11]
+	mi := &file_neoteny_v1_work_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1043,7 +1132,7 @@ func (x *Worker) String() string {
 func (*Worker) ProtoMessage() {}
 
 func (x *Worker) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_work_proto_msgTypes[11]
+	mi := &file_neoteny_v1_work_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1056,7 +1145,7 @@ func (x *Worker) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Worker.ProtoReflect.Descriptor instead.
 func (*Worker) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_work_proto_rawDescGZIP(), []int{11}
+	return file_neoteny_v1_work_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Worker) GetId() string {
@@ -1172,9 +1261,9 @@ type Run struct {
 	TasksDone int32 `protobuf:"varint,12,opt,name=tasks_done,json=tasksDone,proto3" json:"tasks_done,omitempty"`
 	// Segments in all, at the experiment's segment length.
 	Segments int32 `protobuf:"varint,13,opt,name=segments,proto3" json:"segments,omitempty"`
-	// Hash of the boundary list, hex; set when done.
+	// Hash of the boundary list, hex; set when done or diverged.
 	Digest string `protobuf:"bytes,14,opt,name=digest,proto3" json:"digest,omitempty"`
-	// Why it failed, or why it is pending.
+	// Why it failed or diverged, or why it is pending.
 	Message string `protobuf:"bytes,15,opt,name=message,proto3" json:"message,omitempty"`
 	// Hyperparameters that the sweep set: path to JSON value.
 	Params map[string]string `protobuf:"bytes,16,rep,name=params,proto3" json:"params,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
@@ -1196,14 +1285,17 @@ type Run struct {
 	// one. The run is done when they are.
 	Asides int32 `protobuf:"varint,24,opt,name=asides,proto3" json:"asides,omitempty"`
 	// Deferred measurements that are committed.
-	AsidesDone    int32 `protobuf:"varint,25,opt,name=asides_done,json=asidesDone,proto3" json:"asides_done,omitempty"`
+	AsidesDone int32 `protobuf:"varint,25,opt,name=asides_done,json=asidesDone,proto3" json:"asides_done,omitempty"`
+	// Where it diverged; set in the state RUN_STATE_DIVERGED, but for a run that starts
+	// from one which diverged.
+	Divergence    *Divergence `protobuf:"bytes,26,opt,name=divergence,proto3" json:"divergence,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Run) Reset() {
 	*x = Run{}
-	mi := &file_neoteny_v1_work_proto_msgTypes[12]
+	mi := &file_neoteny_v1_work_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1215,7 +1307,7 @@ func (x *Run) String() string {
 func (*Run) ProtoMessage() {}
 
 func (x *Run) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_work_proto_msgTypes[12]
+	mi := &file_neoteny_v1_work_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1228,7 +1320,7 @@ func (x *Run) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Run.ProtoReflect.Descriptor instead.
 func (*Run) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_work_proto_rawDescGZIP(), []int{12}
+	return file_neoteny_v1_work_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Run) GetId() string {
@@ -1406,6 +1498,13 @@ func (x *Run) GetAsidesDone() int32 {
 	return 0
 }
 
+func (x *Run) GetDivergence() *Divergence {
+	if x != nil {
+		return x.Divergence
+	}
+	return nil
+}
+
 // Input is an artifact of another run, as a run is given it.
 type Input struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1423,7 +1522,7 @@ type Input struct {
 
 func (x *Input) Reset() {
 	*x = Input{}
-	mi := &file_neoteny_v1_work_proto_msgTypes[13]
+	mi := &file_neoteny_v1_work_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1435,7 +1534,7 @@ func (x *Input) String() string {
 func (*Input) ProtoMessage() {}
 
 func (x *Input) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_work_proto_msgTypes[13]
+	mi := &file_neoteny_v1_work_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1448,7 +1547,7 @@ func (x *Input) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Input.ProtoReflect.Descriptor instead.
 func (*Input) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_work_proto_rawDescGZIP(), []int{13}
+	return file_neoteny_v1_work_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Input) GetName() string {
@@ -1497,7 +1596,7 @@ type TaskTable struct {
 
 func (x *TaskTable) Reset() {
 	*x = TaskTable{}
-	mi := &file_neoteny_v1_work_proto_msgTypes[14]
+	mi := &file_neoteny_v1_work_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1509,7 +1608,7 @@ func (x *TaskTable) String() string {
 func (*TaskTable) ProtoMessage() {}
 
 func (x *TaskTable) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_work_proto_msgTypes[14]
+	mi := &file_neoteny_v1_work_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1522,7 +1621,7 @@ func (x *TaskTable) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskTable.ProtoReflect.Descriptor instead.
 func (*TaskTable) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_work_proto_rawDescGZIP(), []int{14}
+	return file_neoteny_v1_work_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *TaskTable) GetColumns() []*ColumnName {
@@ -1601,7 +1700,7 @@ const file_neoteny_v1_work_proto_rawDesc = "" +
 	"\n" +
 	"ColumnName\x12\x16\n" +
 	"\x06metric\x18\x01 \x01(\tR\x06metric\x12\x14\n" +
-	"\x05layer\x18\x02 \x01(\tR\x05layer\"\x8c\x04\n" +
+	"\x05layer\x18\x02 \x01(\tR\x05layer\"\xc4\x04\n" +
 	"\rSegmentResult\x12\x19\n" +
 	"\bend_step\x18\x01 \x01(\x03R\aendStep\x123\n" +
 	"\n" +
@@ -1615,10 +1714,20 @@ const file_neoteny_v1_work_proto_rawDesc = "" +
 	"\ametrics\x18\x06 \x01(\v2\x1a.neoteny.v1.MetricManifestR\ametrics\x12F\n" +
 	"\tartifacts\x18\a \x03(\v2(.neoteny.v1.SegmentResult.ArtifactsEntryR\tartifacts\x12\x18\n" +
 	"\aseconds\x18\b \x01(\x01R\aseconds\x12/\n" +
-	"\boverflow\x18\t \x01(\v2\x13.neoteny.v1.BlobRefR\boverflow\x1aQ\n" +
+	"\boverflow\x18\t \x01(\v2\x13.neoteny.v1.BlobRefR\boverflow\x126\n" +
+	"\n" +
+	"divergence\x18\n" +
+	" \x01(\v2\x16.neoteny.v1.DivergenceR\n" +
+	"divergence\x1aQ\n" +
 	"\x0eArtifactsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12)\n" +
-	"\x05value\x18\x02 \x01(\v2\x13.neoteny.v1.BlobRefR\x05value:\x028\x01\">\n" +
+	"\x05value\x18\x02 \x01(\v2\x13.neoteny.v1.BlobRefR\x05value:\x028\x01\"^\n" +
+	"\n" +
+	"Divergence\x12\x12\n" +
+	"\x04step\x18\x01 \x01(\x03R\x04step\x12\x12\n" +
+	"\x04task\x18\x02 \x01(\x05R\x04task\x12\x14\n" +
+	"\x05layer\x18\x03 \x01(\tR\x05layer\x12\x12\n" +
+	"\x04what\x18\x04 \x01(\tR\x04what\">\n" +
 	"\x0eMetricManifest\x12\x14\n" +
 	"\x05steps\x18\x01 \x01(\x03R\x05steps\x12\x16\n" +
 	"\x06values\x18\x02 \x01(\x03R\x06values\"\x80\x01\n" +
@@ -1647,7 +1756,7 @@ const file_neoteny_v1_work_proto_rawDesc = "" +
 	" \x03(\tR\x0fmissingDatasets\x12\x1f\n" +
 	"\vdata_folder\x18\v \x01(\tR\n" +
 	"dataFolder\x12\x14\n" +
-	"\x05lanes\x18\f \x01(\x05R\x05lanes\"\xa1\a\n" +
+	"\x05lanes\x18\f \x01(\x05R\x05lanes\"\xd9\a\n" +
 	"\x03Run\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1e\n" +
 	"\n" +
@@ -1679,7 +1788,10 @@ const file_neoteny_v1_work_proto_rawDesc = "" +
 	"\banalysis\x18\x17 \x01(\bR\banalysis\x12\x16\n" +
 	"\x06asides\x18\x18 \x01(\x05R\x06asides\x12\x1f\n" +
 	"\vasides_done\x18\x19 \x01(\x05R\n" +
-	"asidesDone\x1a9\n" +
+	"asidesDone\x126\n" +
+	"\n" +
+	"divergence\x18\x1a \x01(\v2\x16.neoteny.v1.DivergenceR\n" +
+	"divergence\x1a9\n" +
 	"\vParamsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1aQ\n" +
@@ -1704,14 +1816,15 @@ const file_neoteny_v1_work_proto_rawDesc = "" +
 	"\x16SEGMENT_STATE_ASSIGNED\x10\x02\x12\x16\n" +
 	"\x12SEGMENT_STATE_DONE\x10\x03\x12\x18\n" +
 	"\x14SEGMENT_STATE_FAILED\x10\x04\x12\x1b\n" +
-	"\x17SEGMENT_STATE_CANCELLED\x10\x05*\x96\x01\n" +
+	"\x17SEGMENT_STATE_CANCELLED\x10\x05*\xae\x01\n" +
 	"\bRunState\x12\x19\n" +
 	"\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11RUN_STATE_PENDING\x10\x01\x12\x15\n" +
 	"\x11RUN_STATE_RUNNING\x10\x02\x12\x12\n" +
 	"\x0eRUN_STATE_DONE\x10\x03\x12\x14\n" +
 	"\x10RUN_STATE_FAILED\x10\x04\x12\x17\n" +
-	"\x13RUN_STATE_CANCELLED\x10\x05B$Z\"neoteny/proto/neoteny/v1;neotenyv1b\x06proto3"
+	"\x13RUN_STATE_CANCELLED\x10\x05\x12\x16\n" +
+	"\x12RUN_STATE_DIVERGED\x10\x06B$Z\"neoteny/proto/neoteny/v1;neotenyv1b\x06proto3"
 
 var (
 	file_neoteny_v1_work_proto_rawDescOnce sync.Once
@@ -1726,7 +1839,7 @@ func file_neoteny_v1_work_proto_rawDescGZIP() []byte {
 }
 
 var file_neoteny_v1_work_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_neoteny_v1_work_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_neoteny_v1_work_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_neoteny_v1_work_proto_goTypes = []any{
 	(SegmentState)(0),             // 0: neoteny.v1.SegmentState
 	(RunState)(0),                 // 1: neoteny.v1.RunState
@@ -1738,17 +1851,18 @@ var file_neoteny_v1_work_proto_goTypes = []any{
 	(*TaskRow)(nil),               // 7: neoteny.v1.TaskRow
 	(*ColumnName)(nil),            // 8: neoteny.v1.ColumnName
 	(*SegmentResult)(nil),         // 9: neoteny.v1.SegmentResult
-	(*MetricManifest)(nil),        // 10: neoteny.v1.MetricManifest
-	(*AssignedSegment)(nil),       // 11: neoteny.v1.AssignedSegment
-	(*Assignment)(nil),            // 12: neoteny.v1.Assignment
-	(*Worker)(nil),                // 13: neoteny.v1.Worker
-	(*Run)(nil),                   // 14: neoteny.v1.Run
-	(*Input)(nil),                 // 15: neoteny.v1.Input
-	(*TaskTable)(nil),             // 16: neoteny.v1.TaskTable
-	nil,                           // 17: neoteny.v1.SegmentResult.ArtifactsEntry
-	nil,                           // 18: neoteny.v1.Run.ParamsEntry
-	nil,                           // 19: neoteny.v1.Run.ArtifactsEntry
-	(*timestamppb.Timestamp)(nil), // 20: google.protobuf.Timestamp
+	(*Divergence)(nil),            // 10: neoteny.v1.Divergence
+	(*MetricManifest)(nil),        // 11: neoteny.v1.MetricManifest
+	(*AssignedSegment)(nil),       // 12: neoteny.v1.AssignedSegment
+	(*Assignment)(nil),            // 13: neoteny.v1.Assignment
+	(*Worker)(nil),                // 14: neoteny.v1.Worker
+	(*Run)(nil),                   // 15: neoteny.v1.Run
+	(*Input)(nil),                 // 16: neoteny.v1.Input
+	(*TaskTable)(nil),             // 17: neoteny.v1.TaskTable
+	nil,                           // 18: neoteny.v1.SegmentResult.ArtifactsEntry
+	nil,                           // 19: neoteny.v1.Run.ParamsEntry
+	nil,                           // 20: neoteny.v1.Run.ArtifactsEntry
+	(*timestamppb.Timestamp)(nil), // 21: google.protobuf.Timestamp
 }
 var file_neoteny_v1_work_proto_depIdxs = []int32{
 	3,  // 0: neoteny.v1.Segment.ref:type_name -> neoteny.v1.SegmentRef
@@ -1756,37 +1870,39 @@ var file_neoteny_v1_work_proto_depIdxs = []int32{
 	2,  // 2: neoteny.v1.Segment.start:type_name -> neoteny.v1.BlobRef
 	9,  // 3: neoteny.v1.Segment.result:type_name -> neoteny.v1.SegmentResult
 	5,  // 4: neoteny.v1.Segment.failures:type_name -> neoteny.v1.SegmentFailure
-	20, // 5: neoteny.v1.Segment.queued_at:type_name -> google.protobuf.Timestamp
-	20, // 6: neoteny.v1.Segment.assigned_at:type_name -> google.protobuf.Timestamp
-	20, // 7: neoteny.v1.Segment.done_at:type_name -> google.protobuf.Timestamp
+	21, // 5: neoteny.v1.Segment.queued_at:type_name -> google.protobuf.Timestamp
+	21, // 6: neoteny.v1.Segment.assigned_at:type_name -> google.protobuf.Timestamp
+	21, // 7: neoteny.v1.Segment.done_at:type_name -> google.protobuf.Timestamp
 	2,  // 8: neoteny.v1.SegmentResult.checkpoint:type_name -> neoteny.v1.BlobRef
 	6,  // 9: neoteny.v1.SegmentResult.boundaries:type_name -> neoteny.v1.Boundary
 	8,  // 10: neoteny.v1.SegmentResult.columns:type_name -> neoteny.v1.ColumnName
 	7,  // 11: neoteny.v1.SegmentResult.rows:type_name -> neoteny.v1.TaskRow
-	10, // 12: neoteny.v1.SegmentResult.metrics:type_name -> neoteny.v1.MetricManifest
-	17, // 13: neoteny.v1.SegmentResult.artifacts:type_name -> neoteny.v1.SegmentResult.ArtifactsEntry
+	11, // 12: neoteny.v1.SegmentResult.metrics:type_name -> neoteny.v1.MetricManifest
+	18, // 13: neoteny.v1.SegmentResult.artifacts:type_name -> neoteny.v1.SegmentResult.ArtifactsEntry
 	2,  // 14: neoteny.v1.SegmentResult.overflow:type_name -> neoteny.v1.BlobRef
-	3,  // 15: neoteny.v1.AssignedSegment.ref:type_name -> neoteny.v1.SegmentRef
-	2,  // 16: neoteny.v1.AssignedSegment.start:type_name -> neoteny.v1.BlobRef
-	11, // 17: neoteny.v1.Assignment.segments:type_name -> neoteny.v1.AssignedSegment
-	20, // 18: neoteny.v1.Worker.started_at:type_name -> google.protobuf.Timestamp
-	1,  // 19: neoteny.v1.Run.state:type_name -> neoteny.v1.RunState
-	18, // 20: neoteny.v1.Run.params:type_name -> neoteny.v1.Run.ParamsEntry
-	2,  // 21: neoteny.v1.Run.table:type_name -> neoteny.v1.BlobRef
-	19, // 22: neoteny.v1.Run.artifacts:type_name -> neoteny.v1.Run.ArtifactsEntry
-	15, // 23: neoteny.v1.Run.inputs:type_name -> neoteny.v1.Input
-	2,  // 24: neoteny.v1.Input.blob:type_name -> neoteny.v1.BlobRef
-	8,  // 25: neoteny.v1.TaskTable.columns:type_name -> neoteny.v1.ColumnName
-	7,  // 26: neoteny.v1.TaskTable.rows:type_name -> neoteny.v1.TaskRow
-	6,  // 27: neoteny.v1.TaskTable.boundaries:type_name -> neoteny.v1.Boundary
-	6,  // 28: neoteny.v1.TaskTable.asides:type_name -> neoteny.v1.Boundary
-	2,  // 29: neoteny.v1.SegmentResult.ArtifactsEntry.value:type_name -> neoteny.v1.BlobRef
-	2,  // 30: neoteny.v1.Run.ArtifactsEntry.value:type_name -> neoteny.v1.BlobRef
-	31, // [31:31] is the sub-list for method output_type
-	31, // [31:31] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	10, // 15: neoteny.v1.SegmentResult.divergence:type_name -> neoteny.v1.Divergence
+	3,  // 16: neoteny.v1.AssignedSegment.ref:type_name -> neoteny.v1.SegmentRef
+	2,  // 17: neoteny.v1.AssignedSegment.start:type_name -> neoteny.v1.BlobRef
+	12, // 18: neoteny.v1.Assignment.segments:type_name -> neoteny.v1.AssignedSegment
+	21, // 19: neoteny.v1.Worker.started_at:type_name -> google.protobuf.Timestamp
+	1,  // 20: neoteny.v1.Run.state:type_name -> neoteny.v1.RunState
+	19, // 21: neoteny.v1.Run.params:type_name -> neoteny.v1.Run.ParamsEntry
+	2,  // 22: neoteny.v1.Run.table:type_name -> neoteny.v1.BlobRef
+	20, // 23: neoteny.v1.Run.artifacts:type_name -> neoteny.v1.Run.ArtifactsEntry
+	16, // 24: neoteny.v1.Run.inputs:type_name -> neoteny.v1.Input
+	10, // 25: neoteny.v1.Run.divergence:type_name -> neoteny.v1.Divergence
+	2,  // 26: neoteny.v1.Input.blob:type_name -> neoteny.v1.BlobRef
+	8,  // 27: neoteny.v1.TaskTable.columns:type_name -> neoteny.v1.ColumnName
+	7,  // 28: neoteny.v1.TaskTable.rows:type_name -> neoteny.v1.TaskRow
+	6,  // 29: neoteny.v1.TaskTable.boundaries:type_name -> neoteny.v1.Boundary
+	6,  // 30: neoteny.v1.TaskTable.asides:type_name -> neoteny.v1.Boundary
+	2,  // 31: neoteny.v1.SegmentResult.ArtifactsEntry.value:type_name -> neoteny.v1.BlobRef
+	2,  // 32: neoteny.v1.Run.ArtifactsEntry.value:type_name -> neoteny.v1.BlobRef
+	33, // [33:33] is the sub-list for method output_type
+	33, // [33:33] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_neoteny_v1_work_proto_init() }
@@ -1800,7 +1916,7 @@ func file_neoteny_v1_work_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_neoteny_v1_work_proto_rawDesc), len(file_neoteny_v1_work_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   18,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
