@@ -211,12 +211,14 @@ func (c *Client) EndRun(ctx context.Context, run *pb.Run, mod int64, segments []
 	return c.write(ctx, "end run "+run.Id, cmps, ops...)
 }
 
-// Commit records that a worker has done a segment. It may be called again when
-// its outcome is unknown. ErrFenced: another worker was given the segment, or
+// Commit records that a worker has done a segment: all of it, or up to where its
+// learner diverged, which ends the track. It may be called again when its outcome is
+// unknown. ErrFenced: another worker was given the segment, or
 // it is no longer wanted.
 func (c *Client) Commit(ctx context.Context, ref *pb.SegmentRef, attempt int64, r *pb.SegmentResult) error {
-	if r.GetEndStep() != ref.GetEndStep() {
-		return fmt.Errorf("commit %s: result ends at step %d, segment at %d", ref.GetRun(), r.GetEndStep(), ref.GetEndStep())
+	end := r.GetEndStep()
+	if diverged := r.GetDivergence() != nil && end >= ref.GetFirstStep() && end < ref.GetEndStep(); end != ref.GetEndStep() && !diverged {
+		return fmt.Errorf("commit %s: result ends at step %d, segment at %d", ref.GetRun(), end, ref.GetEndStep())
 	}
 	return c.finish(ctx, "commit", ref, attempt, r)
 }
@@ -256,7 +258,7 @@ func (c *Client) finish(ctx context.Context, what string, ref *pb.SegmentRef, at
 		next.State = pb.SegmentState_SEGMENT_STATE_DONE
 		next.Result = stored
 		next.DoneAt = now
-		if r.EndStep == ref.EndStep {
+		if r.EndStep == ref.EndStep || r.Divergence != nil {
 			return next, nil, nil
 		}
 		next.Yielded = true
@@ -290,7 +292,8 @@ func (c *Client) compact(ctx context.Context, ref *pb.SegmentRef, r *pb.SegmentR
 		return nil, fmt.Errorf("store result: %w", err)
 	}
 	return &pb.SegmentResult{
-		EndStep: r.EndStep, Checkpoint: r.Checkpoint, Metrics: r.Metrics, Artifacts: r.Artifacts, Seconds: r.Seconds, Overflow: at,
+		EndStep: r.EndStep, Checkpoint: r.Checkpoint, Metrics: r.Metrics, Artifacts: r.Artifacts, Seconds: r.Seconds,
+		Divergence: r.Divergence, Overflow: at,
 	}, nil
 }
 

@@ -427,3 +427,32 @@ func TestRetryStopsAtWhatTryingCannotMend(t *testing.T) {
 	require.ErrorIs(t, err, errTest)
 	require.True(t, errors.Is(err, context.Canceled))
 }
+
+// What diverged is committed up to there, and nothing is left to do.
+func TestCommitOfATrackThatDiverged(t *testing.T) {
+	ctx := t.Context()
+	for _, end := range []int64{0, 3, 100} {
+		c := dial(t, t.Cleanup, Options{})
+		_, seg := seed(t, c)
+		w, err := c.Register(ctx, &pb.Worker{Id: "w"}, time.Minute)
+		require.NoError(t, err)
+		_, err = c.Assign(ctx, seg, modOf(t, c, segmentKey(seg.Ref)), c.holder(t, "w"), time.Now())
+		require.NoError(t, err)
+		r := &pb.SegmentResult{EndStep: end, Divergence: &pb.Divergence{Step: end, What: "the loss is NaN"}}
+		for range 2 { // again, with its answer lost
+			require.NoError(t, c.Commit(ctx, seg.Ref, 1, r))
+		}
+		got, _ := c.segment(t, seg.Ref)
+		require.Equal(t, pb.SegmentState_SEGMENT_STATE_DONE, got.State)
+		require.False(t, got.Yielded)
+		require.True(t, proto.Equal(r, got.Result))
+		rest := proto.CloneOf(seg.Ref)
+		rest.FirstStep = end
+		if end > 0 {
+			_, err = c.get(ctx, segmentKey(rest), &pb.Segment{})
+			require.ErrorIs(t, err, ErrNotFound, "there is no rest")
+		}
+		require.Error(t, c.Commit(ctx, seg.Ref, 1, &pb.SegmentResult{EndStep: seg.Ref.EndStep + 1, Divergence: r.Divergence}))
+		require.NoError(t, w.Close(ctx))
+	}
+}

@@ -42,6 +42,7 @@ type (
 	Series    = run.Series
 	Column    = run.Column
 	Boundary  = run.Boundary
+	Diverged  = learner.Diverged
 )
 
 // Limits, versions and names.

@@ -18,8 +18,11 @@ import (
 func (s *Service) endRun(ctx context.Context, a schedule.EndRun) (int64, error) {
 	rec := a.Run
 	var tasks int32
-	if rec.State == pb.RunState_RUN_STATE_DONE {
+	switch rec.State {
+	case pb.RunState_RUN_STATE_DONE:
 		tasks = rec.Tasks
+	case pb.RunState_RUN_STATE_DIVERGED: // with a row for the task that was under way
+		tasks = rec.GetDivergence().GetTask() + 1
 	}
 	table, err := s.tables.Assemble(ctx, a.Segments, a.Deferred, tasks)
 	if err != nil {
@@ -37,7 +40,7 @@ func (s *Service) endRun(ctx context.Context, a schedule.EndRun) (int64, error) 
 		rec.State = pb.RunState_RUN_STATE_FAILED
 		rec.Message = fmt.Sprintf("it was to publish %s, and its worker has not", rec.Publishes[i])
 	}
-	if rec.State == pb.RunState_RUN_STATE_DONE {
+	if rec.State == pb.RunState_RUN_STATE_DONE || rec.State == pb.RunState_RUN_STATE_DIVERGED {
 		rec.Digest = experiment.RunDigest(slices.Concat(table.Boundaries, table.Asides))
 	}
 	if rec.Table, err = s.tables.Put(ctx, rec.Id, table); err != nil {
@@ -81,6 +84,10 @@ func (s *Service) selectTrials(ctx context.Context, a schedule.SelectTrials) (in
 	}
 	tables := make([]report.RunTable, len(a.Runs))
 	for i, r := range a.Runs {
+		tables[i] = report.RunTable{Arm: r.Arm, Trial: r.Trial, Seed: r.Seed, Outcome: report.Diverged}
+		if r.State == pb.RunState_RUN_STATE_DIVERGED {
+			continue
+		}
 		t, err := s.tables.Get(ctx, r.Table)
 		switch {
 		case results.Lost(err):
@@ -88,7 +95,7 @@ func (s *Service) selectTrials(ctx context.Context, a schedule.SelectTrials) (in
 		case err != nil:
 			return 0, fmt.Errorf("task table of %s: %w", r.Id, err)
 		}
-		tables[i] = report.RunTable{Arm: r.Arm, Trial: r.Trial, Seed: r.Seed, Table: t}
+		tables[i].Outcome, tables[i].Table = report.Finished, t
 	}
 	selected, err := s.model.Select(rec.Spec, tables)
 	if err != nil {

@@ -77,11 +77,14 @@ func (w *Worker) conclude(hard context.Context, j *job, out outcome, err error) 
 	case err == nil:
 		r := out.result
 		what := telemetry.SegmentDone
-		if r.GetEndStep() < j.ref.GetEndStep() {
+		if yielded(j, r) {
 			what = telemetry.SegmentYielded
 		}
 		w.tel.Segment(what)
 		log.Info("segment committed", "outcome", what, "done", r.GetEndStep(), "seconds", r.GetSeconds())
+		if d := r.GetDivergence(); d != nil {
+			log.Info("run diverged", "step", d.GetStep(), "task", d.GetTask(), "layer", d.GetLayer(), "what", d.GetWhat())
+		}
 	case errors.Is(err, cluster.ErrFenced), !crashed && errors.Is(context.Cause(j.ctx), errWithdrawn):
 		w.tel.Segment(telemetry.SegmentDropped)
 		log.Info("segment dropped", "reason", err)
@@ -100,6 +103,11 @@ func (w *Worker) conclude(hard context.Context, j *job, out outcome, err error) 
 	return err == nil
 }
 
+// yielded reports whether a result leaves a rest of the segment to be done.
+func yielded(j *job, r *pb.SegmentResult) bool {
+	return r.GetEndStep() < j.ref.GetEndStep() && r.GetDivergence() == nil
+}
+
 // settle commits a result under the attempt of now: the segment may have been
 // assigned to this worker anew meanwhile. That it is withdrawn does not matter
 // any more, the commit's fence decides.
@@ -108,7 +116,7 @@ func (w *Worker) settle(hard context.Context, j *job, r *pb.SegmentResult) error
 		return context.Cause(j.ctx)
 	}
 	commit := w.ledger.Commit
-	if r.GetEndStep() < j.ref.GetEndStep() {
+	if yielded(j, r) {
 		commit = w.ledger.Yield
 	}
 	return w.retry(hard, "cluster", "commit segment", func() error {

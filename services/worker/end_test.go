@@ -7,10 +7,12 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
 
 	"neoteny/internal/blob"
 	"neoteny/internal/cluster"
 	"neoteny/internal/metricsclient"
+	"neoteny/pkg/engine"
 	"neoteny/pkg/engine/data"
 	pb "neoteny/proto/neoteny/v1"
 )
@@ -194,5 +196,53 @@ func TestRunGoneIsDropped(t *testing.T) {
 		wait(time.Second)
 		require.Empty(t, x.c.segment(0).Failures)
 		require.Empty(t, x.board.slots)
+	})
+}
+
+// A run that diverges is committed up to there, with all that it measured and without
+// a checkpoint; the other runs of a pack go on.
+func TestDivergence(t *testing.T) {
+	at := func(step int64) func(uint32, int64) error {
+		return func(seed uint32, s int64) error {
+			if seed == 7 && s == step {
+				return &engine.Diverged{Layer: "output", What: "the loss is NaN"}
+			}
+			return nil
+		}
+	}
+	for _, step := range []int64{0, 7, 42} {
+		t.Run(fmt.Sprint("step ", step), func(t *testing.T) {
+			inBubble(t, func(x *fixture) { x.e.seedErr = at(step) }, func(t *testing.T, x *fixture) {
+				x.c.publish = []string{"weights"}
+				x.c.assign(0, 500, nil)
+				wait(time.Second)
+				s := x.c.segment(0)
+				require.Equal(t, pb.SegmentState_SEGMENT_STATE_DONE, s.State, "%v", s)
+				r := s.Result
+				require.Equal(t, step, r.EndStep)
+				require.Nil(t, r.Checkpoint)
+				require.Empty(t, r.Artifacts)
+				require.True(t, proto.Equal(&pb.Divergence{Step: step, Task: int32(step / stepsPerTask), Layer: "output", What: "the loss is NaN"}, r.Divergence))
+				require.Equal(t, step, r.Metrics.Steps)
+				require.Len(t, r.Rows, int(step/stepsPerTask)+1, "the task that was under way has its row")
+				require.Len(t, r.Boundaries, len(r.Rows))
+				for i := range step {
+					require.Equal(t, truth(i+1).value(), x.m.values[i])
+				}
+				require.NotContains(t, x.log.String(), "level=ERROR")
+			})
+		})
+	}
+	t.Run("in a pack", func(t *testing.T) {
+		inBubble(t, func(x *fixture) { x.e.seedErr = at(42) }, func(t *testing.T, x *fixture) {
+			x.c.assignPack(0, 500, nil, nil, nil)
+			wait(time.Second)
+			r := x.c.segment(place(&pb.SegmentRef{Run: runID})).Result
+			require.EqualValues(t, 42, r.EndStep)
+			require.NotNil(t, r.Divergence)
+			require.Len(t, r.Rows, 5)
+			x.committedOf(t, 8, 0, 500)
+			x.committedOf(t, 9, 0, 500)
+		})
 	})
 }

@@ -157,12 +157,12 @@ func (l *fakeLife) flush(s engine.Sink) error {
 func (l *fakeLife) one(s engine.Sink) error {
 	if l.e.stepErr != nil {
 		if err := l.e.stepErr(l.step); err != nil {
-			return err
+			return l.settle(err, s)
 		}
 	}
 	if l.e.seedErr != nil {
 		if err := l.e.seedErr(l.seed, l.step); err != nil {
-			return err
+			return l.settle(err, s)
 		}
 	}
 	l.next()
@@ -170,10 +170,25 @@ func (l *fakeLife) one(s engine.Sink) error {
 	if l.step%stepsPerTask != 0 {
 		return nil
 	}
+	return l.boundary(s, engine.Boundary{Task: int(l.step/stepsPerTask) - 1})
+}
+
+// settle closes the task of a life that has diverged.
+func (l *fakeLife) settle(err error, s engine.Sink) error {
+	if d, ok := errors.AsType[*engine.Diverged](err); ok {
+		d.Step, d.Task = l.step, int(l.step/stepsPerTask)
+		if lost := l.boundary(s, engine.Boundary{Task: d.Task, Diverged: d}); lost != nil {
+			return lost
+		}
+	}
+	return err
+}
+
+func (l *fakeLife) boundary(s engine.Sink, b engine.Boundary) error {
 	if err := l.flush(s); err != nil {
 		return err
 	}
-	b := engine.Boundary{Task: int(l.step/stepsPerTask) - 1, Step: l.step, Table: []float64{float64(l.value())}}
+	b.Step, b.Table = l.step, []float64{float64(l.value())}
 	binary.LittleEndian.PutUint64(b.State[:], l.state)
 	if err := s.Boundary(b); err != nil {
 		return &engine.SinkError{Err: err}

@@ -150,7 +150,11 @@ func (w *Worker) attend(j *job) {
 }
 
 func over(s pb.RunState) bool {
-	return s == pb.RunState_RUN_STATE_CANCELLED || s == pb.RunState_RUN_STATE_FAILED || s == pb.RunState_RUN_STATE_DONE
+	switch s {
+	case pb.RunState_RUN_STATE_DONE, pb.RunState_RUN_STATE_DIVERGED, pb.RunState_RUN_STATE_FAILED, pb.RunState_RUN_STATE_CANCELLED:
+		return true
+	}
+	return false
 }
 
 // drain ends everything within the time for it.

@@ -152,9 +152,11 @@ func (w *Worker) begin(j *job) (*runInfo, life, error) {
 // end, which returned err.
 func (w *Worker) wrapUp(j *job, run *runInfo, l life, s *sink, err error) (outcome, error) {
 	first, end := j.ref.GetFirstStep(), j.ref.GetEndStep()
+	diverged, _ := errors.AsType[*engine.Diverged](err)
 	switch sinkErr, ok := errors.AsType[*engine.SinkError](err); {
 	case ok:
 		return outcome{}, fmt.Errorf("metrics: %w", sinkErr.Err)
+	case diverged != nil:
 	case err != nil && j.ctx.Err() != nil:
 		return outcome{}, context.Cause(j.ctx)
 	case err != nil && j.steps.Err() != nil && errors.Is(err, context.Canceled):
@@ -171,8 +173,11 @@ func (w *Worker) wrapUp(j *job, run *runInfo, l life, s *sink, err error) (outco
 	for _, c := range l.Columns() {
 		r.Columns = append(r.Columns, &pb.ColumnName{Metric: c.Metric, Layer: c.Layer})
 	}
+	if diverged != nil {
+		r.Divergence = &pb.Divergence{Step: diverged.Step, Task: int32(diverged.Task), Layer: diverged.Layer, What: diverged.What}
+	}
 	c, goesOn := l.(checkpointer) // a measurement does not
-	if goesOn {
+	if goesOn = goesOn && diverged == nil; goesOn {
 		if r.Checkpoint, err = w.save(j, l, c); err != nil {
 			return outcome{}, err
 		}
@@ -181,7 +186,7 @@ func (w *Worker) wrapUp(j *job, run *runInfo, l life, s *sink, err error) (outco
 	if last {
 		flush = s.writer.Finish
 	}
-	if p, ok := l.(publisher); ok && last {
+	if p, ok := l.(publisher); ok && last && diverged == nil {
 		if r.Artifacts, err = w.publish(j, run, p); err != nil {
 			return outcome{}, err
 		}

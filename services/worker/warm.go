@@ -47,7 +47,7 @@ func (w *Worker) warmed(lanes []*lane) pack {
 
 // keep keeps a pack for the next segments, if all of it has arrived and goes on.
 func (w *Worker) keep(p pack, lanes []*lane, outs []outcome, committed []bool) {
-	if slices.Contains(committed, false) || outs[0].last {
+	if slices.Contains(committed, false) || slices.ContainsFunc(outs, func(o outcome) bool { return o.last }) {
 		return
 	}
 	var bytes int64

@@ -51,12 +51,12 @@ func TestAnalysesInSummaries(t *testing.T) {
 	require.Equal(t, []uint32{1}, s.Analyses[1].Main().Seeds)
 
 	paired, once, mixed, missing := s.Claims[0], s.Claims[1], s.Claims[2], s.Claims[3]
-	require.Equal(t, []SeedValue{{1, 10}, {2, 10.5}, {3, 10}}, paired.Seeds)
+	require.Equal(t, []SeedValue{{Seed: 1, Value: 10}, {Seed: 2, Value: 10.5}, {Seed: 3, Value: 10}}, paired.Seeds)
 	require.Equal(t, Held, paired.Verdict)
 	require.Equal(t, Held, once.Verdict)
 	require.Equal(t, "one number over all seeds, without an interval", once.Message)
-	require.Equal(t, []SeedValue{{1, 15}}, once.Seeds)
-	require.Equal(t, []SeedValue{{1, 18.5}, {2, 20}, {3, 20.5}}, mixed.Seeds, "one number for every seed")
+	require.Equal(t, []SeedValue{{Seed: 1, Value: 15}}, once.Seeds)
+	require.Equal(t, []SeedValue{{Seed: 1, Value: 18.5}, {Seed: 2, Value: 20}, {Seed: 3, Value: 20.5}}, mixed.Seeds, "one number for every seed")
 	require.Equal(t, `analysis "none" has no finished run`, missing.Message)
 
 	// With confirmation seeds claims look at the runs on them.
@@ -65,7 +65,7 @@ func TestAnalysesInSummaries(t *testing.T) {
 	confirmed.Confirmation = true
 	s, err = Summarize(spec, []RunTable{armRun(1, 1), confirmed, number("each", 1, false, 11), number("each", 9, true, 20), number("once", 1, false, 7), number("once", 9, true, 3)})
 	require.NoError(t, err)
-	require.Equal(t, []SeedValue{{9, 16}}, s.Claims[0].Seeds)
+	require.Equal(t, []SeedValue{{Seed: 9, Value: 16}}, s.Claims[0].Seeds)
 	require.Equal(t, DidNotHold, s.Claims[1].Verdict)
 	require.True(t, s.Analyses[1].Main().Confirmation)
 }

@@ -81,7 +81,7 @@ func TestSummary(t *testing.T) {
 	require.True(t, math.IsNaN(float64(curve.Low[1])), "one seed has no interval")
 
 	c := s.Claims[0]
-	require.Equal(t, []SeedValue{{0, 3}, {1, 3}}, c.Seeds)
+	require.Equal(t, []SeedValue{{Seed: 0, Value: 3}, {Seed: 1, Value: 3}}, c.Seeds)
 	require.Equal(t, Held, c.Verdict)
 	require.Equal(t, "> 0", c.Bound)
 	require.Equal(t, "b is better", c.Paper)
@@ -145,7 +145,7 @@ func TestClaimsPairSeeds(t *testing.T) {
 		run("b", "b", 0, false, -1000), run("b", "b", 1, false, 9), run("b", "b", 2, false, 19),
 	})
 	require.NoError(t, err)
-	require.Equal(t, []SeedValue{{1, 1}, {2, 1}}, s.Claims[0].Seeds)
+	require.Equal(t, []SeedValue{{Seed: 1, Value: 1}, {Seed: 2, Value: 1}}, s.Claims[0].Seeds)
 	require.Equal(t, Held, s.Claims[0].Verdict)
 	require.Equal(t, "2 of 4 seeds lack a finished run", s.Claims[0].Message)
 
@@ -176,7 +176,7 @@ func TestClaimsOnConfirmationSeeds(t *testing.T) {
 	require.Len(t, s.Arms[0].Trials, 3)
 	require.Equal(t, []uint32{1, 2}, s.Arms[0].Main().Seeds)
 	require.True(t, s.Arms[0].Main().Confirmation)
-	require.Equal(t, []SeedValue{{1, 2}, {2, 2}}, s.Claims[0].Seeds)
+	require.Equal(t, []SeedValue{{Seed: 1, Value: 2}, {Seed: 2, Value: 2}}, s.Claims[0].Seeds)
 	require.Equal(t, Held, s.Claims[0].Verdict)
 
 	s, err = Summarize(spec, runs[:2])

@@ -37,7 +37,8 @@ type Interval struct {
 	Mean   Number `json:"mean"`
 	Low    Number `json:"ci_low"`
 	High   Number `json:"ci_high"`
-	N      int    `json:"n"` // values that went in
+	N      int    `json:"n"`  // values that went in
+	Of     int    `json:"of"` // seeds that there are, of which each could have had a value
 	Method Method `json:"method,omitempty"`
 }
 
@@ -68,7 +69,7 @@ func (s sampler) interval(values []float64, resamples int) Interval {
 		return tInterval(v)
 	}
 	low, high := s.bca(v, mean, confidence, resamples)
-	return Interval{Number(mean(v)), Number(low), Number(high), len(v), BCa}
+	return Interval{Mean: Number(mean(v)), Low: Number(low), High: Number(high), N: len(v), Of: len(values), Method: BCa}
 }
 
 // tInterval computes Student's interval of the mean over the finite values.
@@ -77,9 +78,9 @@ func tInterval(values []float64) Interval {
 	nan := Number(math.NaN())
 	switch len(v) {
 	case 0:
-		return Interval{nan, nan, nan, 0, ""}
+		return Interval{Mean: nan, Low: nan, High: nan, Of: len(values)}
 	case 1:
-		return Interval{Number(v[0]), nan, nan, 1, ""}
+		return Interval{Mean: Number(v[0]), Low: nan, High: nan, N: 1, Of: len(values)}
 	}
 	m, n := mean(v), float64(len(v))
 	ss := 0.0
@@ -87,7 +88,7 @@ func tInterval(values []float64) Interval {
 		ss += (x - m) * (x - m)
 	}
 	half := tQuantile(len(v)-1) * math.Sqrt(ss/(n-1)/n)
-	return Interval{Number(m), Number(m - half), Number(m + half), len(v), StudentT}
+	return Interval{Mean: Number(m), Low: Number(m - half), High: Number(m + half), N: len(v), Of: len(values), Method: StudentT}
 }
 
 // tQuantiles are computed once: a curve over tasks asks for the same ones

@@ -26,7 +26,7 @@ func TestTQuantiles(t *testing.T) {
 	// With two values the interval is the mean ± 12.706·|a-b|/2.
 	i := tInterval([]float64{1, 3})
 	require.InDelta(t, 2+12.7062047, float64(i.High), 1e-6)
-	require.Equal(t, Interval{5, 5, 5, 3, StudentT}, tInterval([]float64{5, 5, 5}))
+	require.Equal(t, Interval{5, 5, 5, 3, 3, StudentT}, tInterval([]float64{5, 5, 5}))
 }
 
 func TestIntervalsOfFewValues(t *testing.T) {
@@ -117,7 +117,7 @@ func TestBCaOfDegenerateSamples(t *testing.T) {
 		same[i] = 0.1
 	}
 	i := sampler{}.interval(same, claimResamples)
-	require.Equal(t, Interval{0.1, 0.1, 0.1, 12, BCa}, i)
+	require.Equal(t, Interval{0.1, 0.1, 0.1, 12, 12, BCa}, i)
 
 	outlier := append(make([]float64, 11), 1e300)
 	i = sampler{}.interval(outlier, claimResamples)

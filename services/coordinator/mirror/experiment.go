@@ -88,10 +88,10 @@ func (e *Experiment) Progress() *pb.Progress {
 			}
 		}
 	}
-	p.Runs, p.RunsDone, p.RunsFailed = int32(all.Runs), int32(t.Done), int32(t.Failed)
-	p.Segments, p.SegmentsDone = all.Segments, t.SegmentsDone
-	p.Steps, p.StepsDone = all.Steps, t.StepsDone
-	p.Tasks, p.TasksDone = all.Tasks, t.TasksDone
+	p.Runs, p.RunsDone, p.RunsDiverged, p.RunsFailed = int32(all.Runs), int32(t.Done), int32(t.Diverged), int32(t.Failed)
+	p.Segments, p.SegmentsDone = all.Segments-t.SegmentsLess, t.SegmentsDone
+	p.Steps, p.StepsDone = all.Steps-t.StepsLess, t.StepsDone
+	p.Tasks, p.TasksDone = all.Tasks-t.TasksLess, t.TasksDone
 	return p
 }
 

@@ -46,7 +46,7 @@ type SegmentAt = cluster.SegmentAt
 // Final reports whether a run in this state has ended.
 func Final(s pb.RunState) bool {
 	switch s {
-	case pb.RunState_RUN_STATE_DONE, pb.RunState_RUN_STATE_FAILED, pb.RunState_RUN_STATE_CANCELLED:
+	case pb.RunState_RUN_STATE_DONE, pb.RunState_RUN_STATE_DIVERGED, pb.RunState_RUN_STATE_FAILED, pb.RunState_RUN_STATE_CANCELLED:
 		return true
 	}
 	return false
@@ -181,10 +181,19 @@ func (r *Run) Going() iter.Seq[*Segment] {
 	}
 }
 
-// Trained reports whether the main track is committed to its end.
+// Trained reports whether the main track is committed to its end: its last step, or
+// where it diverged.
 func (r *Run) Trained() bool {
 	g := r.Last()
-	return g != nil && g.Done() && g.Rec.Result.GetEndStep() >= r.Rec.GetSteps()
+	return g != nil && g.Done() && (g.Rec.Result.GetEndStep() >= r.Rec.GetSteps() || r.Divergence() != nil)
+}
+
+// Divergence is where the main track diverged; nil where it has not.
+func (r *Run) Divergence() *pb.Divergence {
+	if g := r.Last(); g != nil && g.Done() {
+		return g.Rec.Result.GetDivergence()
+	}
+	return nil
 }
 
 // State derives where a run stands.

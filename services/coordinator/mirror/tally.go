@@ -8,12 +8,14 @@ import (
 
 // Tally adds up runs.
 type Tally struct {
-	Runs, Done, Failed, Cancelled int
-	Confirmations                 int // of Runs
-	Segments, Steps, Tasks        int64
-	StepsDone, TasksDone          int64
-	SegmentsDone                  int64
-	FirstFailure, Failure         string // the first failed run by id, and why
+	Runs, Done, Diverged, Failed, Cancelled int
+	Confirmations                           int // of Runs
+	Segments, Steps, Tasks                  int64
+	StepsDone, TasksDone                    int64
+	SegmentsDone                            int64
+	// What runs that diverged will never do.
+	SegmentsLess, StepsLess, TasksLess int64
+	FirstFailure, Failure              string // the first failed run by id, and why
 
 	lacking            int    // runs that are done but for deferred measurements
 	firstLacking, lack string // the first of them, by id, and what it lacks
@@ -31,6 +33,11 @@ func (t *Tally) add(r *pb.Run, sign int) {
 				t.firstLacking, t.lack = r.Id, r.Message
 			}
 		}
+	case pb.RunState_RUN_STATE_DIVERGED:
+		t.Diverged += sign
+		t.StepsLess += n * (r.Steps - r.StepsDone)
+		t.TasksLess += n * int64(r.Tasks-r.TasksDone)
+		t.SegmentsLess += n * (int64(r.Segments) + int64(r.Asides) - segmentsDone(r))
 	case pb.RunState_RUN_STATE_FAILED:
 		t.Failed += sign
 		if sign > 0 && (t.FirstFailure == "" || r.Id < t.FirstFailure) {

@@ -81,7 +81,8 @@ type DeleteCheckpoints struct {
 	Segments        []*pb.Segment
 }
 
-// SelectTrials picks the trials to confirm by the tables of finished runs.
+// SelectTrials picks the trials to confirm by the tables of the runs that are done or
+// diverged.
 type SelectTrials struct {
 	Experiment *pb.ExperimentRecord // a copy
 	Mod        int64

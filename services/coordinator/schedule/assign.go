@@ -114,7 +114,7 @@ func (s Snapshot) queue(e *mirror.Experiment, slots int) (q *queue, open int) {
 					deferred++
 				}
 				q.pending = append(q.pending, g)
-			case g.Done() && !g.IsDeferred() && g.Rec.Result.GetEndStep() < r.Rec.Steps && r.Trial().Pack() > 1:
+			case g.Done() && !g.IsDeferred() && !r.Trained() && r.Trial().Pack() > 1:
 				q.coming[lockstep{r.Trial().Form, r.Rec.NumericsVersion, g.Rec.Result.GetEndStep(), 0}] = true
 			}
 		}

@@ -46,10 +46,10 @@ func (s Snapshot) begin(e *mirror.Experiment, slots, lanes int) (out []NewRun) {
 		if !skip {
 			if r := e.Runs[w.ID(e.ID)]; r == nil || r.Rec == nil {
 				gap = true
-				in, first, failed := inputs(e, w)
+				in, first, never := inputs(e, w)
 				switch {
-				case failed != "":
-					out = append(out, s.failedRun(e, w, failed))
+				case never != nil:
+					out = append(out, s.endedRun(e, w, *never))
 				case first == "":
 					out = append(out, s.newRun(e, w, in))
 					room -= share(w.Trial)
@@ -74,17 +74,24 @@ func (s Snapshot) newRun(e *mirror.Experiment, w mirror.Want, in []*pb.Input) Ne
 	}}
 }
 
-// failedRun is a run whose end is known before it begins.
-func (s Snapshot) failedRun(e *mirror.Experiment, w mirror.Want, why string) NewRun {
+// ending is how a run ends, and why.
+type ending struct {
+	state pb.RunState
+	why   string
+}
+
+// endedRun is a run whose end is known before it begins.
+func (s Snapshot) endedRun(e *mirror.Experiment, w mirror.Want, how ending) NewRun {
 	r := e.Planned(w, s.Config.NumericsVersion)
 	r.Publishes = w.Trial.Rec.Publishes
-	r.State, r.Message = pb.RunState_RUN_STATE_FAILED, why
+	r.State, r.Message = how.state, how.why
 	return NewRun{Run: r}
 }
 
 // inputs are the artifacts that a run starts from. first is a run that has to
-// end before; failed says why the run can never begin.
-func inputs(e *mirror.Experiment, w mirror.Want) (in []*pb.Input, first, failed string) {
+// end before; never is how a run ends that can never begin. What starts from a run that
+// diverged has diverged with it, and nothing of it is broken.
+func inputs(e *mirror.Experiment, w mirror.Want) (in []*pb.Input, first string, never *ending) {
 	for _, n := range w.Trial.Rec.Needs {
 		from := seedsOf(e, n, w)
 		for i := range from.Len() {
@@ -99,21 +106,24 @@ func inputs(e *mirror.Experiment, w mirror.Want) (in []*pb.Input, first, failed 
 				in = append(in, &pb.Input{Name: n.Name, Run: id, Artifact: n.Artifact, Blob: ref})
 				continue
 			}
+			if r.Rec.State == pb.RunState_RUN_STATE_DIVERGED {
+				return nil, "", &ending{r.Rec.State, fmt.Sprintf("it starts from %s of run %s, which %s", n.Artifact, id, r.Rec.Message)}
+			}
 			if r.Rec.State != pb.RunState_RUN_STATE_DONE {
-				return nil, "", fmt.Sprintf("it starts from %s of run %s, which is %s: %s",
-					n.Artifact, id, mirror.RunStateName(r.Rec.State), r.Rec.Message)
+				return nil, "", &ending{pb.RunState_RUN_STATE_FAILED, fmt.Sprintf("it starts from %s of run %s, which is %s: %s",
+					n.Artifact, id, mirror.RunStateName(r.Rec.State), r.Rec.Message)}
 			}
 			ref := r.Rec.Artifacts[n.Artifact]
 			if n.Artifact == analysis.Table {
 				ref = r.Rec.Table
 			}
 			if ref == nil {
-				return nil, "", fmt.Sprintf("it starts from %s of run %s, which has not published it", n.Artifact, id)
+				return nil, "", &ending{pb.RunState_RUN_STATE_FAILED, fmt.Sprintf("it starts from %s of run %s, which has not published it", n.Artifact, id)}
 			}
 			in = append(in, &pb.Input{Name: n.Name, Run: id, Artifact: n.Artifact, Blob: ref})
 		}
 	}
-	return in, first, ""
+	return in, first, nil
 }
 
 // published is an artifact of a run that has not ended; nil before it is trained.

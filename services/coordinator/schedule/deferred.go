@@ -2,6 +2,7 @@ package schedule
 
 import (
 	"fmt"
+	"slices"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -17,8 +18,12 @@ import (
 // time: they are all named in the transaction that ends the run.
 const maxOpenDeferred = 16
 
-// measured reports whether all deferred measurements of a run are settled.
+// measured reports whether all deferred measurements of a run are settled: of one
+// that diverged those which it came to.
 func (s Snapshot) measured(r *mirror.Run) bool {
+	if r.Divergence() != nil {
+		return len(s.upkeepDeferred(r)) == 0 && !slices.ContainsFunc(r.Deferred, func(g *mirror.Segment) bool { return !s.settled(g) })
+	}
 	n := 0
 	for _, g := range r.Deferred {
 		if s.settled(g) {

@@ -35,7 +35,7 @@ var update = flag.Bool("update", false, "write what the scripts of testdata expe
 //
 // The others: pass looks and acts once, as the loop does, and prints the actions
 // of upkeep and then those of assignment; upkeep and assign only print. commit,
-// yield, fail and release do what workers do with segments: E/TRIAL/SEED is the
+// yield, diverge (at a step), fail and release do what workers do with segments: E/TRIAL/SEED is the
 // last of a run's main track, E/TRIAL/SEED@STEP a deferred measurement. lose ends
 // the leases of workers, cancel and delete are what a user wants, clock moves the
 // time on, config changes the configuration, why prints what users are shown.
@@ -98,7 +98,7 @@ func (s *sim) step(command string, args, input []string) (out []string) {
 		return s.submit(args, input)
 	case "cancel", "delete":
 		s.control(args[0], command)
-	case "commit", "yield", "fail", "release":
+	case "commit", "yield", "diverge", "fail", "release":
 		for _, line := range slices.Concat(input, []string{strings.Join(args, " ")}) {
 			if line == "" {
 				continue

@@ -202,6 +202,11 @@ func (s *sim) work(what string, words []string) (problem string) {
 			}
 			changes = append(changes, segmentChange(rest))
 		}
+	case "diverge":
+		end := s.number(words[1], 0)
+		g.State, g.Result = pb.SegmentState_SEGMENT_STATE_DONE, &pb.SegmentResult{
+			EndStep: end, Divergence: &pb.Divergence{Step: end, Task: int32(end / 10), Layer: "output", What: "the loss is NaN"},
+		}
 	case "fail":
 		f := &pb.SegmentFailure{Attempt: g.Attempt, Worker: g.Worker}
 		g.State = pb.SegmentState_SEGMENT_STATE_PENDING

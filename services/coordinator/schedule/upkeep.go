@@ -84,6 +84,8 @@ func (s Snapshot) upkeepRun(r *mirror.Run) (out []Action) {
 		switch {
 		case !r.Trained():
 			out = append(out, s.continueRun(r, g))
+		case s.measured(r) && r.Divergence() != nil:
+			return end(pb.RunState_RUN_STATE_DIVERGED, diverged(r))
 		case s.measured(r):
 			return end(pb.RunState_RUN_STATE_DONE, lack(r))
 		}
@@ -108,6 +110,12 @@ func (s Snapshot) upkeepRun(r *mirror.Run) (out []Action) {
 		}
 	}
 	return out
+}
+
+// diverged says where a run diverged.
+func diverged(r *mirror.Run) string {
+	d := r.Divergence()
+	return fmt.Sprintf("diverged at step %d (task %d): %s", d.GetStep(), d.GetTask(), d.GetWhat())
 }
 
 // continueRun queues the segment after the last, up to the next place where the
@@ -135,6 +143,9 @@ func (s Snapshot) continueRun(r *mirror.Run, g *mirror.Segment) Action {
 func (s Snapshot) endRun(r *mirror.Run, to pb.RunState, msg string) Action {
 	rec := proto.CloneOf(r.Rec)
 	rec.State, rec.Message = to, msg
+	if to == pb.RunState_RUN_STATE_DIVERGED {
+		rec.Divergence = r.Divergence()
+	}
 	segs, deferred := r.Snapshot()
 	return EndRun{Run: rec, Mod: r.Rev.Mod, Segments: segs, Deferred: deferred, Open: s.open(r), Pruned: r.Pruned}
 }
@@ -170,8 +181,9 @@ func (s Snapshot) oldCheckpoints(r *mirror.Run) (old []*pb.Segment) {
 func selectTrials(e *mirror.Experiment) Action {
 	var runs []*pb.Run
 	for _, id := range slices.Sorted(maps.Keys(e.Runs)) {
-		if r := e.Runs[id]; r.Rec != nil && r.Rec.State == pb.RunState_RUN_STATE_DONE && !r.Rec.Analysis {
-			runs = append(runs, r.Rec)
+		r := e.Runs[id].Rec
+		if r != nil && !r.Analysis && (r.State == pb.RunState_RUN_STATE_DONE || r.State == pb.RunState_RUN_STATE_DIVERGED) {
+			runs = append(runs, r)
 		}
 	}
 	return SelectTrials{Experiment: proto.CloneOf(e.Rec), Mod: e.Mod, Runs: runs}

@@ -44,6 +44,8 @@ func (s Snapshot) WhyRun(r *mirror.Run, v *pb.Run) string {
 	case mirror.Final(v.State):
 	case e.Control == 0 && g != nil && g.Pending():
 		return s.stuck(v.NumericsVersion, r.Datasets())
+	case r.Divergence() != nil:
+		return diverged(r)
 	case r.Trained():
 		return fmt.Sprintf("trained; %d of %d deferred measurements are done", v.AsidesDone, v.Asides)
 	}

@@ -41,12 +41,24 @@ sweep: {arms: {slow: {grid: {learner.optimizer.lr: [0.01, 0.02]}}}}
 seeds: {count: 2}
 `
 
-// diverging is an experiment whose runs fail.
+// failing is an experiment of which a run fails: the weights that it starts from are of
+// another network.
+const failing = `
+name: failing
+stream: {kind: bit-flip-regression, tasks: 4, examples_per_task: 30}
+learner: {network: {kind: mlp, hidden: [5]}, optimizer: {kind: sgd, lr: 0.01}}
+probes: [{kind: loss}]
+needs: {pre: {arm: a, artifact: weights}}
+arms: {a: {}, b: {learner: {network: {hidden: [6], weights: {artifact: pre}}}}}
+`
+
+// diverging is an experiment of which a run diverges.
 const diverging = `
 name: diverging
 stream: {kind: bit-flip-regression, tasks: 4, examples_per_task: 3000}
 learner: {network: {kind: mlp, hidden: [20, 20]}, optimizer: {kind: sgd, lr: 1000}}
 probes: [{kind: loss}]
+arms: {hot: {}, cold: {learner: {optimizer: {lr: 0.001}}}}
 `
 
 // testStack starts a whole cluster for a test.
@@ -183,9 +195,9 @@ func TestCancel(t *testing.T) {
 
 func TestFailedRunsAndMistakesOverTheWire(t *testing.T) {
 	s := testStack(t, 1)
-	code, _, errs := neoteny(diverging, "submit", "-", "--wait", "--coordinator", s.Coordinator)
+	code, _, errs := neoteny(failing, "submit", "-", "--wait", "--coordinator", s.Coordinator)
 	require.Equal(t, app.ExitError, code)
-	require.Regexp(t, `(?m)^neoteny: 1 of 1 runs of diverging-\S+ failed; .neoteny get diverging-\S+ --state failed. shows why$`, errs)
+	require.Regexp(t, `(?m)^neoteny: 1 of 2 runs of failing-\S+ failed; .neoteny get failing-\S+ --state failed. shows why$`, errs)
 
 	bad := strings.ReplaceAll(strings.ReplaceAll(tiny, "lr: 0.01}", "lrr: 0.01}"), "kind: loss", "kind: los")
 	code, _, errs = neoteny(bad, "submit", "-", "--coordinator", s.Coordinator)
@@ -205,14 +217,37 @@ func TestFailedRunsAndMistakesOverTheWire(t *testing.T) {
 
 func TestRunFailsWithItsRuns(t *testing.T) {
 	out := t.TempDir()
-	code, table, errs := neoteny(diverging, "run", "-", "--out", out, "--workers", "1", "--data", t.TempDir())
+	code, table, errs := neoteny(failing, "run", "-", "--out", out, "--workers", "1", "--data", t.TempDir())
 	require.Equal(t, app.ExitError, code)
 	require.Contains(t, table, "Failed runs\n")
-	require.Contains(t, errs, "neoteny: 1 of 1 runs failed\n")
+	require.Contains(t, errs, "neoteny: 1 of 2 runs failed\n")
 	require.Contains(t, errs, "results are in "+out)
 	entries, err := os.ReadDir(out)
 	require.NoError(t, err)
 	require.Len(t, entries, 1, "no state is left")
+}
+
+// A run that diverges is a result: all that it measured is there, every table says of
+// how many seeds its numbers are, and the exit code is 0 unless --strict asks.
+func TestRunsThatDiverge(t *testing.T) {
+	out := t.TempDir()
+	code, table, errs := neoteny(diverging, "run", "-", "--out", out, "--workers", "1", "--data", t.TempDir())
+	require.Zero(t, code, errs)
+	require.Regexp(t, `(?m)^diverging-\S+: done, 1 of 2 runs done, 1 diverged$`, table)
+	require.Regexp(t, `(?m)^hot +- +the only seed diverged +0 of 1$`, table)
+	require.Regexp(t, `(?m)^diverging-\S+/hot/0: diverged at step \d+ \(task 0\): the loss is \S+; the first value that is not finite is in layer `, table)
+	require.NotContains(t, errs, "level=")
+	dirs, err := filepath.Glob(filepath.Join(out, "diverging-*"))
+	require.NoError(t, err)
+	require.Len(t, dirs, 1)
+	require.FileExists(t, filepath.Join(dirs[0], "steps", "hot", "0.parquet"), "up to where it diverged")
+	tasks, err := os.ReadFile(filepath.Join(dirs[0], "tasks.csv"))
+	require.NoError(t, err)
+	require.Contains(t, string(tasks), "\nhot,hot,0,0,loss,,", "the task that was under way has its row")
+
+	code, _, errs = neoteny(diverging, "run", "-", "--out", out, "--workers", "1", "--data", t.TempDir(), "--strict")
+	require.Equal(t, app.ExitError, code)
+	require.Regexp(t, `neoteny: 1 of 2 runs of diverging-\S+ diverged\n$`, errs)
 }
 
 func TestMissingDatasetIsToldBeforeAnythingStarts(t *testing.T) {

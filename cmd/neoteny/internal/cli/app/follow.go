@@ -112,13 +112,29 @@ func stateOf(e *pb.Experiment) progress.State {
 	p := e.GetProgress()
 	return progress.State{
 		ID: e.GetId(), Phase: results.StateName(e.GetState()), Message: e.GetMessage(), Ended: ended(e.GetState()),
-		Runs: int64(p.GetRuns()), RunsDone: int64(p.GetRunsDone()), RunsFailed: int64(p.GetRunsFailed()),
+		Runs: int64(p.GetRuns()), RunsDone: int64(p.GetRunsDone()), RunsDiverged: int64(p.GetRunsDiverged()), RunsFailed: int64(p.GetRunsFailed()),
 		Tasks: p.GetTasks(), TasksDone: p.GetTasksDone(), Steps: p.GetSteps(), StepsDone: p.GetStepsDone(),
 	}
 }
 
+// StrictFlag is the flag of commands that end with an experiment's verdict.
+type StrictFlag struct {
+	Strict bool `help:"End with 1 if a run diverged, too. Without it that is a result, not an error."`
+}
+
+// Verdict is [VerdictOf], stricter where the flag is set.
+func (f StrictFlag) Verdict(e *pb.Experiment) error {
+	if err := VerdictOf(e); err != nil {
+		return err
+	}
+	if p := e.GetProgress(); f.Strict && p.GetRunsDiverged() > 0 {
+		return fmt.Errorf("%d of %d runs of %s diverged", p.GetRunsDiverged(), p.GetRuns(), e.GetId())
+	}
+	return nil
+}
+
 // VerdictOf is the error that an ended experiment amounts to. Claims that did
-// not hold are results, not errors.
+// not hold, and runs that diverged, are results, not errors.
 func VerdictOf(e *pb.Experiment) error {
 	p := e.GetProgress()
 	switch {

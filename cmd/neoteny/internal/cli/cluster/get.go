@@ -41,7 +41,7 @@ func init() {
 type getCmd struct {
 	ID    string   `arg:"" help:"Experiment id, or run id: EXPERIMENT/TRIAL/SEED."`
 	Arm   string   `help:"Only runs of this arm." placeholder:"ARM"`
-	State []string `help:"Only runs in these states: pending, running, done, failed, cancelled." enum:"pending,running,done,failed,cancelled" placeholder:"STATE,…"`
+	State []string `help:"Only runs in these states: pending, running, done, diverged, failed, cancelled." enum:"pending,running,done,diverged,failed,cancelled" placeholder:"STATE,…"`
 	app.CoordinatorFlag
 	app.Output
 }
@@ -99,8 +99,8 @@ func (c *getCmd) Run(ctx context.Context, a *app.App) error {
 		fmt.Fprintf(a.Out, " (%s)", strings.Join(strings.Fields(e.GetMessage()), " "))
 	}
 	fmt.Fprintf(a.Out, "\ncreated %s, ended %s\n", when(e.GetCreatedAt()), when(e.GetEndedAt()))
-	fmt.Fprintf(a.Out, "%d/%d runs, %d failed; %s/%s segments, %s at work; %s/%s tasks; %s/%s steps\n\n",
-		p.GetRunsDone(), p.GetRuns(), p.GetRunsFailed(), render.Count(p.GetSegmentsDone()), render.Count(p.GetSegments()), render.Count(p.GetSegmentsAssigned()),
+	fmt.Fprintf(a.Out, "%s; %s/%s segments, %s at work; %s/%s tasks; %s/%s steps\n\n",
+		results.RunsText(p), render.Count(p.GetSegmentsDone()), render.Count(p.GetSegments()), render.Count(p.GetSegmentsAssigned()),
 		render.Count(p.GetTasksDone()), render.Count(p.GetTasks()), render.Count(p.GetStepsDone()), render.Count(p.GetSteps()))
 	t := render.Table{Columns: []render.Column{{Title: "RUN"}, {Title: "ARM"}, {Title: "STATE"}, {Title: "TASKS", Align: render.Right}, {Title: "TIME", Align: render.Right}, {Title: "DIGEST"}, {Title: "NOTE"}}}
 	for _, r := range runs {

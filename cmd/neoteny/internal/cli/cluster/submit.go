@@ -35,6 +35,7 @@ type submitCmd struct {
 	RequestID    string `help:"Name of this submission: sent again, it is the same experiment and not a second one. Default: random." placeholder:"ID"`
 	SegmentTasks int32  `help:"Tasks per segment, in place of the file's. Results do not depend on it." placeholder:"N"`
 	app.FileFlags
+	app.StrictFlag
 	app.CoordinatorFlag
 	app.DataFlag
 	app.Output
@@ -97,7 +98,7 @@ func (c *submitCmd) Run(ctx context.Context, a *app.App) error {
 	if err != nil {
 		return err
 	}
-	return app.VerdictOf(last)
+	return c.Verdict(last)
 }
 
 // upload sends the experiment's own datasets, which are in the data folder now, to

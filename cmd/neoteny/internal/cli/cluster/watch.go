@@ -17,11 +17,12 @@ func init() {
 type watchCmd struct {
 	ID string `arg:"" help:"Experiment id, as printed by submit."`
 	app.CoordinatorFlag
+	app.StrictFlag
 	app.Output
 }
 
 func (watchCmd) Help() string {
-	return `Shows progress until the experiment has ended: a bar on a terminal, a line every few seconds in a pipe, a JSON object per change with -o json. Ends with 1 if a run failed or the experiment was cancelled. Stopping to watch does not stop the experiment.
+	return `Shows progress until the experiment has ended: a bar on a terminal, a line every few seconds in a pipe, a JSON object per change with -o json. Ends with 1 if a run failed or the experiment was cancelled, with --strict also if one diverged. Stopping to watch does not stop the experiment.
 
   neoteny watch quickstart-1f3a
   neoteny watch quickstart-1f3a -o json | jq .progress.steps_done`
@@ -41,5 +42,5 @@ func (c *watchCmd) Run(ctx context.Context, a *app.App) error {
 	if err != nil {
 		return err
 	}
-	return app.VerdictOf(last)
+	return c.Verdict(last)
 }

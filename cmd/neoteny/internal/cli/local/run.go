@@ -45,6 +45,7 @@ type RunCmd struct {
 	Blob         string   `help:"Use this blob store in place of a folder of the state folder." placeholder:"URL"`
 	Pprof        bool     `help:"Offer /debug/pprof/ too."`
 	app.FileFlags
+	app.StrictFlag
 	wiring.Addresses
 	app.DataFlag
 	app.Output
@@ -64,7 +65,7 @@ Ctrl-C stops cleanly: workers save where they are, the state is kept, and the me
 
 A file may include others, whose fields it changes as an arm does: include: base.yaml, or a list. docs/experiment.md has every field.
 
-Ends with 1 if a run failed. Claims that do not hold are results, not failures.
+Ends with 1 if a run failed. Runs that diverged and claims that do not hold are results, not failures; --strict makes the former failures.
 
 ` + app.FolderHelp
 }
@@ -109,7 +110,7 @@ func (c *RunCmd) Run(ctx context.Context, a *app.App) error {
 	if p := l.Experiment.GetProgress(); p.GetRunsFailed() > 0 {
 		return fmt.Errorf("%d of %d runs failed", p.GetRunsFailed(), p.GetRuns())
 	}
-	return app.VerdictOf(l.Experiment)
+	return c.Verdict(l.Experiment)
 }
 
 // lived is an experiment that has ended.

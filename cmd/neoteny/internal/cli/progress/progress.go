@@ -25,9 +25,9 @@ type State struct {
 	Message string
 	Ended   bool
 
-	Runs, RunsDone, RunsFailed int64
-	Tasks, TasksDone           int64
-	Steps, StepsDone           int64 // committed ones
+	Runs, RunsDone, RunsDiverged, RunsFailed int64
+	Tasks, TasksDone                         int64
+	Steps, StepsDone                         int64 // committed ones
 }
 
 // Config says where and how to show it.
@@ -183,6 +183,9 @@ func (v view) percent() int64 {
 // is right, since tasks count when they are committed.
 func (v view) counts() string {
 	s := fmt.Sprintf("%s/%s tasks, %s/%s runs", render.Count(v.TasksDone), render.Count(v.Tasks), render.Count(v.RunsDone), render.Count(v.Runs))
+	if v.RunsDiverged > 0 {
+		s += fmt.Sprintf(", %s diverged", render.Count(v.RunsDiverged))
+	}
 	if v.RunsFailed > 0 {
 		s += fmt.Sprintf(", %s failed", render.Count(v.RunsFailed))
 	}
@@ -213,7 +216,7 @@ func (r *Reporter) writeLines() {
 	m := r.meter()
 	var shown struct {
 		phase, message, line string
-		failed               int64
+		ended                int64 // early
 		at                   time.Time
 	}
 	say := func(periodic bool) {
@@ -228,12 +231,12 @@ func (r *Reporter) writeLines() {
 		if periodic || m.samples == nil {
 			m.observe(now, v.steps)
 		}
-		changed := v.Phase != shown.phase || v.Message != shown.message || v.RunsFailed != shown.failed
+		changed := v.Phase != shown.phase || v.Message != shown.message || v.RunsDiverged+v.RunsFailed != shown.ended
 		line := v.line(m.rate(), now.Sub(r.started))
 		if !changed && (!periodic || line == shown.line && now.Sub(shown.at) < quietFor) {
 			return
 		}
-		shown.phase, shown.message, shown.failed, shown.line, shown.at = v.Phase, v.Message, v.RunsFailed, line, now
+		shown.phase, shown.message, shown.ended, shown.line, shown.at = v.Phase, v.Message, v.RunsDiverged+v.RunsFailed, line, now
 		_, _ = r.writeLine([]byte(line + "\n")) // a progress that cannot be shown stops nothing
 	}
 	for {

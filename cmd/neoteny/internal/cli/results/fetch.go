@@ -24,7 +24,7 @@ import (
 type Result struct {
 	Experiment *pb.Experiment
 	Runs       []Run // by arm, trial and seed
-	// Summary covers the finished runs.
+	// Summary covers all runs; its means are over those that finished.
 	Summary *report.Summary
 }
 
@@ -53,7 +53,7 @@ func Fetch(ctx context.Context, api pb.ExperimentServiceClient, id string) (*Res
 	g.SetLimit(calls)
 	for i, run := range runs {
 		r.Runs[i] = Run{Run: run, Table: &pb.TaskTable{}}
-		if run.GetTasksDone() == 0 {
+		if run.GetTasksDone() == 0 && run.GetTable() == nil { // a run that diverged has a table of its first task
 			continue
 		}
 		g.Go(func() error {
@@ -92,13 +92,24 @@ func ListRuns(ctx context.Context, api pb.ExperimentServiceClient, req *pb.ListR
 	}
 }
 
-// summarize computes the summary from the runs that are done.
+// outcomes by state; runs in any other are missing.
+var outcomes = map[pb.RunState]report.Outcome{
+	pb.RunState_RUN_STATE_DONE:     report.Finished,
+	pb.RunState_RUN_STATE_DIVERGED: report.Diverged,
+}
+
+// summarize computes the summary from the runs.
 func (r *Result) summarize() error {
 	var tables []report.RunTable
 	for _, run := range r.Runs {
-		if run.GetState() == pb.RunState_RUN_STATE_DONE {
-			tables = append(tables, report.RunTable{Arm: run.GetArm(), Trial: run.GetTrial(), Seed: run.GetSeed(), Confirmation: run.GetConfirmation(), Analysis: run.GetAnalysis(), Table: run.Table})
+		t := report.RunTable{
+			Arm: run.GetArm(), Trial: run.GetTrial(), Seed: run.GetSeed(), Confirmation: run.GetConfirmation(), Analysis: run.GetAnalysis(),
+			Outcome: report.Missing,
 		}
+		if outcome, ok := outcomes[run.GetState()]; ok {
+			t.Outcome, t.Table = outcome, run.Table
+		}
+		tables = append(tables, t)
 	}
 	s, err := report.Summarize(r.Experiment.GetSpec(), tables)
 	if err != nil {
@@ -109,8 +120,13 @@ func (r *Result) summarize() error {
 }
 
 // Failed returns the runs that failed.
-func (r *Result) Failed() []Run {
-	return slices.DeleteFunc(slices.Clone(r.Runs), func(run Run) bool { return run.GetState() != pb.RunState_RUN_STATE_FAILED })
+func (r *Result) Failed() []Run { return r.in(pb.RunState_RUN_STATE_FAILED) }
+
+// Diverged returns the runs that diverged.
+func (r *Result) Diverged() []Run { return r.in(pb.RunState_RUN_STATE_DIVERGED) }
+
+func (r *Result) in(state pb.RunState) []Run {
+	return slices.DeleteFunc(slices.Clone(r.Runs), func(run Run) bool { return run.GetState() != state })
 }
 
 // lacking returns the runs that are done but for deferred measurements.

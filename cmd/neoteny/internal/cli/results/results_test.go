@@ -158,18 +158,18 @@ func TestText(t *testing.T) {
 	require.Equal(t, `quick-7: failed, 6 of 7 runs done, 1 failed
 
 Mean ± 95 % interval over seeds
-ARM       METRIC                 MEAN OVER TASKS  LAST TASK      SEEDS
-backprop  dormant_units/hidden0  1.500 ± 0        2.000 ± 0          3
-          dormant_units/hidden1  3.000 ± 0        4.000 ± 0          3
-          online_accuracy        0.810 ± 0.025    0.710 ± 0.025      3
-l2        dormant_units/hidden0  1.500 ± 0        2.000 ± 0          3
-          dormant_units/hidden1  3.000 ± 0        4.000 ± 0          3
-          online_accuracy        0.910 ± 0.025    0.910 ± 0.025      3
+ARM       METRIC                 MEAN OVER TASKS  LAST TASK       SEEDS
+backprop  dormant_units/hidden0  1.500 ± 0        2.000 ± 0           3
+          dormant_units/hidden1  3.000 ± 0        4.000 ± 0           3
+          online_accuracy        0.810 ± 0.025    0.710 ± 0.025       3
+l2        dormant_units/hidden0  1.500 ± 0        2.000 ± 0      3 of 4
+          dormant_units/hidden1  3.000 ± 0        4.000 ± 0      3 of 4
+          online_accuracy        0.910 ± 0.025    0.910 ± 0.025  3 of 4
 
 Claims
-VERDICT       CLAIM           VALUE          HOLDS IF  SEEDS  NOTE
-held          l2 is better    0.1000 ± 0     > 0           3
-did not hold  nothing to see  0.910 ± 0.025  > 5           3
+VERDICT       CLAIM           VALUE          HOLDS IF   SEEDS  NOTE
+held          l2 is better    0.1000 ± 0     > 0       3 of 4  1 of 4 seeds lack a finished run
+did not hold  nothing to see  0.910 ± 0.025  > 5       3 of 4  1 of 4 seeds lack a finished run
 
 Failed runs
 quick-7/l2/3: step 12: loss is NaN

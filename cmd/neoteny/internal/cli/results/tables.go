@@ -22,11 +22,7 @@ import (
 // WriteText writes what people see at the end: a table of metrics per arm and
 // the claims with their verdicts.
 func (r *Result) WriteText(w io.Writer) error {
-	fmt.Fprintf(w, "%s: %s, %d of %d runs done", r.Experiment.GetId(), StateName(r.Experiment.GetState()), r.Experiment.GetProgress().GetRunsDone(), r.Experiment.GetProgress().GetRuns())
-	if n := len(r.Failed()); n > 0 {
-		fmt.Fprintf(w, ", %d failed", n)
-	}
-	fmt.Fprintln(w)
+	fmt.Fprintf(w, "%s: %s, %s\n", r.Experiment.GetId(), StateName(r.Experiment.GetState()), RunsText(r.Experiment.GetProgress()))
 	if t := r.armTable(); len(t.Rows) > 0 {
 		fmt.Fprintf(w, "\nMean ± 95 %% interval over seeds\n")
 		if err := t.Write(w); err != nil {
@@ -51,9 +47,59 @@ func (r *Result) WriteText(w io.Writer) error {
 			return err
 		}
 	}
+	r.writePassedOver(w)
+	writeMessages(w, "Diverged runs", r.Diverged())
 	writeMessages(w, "Failed runs", r.Failed())
 	writeMessages(w, "Runs that lack measurements", r.lacking())
 	return nil
+}
+
+// RunsText counts an experiment's runs by how they ended.
+func RunsText(p *pb.Progress) string {
+	s := fmt.Sprintf("%d of %d runs done", p.GetRunsDone(), p.GetRuns())
+	if n := p.GetRunsDiverged(); n > 0 {
+		s += fmt.Sprintf(", %d diverged", n)
+	}
+	if n := p.GetRunsFailed(); n > 0 {
+		s += fmt.Sprintf(", %d failed", n)
+	}
+	return s
+}
+
+// writePassedOver says which trials the selection did not consider.
+func (r *Result) writePassedOver(w io.Writer) {
+	first := true
+	for _, arm := range r.Summary.Arms {
+		for i := range arm.Trials {
+			t := &arm.Trials[i]
+			if t.Confirmation || !slices.Contains(arm.PassedOver, t.Trial) {
+				continue
+			}
+			if first {
+				fmt.Fprintf(w, "\nTrials that the selection passed over\n")
+				first = false
+			}
+			fmt.Fprintf(w, "%s: %s\n", t.Trial, missing(t))
+		}
+	}
+}
+
+// missing says what became of the runs of a trial that are in no mean, or "".
+func missing(t *report.Trial) string {
+	n := t.Runs()
+	switch d, m := len(t.Diverged), len(t.Missing); {
+	case d == 1 && n == 1:
+		return "the only seed diverged"
+	case d == n && n > 0:
+		return fmt.Sprintf("all %d seeds diverged", n)
+	case d > 0 && m > 0:
+		return fmt.Sprintf("%d of %d seeds diverged, %d did not finish", d, n, m)
+	case d > 0:
+		return fmt.Sprintf("%d of %d seeds diverged", d, n)
+	case m > 0:
+		return fmt.Sprintf("%d of %d seeds did not finish", m, n)
+	}
+	return ""
 }
 
 // writeMessages lists what runs have to say, under a title.
@@ -83,8 +129,11 @@ func (r *Result) armTable() *render.Table {
 		for _, shown := range shownTrials(arm) {
 			name := shown.name
 			for _, m := range overall(shown.trial.Metrics) {
-				t.Add(name, metricName(m), interval(m.Interval), lastTask(m.PerTask), strconv.Itoa(m.N))
+				t.Add(name, metricName(m), interval(m.Interval), lastTask(m.PerTask), seeds(m))
 				name = ""
+			}
+			if len(shown.trial.Metrics) == 0 && shown.trial.Runs() > 0 {
+				t.Add(name, "-", missing(shown.trial), "", fmt.Sprintf("0 of %d", shown.trial.Runs()))
 			}
 		}
 		if n := len(arm.Trials); arm.Main() == nil && n > maxTrialsShown {
@@ -97,7 +146,7 @@ func (r *Result) armTable() *render.Table {
 func (r *Result) gapTable() *render.Table {
 	t := &render.Table{Columns: []render.Column{{Title: "ARM"}, {Title: "CONTROL"}, {Title: "METRIC"}, {Title: "MEAN OVER TASKS"}, {Title: "LAST TASK"}, {Title: "SEEDS", Align: render.Right}}}
 	for _, g := range r.Summary.Gaps {
-		t.Add(g.Arm, g.Control, metricName(g.Metric), interval(g.Interval), lastTask(g.PerTask), strconv.Itoa(g.N))
+		t.Add(g.Arm, g.Control, metricName(g.Metric), interval(g.Interval), lastTask(g.PerTask), seeds(g.Metric))
 	}
 	return t
 }
@@ -108,11 +157,28 @@ func (r *Result) analysisTable() *render.Table {
 		a := &r.Summary.Analyses[i]
 		name := a.Analysis
 		for _, m := range a.Main().Metrics {
-			t.Add(name, metricName(m), interval(m.Interval), strconv.Itoa(m.N))
+			t.Add(name, metricName(m), interval(m.Interval), seeds(m))
 			name = ""
 		}
 	}
 	return t
+}
+
+// seeds is of how many seeds a metric's mean is: "3", or "2 of 3" and why one is left
+// out that finished.
+func seeds(m report.Metric) string {
+	s := seedsOf(m.Interval)
+	if m.NotFinite > 0 {
+		s += fmt.Sprintf(" (%d not finite)", m.NotFinite)
+	}
+	return s
+}
+
+func seedsOf(i report.Interval) string {
+	if i.N == i.Of {
+		return strconv.Itoa(i.N)
+	}
+	return fmt.Sprintf("%d of %d", i.N, i.Of)
 }
 
 type shownTrial struct {
@@ -178,7 +244,7 @@ func lastTask(c report.Curve) string {
 func (r *Result) claimTable() *render.Table {
 	t := &render.Table{Columns: []render.Column{{Title: "VERDICT"}, {Title: "CLAIM"}, {Title: "VALUE"}, {Title: "HOLDS IF"}, {Title: "SEEDS", Align: render.Right}, {Title: "NOTE"}}}
 	for _, c := range r.Summary.Claims {
-		t.Add(VerdictName(c.Verdict), c.Name, interval(c.Interval), c.Bound, strconv.Itoa(c.N), c.Message)
+		t.Add(VerdictName(c.Verdict), c.Name, interval(c.Interval), c.Bound, seedsOf(c.Interval), c.Message)
 	}
 	return t
 }
@@ -211,9 +277,10 @@ type summaryFile struct {
 }
 
 type counts struct {
-	All    int `json:"all"`
-	Done   int `json:"done"`
-	Failed int `json:"failed"`
+	All      int `json:"all"`
+	Done     int `json:"done"`
+	Diverged int `json:"diverged"`
+	Failed   int `json:"failed"`
 }
 
 // WriteJSON writes the summary as JSON, the content of summary.json.
@@ -221,7 +288,7 @@ func (r *Result) WriteJSON(w io.Writer) error {
 	e := r.Experiment
 	s := summaryFile{
 		ID: e.GetId(), State: StateName(e.GetState()), Message: e.GetMessage(), Summary: r.Summary,
-		Runs:  counts{All: len(r.Runs), Failed: len(r.Failed())},
+		Runs:  counts{All: len(r.Runs), Diverged: len(r.Diverged()), Failed: len(r.Failed())},
 		Steps: e.GetProgress().GetStepsDone(), Tasks: e.GetProgress().GetTasksDone(),
 	}
 	if t := e.GetCreatedAt(); t != nil {
