@@ -48,7 +48,7 @@ func (r *Result) WriteText(w io.Writer) error {
 		}
 	}
 	r.writePassedOver(w)
-	writeMessages(w, "Diverged runs", r.Diverged())
+	writeMessages(w, "Diverged runs (a smaller step size may help)", r.Diverged())
 	writeMessages(w, "Failed runs", r.Failed())
 	writeMessages(w, "Runs that lack measurements", r.lacking())
 	return nil
