@@ -21,10 +21,11 @@ build: ## the program, bin/neoteny
 	go build -trimpath -o $(BIN)/neoteny ./cmd/neoteny
 
 IMAGE    ?= neoteny:dev
+TAGS     ?= s3
 CA_CERTS ?= /etc/ssl/certs/ca-certificates.crt
 
 .PHONY: image
-image: ## the container image (IMAGE=neoteny:dev, TAGS=cloud for buckets), from the program built here; needs Docker
+image: ## the container image (IMAGE=neoteny:dev, TAGS=cloud for Google buckets too), from the program built here; needs Docker
 	@test -r $(CA_CERTS) || { echo "no CA certificates at $(CA_CERTS): install ca-certificates, or give CA_CERTS=FILE" >&2; exit 1; }
 	rm -rf $(BIN)/image && mkdir -p $(BIN)/image/etc/ssl/certs $(BIN)/image/tmp $(BIN)/image/data $(BIN)/image/var/lib/neoteny && chmod 1777 $(BIN)/image/tmp
 	CGO_ENABLED=0 GOOS=linux go build -trimpath -tags "$(TAGS)" -ldflags "-s -w" -o $(BIN)/image/neoteny ./cmd/neoteny

@@ -170,9 +170,11 @@ func TestCloudSchemesSayHow(t *testing.T) {
 	if len(cloudSchemes) > 0 {
 		t.Skip("built with cloud drivers")
 	}
-	_, err := Open(t.Context(), "s3://bucket?region=eu&secret=x")
-	require.ErrorContains(t, err, "-tags cloud")
-	require.NotContains(t, err.Error(), "secret")
+	for scheme, tag := range map[string]string{"s3": "-tags s3", "gs": "-tags cloud"} {
+		_, err := Open(t.Context(), scheme+"://bucket?region=eu&secret=x")
+		require.ErrorContains(t, err, tag)
+		require.NotContains(t, err.Error(), "secret")
+	}
 }
 
 func TestFullDiskIsSaidPlainly(t *testing.T) {

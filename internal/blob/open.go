@@ -16,13 +16,13 @@ import (
 	"gocloud.dev/blob/memblob"
 )
 
-// cloudSchemes are the schemes of stores whose drivers this program was built
-// with: none, unless with the tag "cloud".
+// cloudSchemes are the schemes of stores in buckets whose drivers this program was
+// built with: s3 with the tag "s3", which the images have, both with "cloud".
 var cloudSchemes []string
 
 // Open opens the bucket at address: "file:///folder" or a plain path (made
-// where missing), "mem://" (gone with the process), and with the build tag
-// "cloud" also "s3://bucket" and "gs://bucket", whose queries and credentials
+// where missing), "mem://" (gone with the process), with the build tag "s3"
+// "s3://bucket", and with "cloud" also "gs://bucket", whose queries and credentials
 // are those of gocloud.dev. It fails where a folder cannot be written to.
 func Open(ctx context.Context, address string) (*Bucket, error) {
 	if address == "" {
@@ -48,8 +48,11 @@ func Open(ctx context.Context, address string) (*Bucket, error) {
 		return &Bucket{bucket: memblob.OpenBucket(nil), url: address}, nil
 	case !slices.Contains(cloudSchemes, scheme):
 		hint := ""
-		if scheme == "s3" || scheme == "gs" {
-			hint = fmt.Sprintf("; %s:// needs a program built with -tags cloud", scheme)
+		switch scheme {
+		case "s3":
+			hint = "; s3:// needs a program built with -tags s3, as the container image is"
+		case "gs":
+			hint = "; gs:// needs a program built with -tags cloud"
 		}
 		return nil, fmt.Errorf("open blob store %s: unknown scheme %q (have: %s)%s", shown(address), scheme,
 			strings.Join(append([]string{"file", "mem"}, cloudSchemes...), ", "), hint)

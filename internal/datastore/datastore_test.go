@@ -1,9 +1,12 @@
 package datastore
 
 import (
+	"errors"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -50,6 +53,24 @@ func TestStatusAndVerify(t *testing.T) {
 
 	require.NoError(t, os.Remove(filepath.Join(folder, "t10k-labels-idx1-ubyte.gz")))
 	require.Equal(t, Missing, s.status()[0].State)
+}
+
+func TestAFolderThatMayNotBeReadIsNotCorrupt(t *testing.T) {
+	err := unfit("fake", "/data/fake/x.gz", &fs.PathError{Op: "open", Path: "/data/fake/x.gz", Err: syscall.EACCES})
+	require.EqualError(t, err, "dataset fake cannot be read: open /data/fake/x.gz: permission denied: change the permissions of the data folder, or name another one with --data")
+	require.Equal(t, Unreadable, stateOf(err))
+	require.Equal(t, Corrupt, stateOf(unfit("fake", "/data/fake/x.gz", errors.New("not gzip"))))
+	if os.Geteuid() == 0 {
+		return // root may read everything
+	}
+	f := newFake()
+	s := f.store(t)
+	folder := filepath.Join(s.dir, "fake")
+	f.write(t, folder)
+	require.NoError(t, os.Chmod(folder, 0))
+	defer func() { require.NoError(t, os.Chmod(folder, 0o755)) }()
+	require.Equal(t, Unreadable, s.status()[0].State)
+	require.ErrorIs(t, s.ensure(t.Context(), []string{"fake"}), fs.ErrPermission)
 }
 
 func TestEnsure(t *testing.T) {

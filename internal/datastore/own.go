@@ -214,10 +214,8 @@ func StatusOwn(dir string) (out []DatasetStatus, err error) {
 			st.Bytes = info.Size()
 		}
 		if err := Verify(dir, o.Ref); err != nil {
-			st.State, st.Problem = Corrupt, err.Error()
-			if errors.As(err, new(*data.MissingError)) {
-				st.State = Missing
-			}
+			st.Problem = err.Error()
+			st.State = stateOf(err)
 		}
 		out = append(out, st)
 	}

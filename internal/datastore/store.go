@@ -28,7 +28,9 @@ type State string
 const (
 	Present State = "present" // every file is there and has the right content
 	Missing State = "missing" // one file or more is not there
-	Corrupt State = "corrupt" // one file or more is damaged, altered or cannot be read
+	Corrupt State = "corrupt" // one file or more is damaged or altered
+	// Unreadable: one file or more cannot be looked at.
+	Unreadable State = "unreadable"
 )
 
 // DatasetStatus is what Status reports of one dataset.
@@ -62,7 +64,7 @@ func Status(dir string) []DatasetStatus {
 }
 
 // Verify compares every file of a dataset in the data folder dir with the catalogue. The error is a
-// *data.MissingError or *data.CorruptError, or wraps data.ErrUnknown.
+// *data.MissingError or *data.CorruptError, or wraps data.ErrUnknown or fs.ErrPermission.
 func Verify(dir, name string) error {
 	return newStore(dir, slog.New(slog.DiscardHandler)).verify(name)
 }
@@ -154,14 +156,22 @@ func (s *store) status() []DatasetStatus {
 			}
 		}
 		if err := s.verify(meta.Name); err != nil {
-			st.State, st.Problem = Corrupt, err.Error()
-			if missing := (*data.MissingError)(nil); errors.As(err, &missing) {
-				st.State = Missing
-			}
+			st.State, st.Problem = stateOf(err), err.Error()
 		}
 		out[i] = st
 	}
 	return out
+}
+
+// stateOf is what an error of Verify says of the dataset.
+func stateOf(err error) State {
+	switch {
+	case errors.As(err, new(*data.MissingError)):
+		return Missing
+	case errors.Is(err, fs.ErrPermission):
+		return Unreadable
+	}
+	return Corrupt
 }
 
 func (s *store) verify(name string) error {
@@ -193,10 +203,18 @@ func (s *store) verifyFile(meta data.Meta, file data.File) error {
 		defer f.Close()
 		err = file.Verify(f)
 	}
-	if err != nil {
-		return &data.CorruptError{Name: meta.Name, File: path, Problem: err.Error()}
+	return unfit(meta.Name, path, err)
+}
+
+// unfit says what is wrong with a file that is there.
+func unfit(name, path string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("dataset %s cannot be read: %w: change the permissions of the data folder, or name another one with --data", name, err)
 	}
-	return nil
+	return &data.CorruptError{Name: name, File: path, Problem: err.Error()}
 }
 
 func (s *store) ensure(ctx context.Context, names []string) error {

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"go.etcd.io/etcd/server/v3/embed"
+	"go.etcd.io/etcd/server/v3/storage"
+	"go.etcd.io/etcd/server/v3/storage/backend"
 	"go.uber.org/zap"
 )
 
@@ -29,7 +31,8 @@ type Config struct {
 	// Throwaway leaves out every fsync: for data that is not needed after a crash
 	// of the machine.
 	Throwaway bool
-	// Quota bounds the database in bytes; 0 means 2 GiB.
+	// Quota bounds the database in bytes; 0 means 2 GiB. With another one etcd reserves
+	// as much address space at the start.
 	Quota int64
 	// Retention is how long old revisions are kept before they are compacted;
 	// 0 means 10 minutes.
@@ -165,6 +168,12 @@ func (s *Server) listenURL(dir, listen string) (url.URL, error) {
 	return url.URL{Scheme: "unix", Path: path}, nil
 }
 
+// etcd reserves 10 GiB of address space for a database with its default quota, so that
+// it need not map it anew while it grows. Where address space is limited (ulimit -v,
+// batch systems) that ends the start; a database of experiments is some MiB, and is
+// mapped anew, in milliseconds, in the rare case that it outgrows this.
+func init() { backend.InitialMmapSize = 128 << 20 }
+
 func (s *Server) embedConfig(dir string, listen url.URL, cfg Config) *embed.Config {
 	// The one member has no peers to talk to; the address is a name only.
 	self := url.URL{Scheme: "http", Host: "127.0.0.1:2380"}
@@ -182,7 +191,7 @@ func (s *Server) embedConfig(dir string, listen url.URL, cfg Config) *embed.Conf
 	ec.TickMs, ec.ElectionMs = 20, 200
 	ec.AutoCompactionMode = embed.CompactorModePeriodic
 	ec.AutoCompactionRetention = orDefault(cfg.Retention, 10*time.Minute).String()
-	ec.QuotaBackendBytes = orDefault(cfg.Quota, 2<<30)
+	ec.QuotaBackendBytes = orDefault(cfg.Quota, storage.DefaultQuotaBytes)
 	ec.UnsafeNoFsync = cfg.Throwaway
 	// The cores are busy with training: slower answers than etcd expects are no
 	// news.

@@ -2,10 +2,13 @@ package etcd
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"neoteny/internal/leaktest"
@@ -55,6 +58,12 @@ func TestKeepsDataOverRestart(t *testing.T) {
 	require.Equal(t, "v", get(t, s, "k"))
 	require.NoError(t, s.Err())
 	require.Empty(t, log.String(), "a healthy server says nothing")
+}
+
+func TestLackOfAddressSpaceIsSaidPlainly(t *testing.T) {
+	f := newFault()
+	f.cause = fmt.Errorf("failed to open database: %w", syscall.ENOMEM)
+	require.ErrorContains(t, f.explain(errors.New("etcd gave up")), "ulimit -v")
 }
 
 func TestListensOnTCP(t *testing.T) {

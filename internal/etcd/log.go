@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"syscall"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -66,6 +67,8 @@ func (f *fault) explain(err error) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	switch {
+	case f.cause != nil && strings.Contains(f.cause.Error(), syscall.ENOMEM.Error()):
+		return fmt.Errorf("%w: %w: its database needs about 130 MiB of address space: is that limited (ulimit -v)?", err, f.cause)
 	case f.cause != nil:
 		return fmt.Errorf("%w: %w", err, f.cause)
 	case f.last != "" && !strings.Contains(f.last, err.Error()):

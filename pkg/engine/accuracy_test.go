@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -64,6 +65,29 @@ func TestAccuracyMatrixOfALife(t *testing.T) {
 
 // TestProbesLeaveNoTrace holds lives under the eyes of every probe against one
 // that is not read: some probes train the network, and put it back.
+// A stream that comes back to its first task has no more tasks to watch.
+func TestAccuracyMatrixWatchesNoTaskTwice(t *testing.T) {
+	columns := func(stream object, watched float64) int {
+		spec := resolve(t, engine.RawSpec{
+			Stream:  stream,
+			Learner: object{"network": object{"kind": "mlp", "hidden": []any{4.0}}, "optimizer": object{"kind": "sgd", "lr": 0.01}},
+			Probes:  []map[string]any{{"kind": "accuracy-matrix", "tasks": watched, "samples": 20.0}},
+		})
+		n := 0
+		for name := range live(t, spec, 3).rows {
+			if strings.HasPrefix(name, "task_accuracy/") {
+				n++
+			}
+		}
+		return n
+	}
+	split := object{"kind": "split", "tasks": 3.0, "examples_per_class": 10.0, "batch": 10.0}
+	require.Equal(t, 5, columns(split, 10))
+	require.Equal(t, 4, columns(split, 4))
+	require.Equal(t, 5, columns(object{"kind": "noise", "of": split, "tasks": 3.0}, 10))
+	require.Equal(t, 10, columns(object{"kind": "permuted", "tasks": 3.0, "examples_per_task": 10.0, "batch": 10.0}, 10))
+}
+
 func TestProbesLeaveNoTrace(t *testing.T) {
 	run := func(probes ...map[string]any) map[string][]byte {
 		spec := resolve(t, engine.RawSpec{

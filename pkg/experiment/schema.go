@@ -39,6 +39,11 @@ func (c *checker) arms(root *node, at string) {
 	if arms, ok := root.fields["arms"]; ok && (arms.kind == nullNode || arms.kind == objectNode && len(arms.keys) == 0) {
 		c.fail(keyed(at, "arms"), arms.line, "an empty arm list: name at least one arm, or leave arms out for a single arm named %q", BaseArm)
 	}
+	if base := root.fields["arms"]; base != nil {
+		if base = base.fields[BaseArm]; base != nil && len(base.keys) > 0 {
+			c.fail(keyed(keyed(at, "arms"), BaseArm), base.line, "%s is the experiment as it stands, and this arm changes it: give it another name", BaseArm)
+		}
+	}
 }
 
 // untested reads the list of what a document cannot check.

@@ -39,6 +39,11 @@ func TestValidateErrors(t *testing.T) {
 		"unknown dataset in an arm": {map[string]string{"arms": "arms: {a: {stream: {dataset: emnist-99}}}"}, []string{"arms.a.stream.dataset", "is not in the catalogue"}},
 		"environment":               {map[string]string{"more": "environment: {kind: ant}"}, []string{"environment", "there is a stream too"}},
 
+		"batch over the task":     {map[string]string{"stream": "stream: {kind: test-stream, batch: 200}"}, []string{"stream.batch", "must be at most the 100 examples of a task, is 200"}},
+		"part of a name":          {map[string]string{"probes": "probes: [{kind: accuracy}]"}, []string{"probes[0].kind", `unknown probe "accuracy", did you mean "test-accuracy"?`}},
+		"part of a metric":        {map[string]string{"select": "select: {metric: accuracy, mode: max}"}, []string{"select.metric", `did you mean "test_accuracy"?`}},
+		"claim that divides by 0": {claimOf(`arms["base"].test_accuracy.mean() / 0`), []string{"claims[0].value", "does it divide by zero?"}},
+
 		"arm name":               {map[string]string{"arms": "arms: {L2!: {}}"}, []string{`arms["L2!"]`, `is not a name`}},
 		"arm patches something":  {map[string]string{"arms": "arms: {a: {lerner: {}}}"}, []string{"arms.a.lerner", `an arm cannot change this, did you mean "learner"?`}},
 		"arm environment":        {map[string]string{"arms": "arms: {a: {environment: {kind: ant}}}"}, []string{"arms.a.environment", "there is a stream too"}},

@@ -348,9 +348,41 @@ func DidYouMean(got string, names []string) string {
 		}
 	}
 	if best == "" {
+		best = named(got, names)
+	}
+	if best == "" {
 		return ""
 	}
 	return fmt.Sprintf(", did you mean %q?", best)
+}
+
+// named returns the name of which got is a word, best its last one: online-accuracy
+// for accuracy.
+func named(got string, names []string) string {
+	words := func(s string) []string {
+		return strings.FieldsFunc(s, func(r rune) bool { return r == '-' || r == '_' })
+	}
+	asked := words(got)
+	if len(got) < 3 || len(asked) == 0 {
+		return ""
+	}
+	best, rank := "", 0
+	for _, n := range slices.Sorted(slices.Values(names)) {
+		of := words(n)
+		r := 0
+		switch {
+		case len(of) <= len(asked):
+			continue
+		case slices.Equal(of[len(of)-len(asked):], asked):
+			r = 100 - len(of)
+		case slices.Equal(of[:len(asked)], asked):
+			r = 50 - len(of)
+		}
+		if r > rank {
+			best, rank = n, r
+		}
+	}
+	return best
 }
 
 // distance is the Levenshtein distance of two short names.

@@ -81,6 +81,20 @@ func TestMistakesNamePathAndMend(t *testing.T) {
 	require.Len(t, FieldErrors(err), 2, "all mistakes at once")
 }
 
+func TestDidYouMean(t *testing.T) {
+	names := []string{"accuracy-matrix", "gradient-norm", "loss", "online-accuracy", "seen-class-accuracy", "test-accuracy", "update-norm", "online_loss"}
+	for got, want := range map[string]string{
+		"los": "loss", "accuracy": "online-accuracy", "class-accuracy": "seen-class-accuracy", "class_accuracy": "seen-class-accuracy",
+		"matrix": "accuracy-matrix", "gradient": "gradient-norm", "norm": "gradient-norm",
+		"on": "", "nothing-like-it": "", "": "", "--": "", "online-accuracy-of-a-task": "",
+	} {
+		if want != "" {
+			want = fmt.Sprintf(", did you mean %q?", want)
+		}
+		require.Equal(t, want, DidYouMean(got, names), got)
+	}
+}
+
 func TestBadRegistrationsPanic(t *testing.T) {
 	build := func(testConfig, int) (string, error) { return "", nil }
 	good := testConfig{LR: 1}

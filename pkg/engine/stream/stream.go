@@ -82,6 +82,9 @@ type Info struct {
 	// Examples is how many different examples a stream has that shows the same
 	// ones again and again, and numbers them; 0 for others.
 	Examples int
+	// Distinct is after how many tasks a stream comes back to the first; 0 for one
+	// that never does.
+	Distinct int
 	Datasets []string
 }
 
@@ -143,6 +146,8 @@ func CheckLength(tasks, examplesPerTask, batch int) (stepsPerTask int64, err err
 		return 0, component.Fieldf("examples_per_task", "must be at least 1, is %d", examplesPerTask)
 	case batch < 1 || batch > 1<<16:
 		return 0, component.Fieldf("batch", "must be between 1 and %d, is %d", 1<<16, batch)
+	case batch > examplesPerTask:
+		return 0, component.Fieldf("batch", "must be at most the %d examples of a task, is %d", examplesPerTask, batch)
 	case examplesPerTask%batch != 0:
 		return 0, component.Fieldf("batch", "%d does not divide the %d examples of a task; take %d examples or another batch",
 			batch, examplesPerTask, examplesPerTask/batch*batch)

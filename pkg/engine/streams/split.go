@@ -152,13 +152,17 @@ func (c splitConfig) Info() (stream.Info, error) {
 	if err != nil {
 		return stream.Info{}, err
 	}
+	head, heads := 0, 0
+	groups := len(c.sizes(m.Classes))
 	switch c.Head {
 	case "shared":
-		return imageInfo(c.Dataset, c.largest(), 0, c.Tasks, steps, c.Batch)
+		head = c.largest()
 	case "per-task":
-		return imageInfo(c.Dataset, c.largest(), len(c.sizes(m.Classes)), c.Tasks, steps, c.Batch)
+		head, heads = c.largest(), groups
 	}
-	return imageInfo(c.Dataset, 0, 0, c.Tasks, steps, c.Batch)
+	info, err := imageInfo(c.Dataset, head, heads, c.Tasks, steps, c.Batch)
+	info.Distinct = groups
+	return info, err
 }
 
 // split shows, in task t, images of the classes of group t mod groups. With the

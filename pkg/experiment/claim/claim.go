@@ -30,6 +30,7 @@ import (
 	"cel.dev/cel-go/common/types"
 
 	"neoteny/pkg/engine/component"
+	"neoteny/pkg/engine/rng"
 )
 
 // Limits of one expression. The cost is CEL's measure, about one per operation
@@ -153,16 +154,47 @@ func (p *Program) Check(shape Shape) error {
 		if table[r.Arm] == nil {
 			table[r.Arm] = map[string][]float64{}
 		}
-		values := make([]float64, arm.Tasks)
-		for i := range values {
-			values[i] = 0.5
-		}
-		table[r.Arm][r.Metric] = values
+		table[r.Arm][r.Metric] = make([]float64, arm.Tasks)
 	}
-	// The value itself means nothing here; it may be NaN or infinite, as the
-	// logarithm of a difference of equal numbers is.
-	_, err := p.Eval(table)
-	return err
+	// The values themselves mean nothing, and one of them may be NaN or infinite, as the
+	// logarithm of a negative difference is; but not all of them.
+	for trial := range trials {
+		for i, r := range p.refs {
+			fill(table[r.Arm][r.Metric], uint64(trial), uint64(i))
+		}
+		v, err := p.Eval(table)
+		if err != nil {
+			return err
+		}
+		if !math.IsNaN(v) && !math.IsInf(v, 0) {
+			return nil
+		}
+	}
+	return fmt.Errorf("has no finite value, whatever the results are: does it divide by zero?")
+}
+
+// trials is how many made-up tables a claim is tried on.
+const trials = 64
+
+// fill makes up a column: values about a level that differs from column to column, of
+// either sign and any scale from a thousandth to a thousand. The first trial's are 0.5
+// and all alike, the second's between 0 and 1.
+func fill(column []float64, trial, index uint64) {
+	key := rng.New(trial, "claim")
+	unit := func(i uint64) float64 { return float64(key.Uint64(i, index)>>11) * 0x1p-53 }
+	scale := 1.0
+	if trial > 1 {
+		scale = math.Exp(unit(0)*14 - 7)
+		if trial%4 == 3 && unit(1) < 0.5 {
+			scale = -scale
+		}
+	}
+	for i := range column {
+		column[i] = 0.5
+		if trial > 0 {
+			column[i] = float64(scale * unit(uint64(i)+2))
+		}
+	}
 }
 
 // Eval computes the claim's value for one seed. It may be NaN or infinite

@@ -119,6 +119,29 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+// What no results could make a number is a mistake; what some could is none.
+func TestClaimsWithoutAFiniteValue(t *testing.T) {
+	shape := Shape{"a": {Tasks: 3, Metrics: []string{"acc"}}, "b": {Tasks: 3, Metrics: []string{"acc"}}}
+	check := func(expr string) error {
+		p, err := Compile(expr)
+		require.NoError(t, err, expr)
+		return p.Check(shape)
+	}
+	for _, expr := range []string{
+		`arms.a.acc.mean() / 0`, `arms.a.acc.mean() + 1 / 0`, `arms.a.acc.mean() / (1 - 1)`, `arms.a.acc.mean() / (arms.b.acc.final() - arms.b.acc.final())`,
+		`log(0 * arms.a.acc.mean())`, `arms.a.acc.mean() - 1/0 + 1/0`,
+	} {
+		require.ErrorContains(t, check(expr), "does it divide by zero?", expr)
+	}
+	for _, expr := range []string{
+		`log(arms.a.acc.mean() - arms.b.acc.mean())`, `sqrt(arms.a.acc.mean() - 5)`, `sqrt(arms.b.acc.mean() - arms.a.acc.peak() - 1)`,
+		`1 / (arms.a.acc.mean() - arms.b.acc.mean())`, `log(arms.a.acc.mean() - 2)`, `sqrt(0 - arms.a.acc.mean())`,
+		`arms.a.acc.mean() / (arms.a.acc.final() - arms.a.acc.first(1).mean())`,
+	} {
+		require.NoError(t, check(expr), expr)
+	}
+}
+
 func TestCostIsLimited(t *testing.T) {
 	p, err := Compile(`arms.a.acc.map(x, arms.a.acc.mean()).mean()`)
 	require.NoError(t, err)

@@ -1,16 +1,19 @@
 package cli
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -24,6 +27,7 @@ import (
 	"neoteny/internal/leaktest"
 	_ "neoteny/pkg/engine/all"
 	"neoteny/pkg/engine/component"
+	"neoteny/pkg/engine/kernel"
 	pb "neoteny/proto/neoteny/v1"
 )
 
@@ -306,6 +310,54 @@ func TestStateFolderInUse(t *testing.T) {
 	_, err = wiring.StartStack(t.Context(), log, cfg)
 	require.ErrorContains(t, err, "in use by another process")
 	require.NoError(t, s.Close())
+}
+
+// Ctrl-C ends the command that follows an experiment, and not the experiment.
+func TestAnExperimentGoesOnWithoutItsWatcher(t *testing.T) {
+	here, there := app.CoordinatorFlag{Coordinator: "localhost:7070"}, app.CoordinatorFlag{Coordinator: "lab:7070"}
+	require.EqualError(t, here.GoesOn(app.ErrInterrupted, "x-1"), "interrupted: x-1 goes on; follow it with `neoteny watch x-1`, stop it with `neoteny cancel x-1`")
+	require.EqualError(t, there.GoesOn(app.ErrInterrupted, "x-1"), "interrupted: x-1 goes on; follow it with `neoteny watch x-1 --coordinator lab:7070`, stop it with `neoteny cancel x-1 --coordinator lab:7070`")
+	require.ErrorIs(t, here.GoesOn(app.ErrInterrupted, "x-1"), app.ErrInterrupted)
+	require.Equal(t, io.EOF, here.GoesOn(io.EOF, "x-1"))
+
+	s := testStack(t, 0) // nothing moves
+	code, out, errs := neoteny(tiny, "submit", "-", "--coordinator", s.Coordinator)
+	require.Zero(t, code, errs)
+	id := strings.TrimSpace(out)
+	read, write := io.Pipe()
+	defer read.Close()
+	var said bytes.Buffer
+	go func() { // the first line says that it is being watched
+		defer write.Close()
+		code = Main([]string{"watch", id, "--coordinator", s.Coordinator}, app.Streams{In: strings.NewReader(""), Out: io.Discard, Err: write})
+	}()
+	lines := bufio.NewReader(read)
+	first, err := lines.ReadString('\n')
+	require.NoError(t, err)
+	require.Contains(t, first, id+": pending")
+	require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGINT))
+	_, err = io.Copy(&said, lines)
+	require.NoError(t, err)
+	require.Equal(t, app.ExitInterrupted, code)
+	require.Contains(t, said.String(), "neoteny: interrupted: "+id+" goes on; follow it with `neoteny watch "+id+" --coordinator "+s.Coordinator+"`")
+	_, out, _ = neoteny("", "get", id, "--coordinator", s.Coordinator)
+	require.Contains(t, out, id+": pending")
+}
+
+func TestSlowKernelsAreSaidOnce(t *testing.T) {
+	restore := kernel.ForceISA(kernel.Generic)
+	defer restore()
+	code, _, errs := neoteny(tiny, "run", "-", "--out", t.TempDir(), "--workers", "2", "--no-steps", "--data", t.TempDir())
+	require.Zero(t, code, errs)
+	require.Equal(t, 1, strings.Count(errs, "portable kernels, which are up to 30 times slower"), errs)
+}
+
+func TestUnknownPaperIsSaid(t *testing.T) {
+	code, _, errs := neoteny("paper: continual-backpro\n"+tiny, "submit", "--dry-run", "-")
+	require.Zero(t, code, errs)
+	require.Equal(t, "neoteny: -: paper: no paper \"continual-backpro\" in the catalogue, did you mean \"continual-backprop\"?; `neoteny papers` lists them\n", errs)
+	_, _, errs = neoteny("paper: continual-backprop\n"+tiny, "submit", "--dry-run", "-")
+	require.Empty(t, errs)
 }
 
 func TestSentence(t *testing.T) {

@@ -26,7 +26,7 @@ func init() {
 }
 
 type accuracyMatrixConfig struct {
-	Tasks   int `json:"tasks" doc:"how many of the stream's first tasks are watched, N, whether the run gets that far or not"`
+	Tasks   int `json:"tasks" doc:"how many of the stream's first tasks are watched, N, whether the run gets that far or not; at most as many as the stream has before it comes back to the first"`
 	Samples int `json:"samples" doc:"held-out examples of each watched task, the first ones; all if there are fewer"`
 }
 
@@ -75,8 +75,12 @@ type accuracyMatrix struct {
 }
 
 func newAccuracyMatrix(c accuracyMatrixConfig, env probe.Env) (probe.Probe, error) {
+	watched := c.Tasks
+	if n := env.Info.Distinct; n > 0 {
+		watched = min(watched, n) // the tasks behind are these again
+	}
 	state := func(name string) []float64 {
-		v := env.State(name, graph.F64, c.Tasks).F64
+		v := env.State(name, graph.F64, watched).F64
 		for j := range v {
 			v[j] = -1
 		}
@@ -90,7 +94,7 @@ func newAccuracyMatrix(c accuracyMatrixConfig, env probe.Env) (probe.Probe, erro
 	for _, m := range []string{"average_accuracy", "backward_transfer", "forward_transfer", "forgetting", "one_step_backward_transfer"} {
 		p.columns = append(p.columns, probe.Column{Metric: m})
 	}
-	for j := range c.Tasks {
+	for j := range watched {
 		p.columns = append(p.columns, probe.Column{Metric: "task_accuracy", Layer: fmt.Sprintf("task%d", j)})
 	}
 	return p, nil

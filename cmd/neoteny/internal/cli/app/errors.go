@@ -15,6 +15,19 @@ import (
 // ErrInterrupted ends a command that Ctrl-C or SIGTERM stopped.
 var ErrInterrupted = errors.New("interrupted")
 
+// GoesOn says of a command that Ctrl-C stopped while it followed an experiment that the
+// experiment has not stopped, and how to follow it again.
+func (f CoordinatorFlag) GoesOn(err error, id string) error {
+	if !errors.Is(err, ErrInterrupted) {
+		return err
+	}
+	again := "neoteny watch " + id
+	if f.Coordinator != defaultCoordinator {
+		again += " --coordinator " + f.Coordinator
+	}
+	return fmt.Errorf("%w: %s goes on; follow it with `%s`, stop it with `%s`", ErrInterrupted, id, again, strings.Replace(again, "watch", "cancel", 1))
+}
+
 // UsageError is a mistake in the command line that kong cannot see.
 type UsageError struct{ msg string }
 

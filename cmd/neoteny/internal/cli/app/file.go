@@ -8,6 +8,7 @@ import (
 	"neoteny/cmd/neoteny/internal/cli/owndata"
 	"neoteny/pkg/experiment"
 	pb "neoteny/proto/neoteny/v1"
+	"neoteny/recipes"
 )
 
 // ReadSpec reads an experiment file, "-" from the program's standard input, as the
@@ -52,6 +53,13 @@ func (a *App) readSpec(file string, flags FileFlags, segmentTasks int32, own *ow
 	if len(doc.Forms()) > 1 { // no server ever sees the others
 		if err := doc.Validate(); err != nil {
 			return nil, experiment.InFile(file, err)
+		}
+	}
+	if id := v.Spec.GetPaper(); id != "" {
+		if c, err := recipes.BuiltIn(); err == nil {
+			if _, err := c.Paper(id); err != nil {
+				fmt.Fprintf(a.Progress, "neoteny: %s: paper: %v\n", file, err)
+			}
 		}
 	}
 	if segmentTasks > 0 {

@@ -35,6 +35,8 @@ type CoordinatorFlag struct {
 	Coordinator string `help:"Address of the coordinator. Default: ${default}." default:"localhost:7070" placeholder:"HOST:PORT"`
 }
 
+const defaultCoordinator = "localhost:7070"
+
 func (f CoordinatorFlag) Dial() (pb.ExperimentServiceClient, *grpc.ClientConn, error) {
 	conn, err := rpc.Dial(f.Coordinator)
 	if err != nil {

@@ -27,7 +27,14 @@ func (a *App) Follow(ctx context.Context, api pb.ExperimentServiceClient, id str
 			r.Close()
 			a.Progress.Through(nil)
 		}()
-		show = func(e *pb.Experiment) error { r.Update(stateOf(e)); return nil }
+		show = func(e *pb.Experiment) error {
+			s := stateOf(e)
+			if opts.Live == nil { // others made it, and perhaps long ago
+				s.Elapsed = elapsed(e)
+			}
+			r.Update(s)
+			return nil
+		}
 	}
 	log := a.Logger(slog.LevelWarn)
 	for known := false; ; {
@@ -106,6 +113,14 @@ func ended(s pb.ExperimentState) bool {
 		return true
 	}
 	return false
+}
+
+// elapsed is how long an ended experiment took from its submission; else 0.
+func elapsed(e *pb.Experiment) time.Duration {
+	if e.GetCreatedAt() == nil || e.GetEndedAt() == nil {
+		return 0
+	}
+	return e.GetEndedAt().AsTime().Sub(e.GetCreatedAt().AsTime()).Round(time.Millisecond)
 }
 
 func stateOf(e *pb.Experiment) progress.State {

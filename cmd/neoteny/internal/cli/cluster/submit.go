@@ -96,7 +96,7 @@ func (c *submitCmd) Run(ctx context.Context, a *app.App) error {
 	}
 	last, err := a.Follow(ctx, api, id, app.FollowOptions{})
 	if err != nil {
-		return err
+		return c.GoesOn(err, id)
 	}
 	return c.Verdict(last)
 }

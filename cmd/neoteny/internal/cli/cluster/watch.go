@@ -40,7 +40,7 @@ func (c *watchCmd) Run(ctx context.Context, a *app.App) error {
 	}
 	last, err := a.Follow(ctx, api, c.ID, opts)
 	if err != nil {
-		return err
+		return c.GoesOn(err, c.ID)
 	}
 	return c.Verdict(last)
 }

@@ -154,7 +154,7 @@ func (c *RunCmd) Live(ctx context.Context, a *app.App, spec *pb.ExperimentSpec, 
 	if err != nil {
 		return nil, err
 	}
-	fmt.Fprintf(a.Progress, "coordinator %s, metrics %s, live view http://%s/metrics\n", s.Coordinator, s.Metrics, s.HTTP)
+	fmt.Fprintf(a.Progress, "coordinator %s, metrics %s, live view %s\n", s.Coordinator, s.Metrics, s.LiveView())
 	r, resumed, err := c.experiment(ctx, a, s, spec, state, save)
 	if err != nil {
 		keep = c.goOn(ctx, a, s, state) || keep

@@ -24,6 +24,9 @@ type State struct {
 	// Message says why nothing moves, or why it ended.
 	Message string
 	Ended   bool
+	// Elapsed is the experiment's own time, once it has ended; 0 stands for the time
+	// since the reporter started.
+	Elapsed time.Duration
 
 	Runs, RunsDone, RunsDiverged, RunsFailed int64
 	Tasks, TasksDone                         int64
@@ -196,6 +199,9 @@ func (v view) line(rate float64, elapsed time.Duration) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %s, %d %%, %s", v.ID, v.Phase, v.percent(), v.counts())
 	if v.Ended {
+		if v.Elapsed > 0 {
+			elapsed = v.Elapsed
+		}
 		fmt.Fprintf(&b, ", %s steps, %s", render.Count(v.StepsDone), render.Duration(elapsed))
 	} else if rate > 0 {
 		t, s, left := v.figures(rate)

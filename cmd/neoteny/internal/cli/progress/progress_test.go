@@ -41,6 +41,18 @@ func (b *buffer) lines() []string {
 	return strings.Split(s, "\n")
 }
 
+// Of an experiment that others made, its own time is shown, not that of the watch.
+func TestTimeOfAnEndedExperiment(t *testing.T) {
+	s := State{ID: "quick-1", Phase: "done", Ended: true, Runs: 1, RunsDone: 1, Tasks: 2, TasksDone: 2, Steps: 30, StepsDone: 30, Elapsed: 90 * time.Minute}
+	for _, terminal := range []bool{false, true} {
+		var out buffer
+		r := New(Config{Out: &out, Terminal: terminal})
+		r.Update(s)
+		r.Close()
+		require.Contains(t, out.String(), "quick-1: done, 100 %, 2/2 tasks, 1/1 runs, 30 steps, 1h30m")
+	}
+}
+
 func TestPlainLines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out buffer

@@ -55,7 +55,7 @@ func (c *upCmd) Run(ctx context.Context, a *app.App) error {
 		}
 		return err
 	}
-	fmt.Fprintf(a.Out, "coordinator %s\nmetrics     %s\nlive view   http://%s/metrics\nstate       %s\n", s.Coordinator, s.Metrics, s.HTTP, c.StateDir)
+	fmt.Fprintf(a.Out, "coordinator %s\nmetrics     %s\nlive view   %s\nPrometheus  http://%s/metrics\nstate       %s\n", s.Coordinator, s.Metrics, s.LiveView(), s.HTTP, c.StateDir)
 	select {
 	case <-ctx.Done():
 		err = nil

@@ -112,6 +112,7 @@ func (c *workerCmd) Run(ctx context.Context, a *app.App) error {
 			}
 		}
 		note.Close(ctx)
+		wiring.WarnOfSlowKernels(log)
 		comparing, stop := context.WithCancel(ctx)
 		var wg sync.WaitGroup
 		wg.Go(func() { wiring.CompareNumerics(comparing, log, tel, cl.Numerics) })

@@ -290,5 +290,5 @@ func (n *Notice) Close(ctx context.Context) {
 
 type StoreFlags struct {
 	Etcd []string `help:"Addresses of etcd." required:"" placeholder:"HOST:PORT,…"`
-	Blob string   `help:"Store of checkpoints and tables, the same for all: a folder that coordinator and workers share, file:///folder, or, in programs built with -tags cloud, s3://bucket or gs://bucket." required:"" placeholder:"URL"`
+	Blob string   `help:"Store of checkpoints and tables, the same for all: a folder that coordinator and workers share, file:///folder, or s3://bucket (the container image; programs built with -tags s3), or gs://bucket (-tags cloud)." required:"" placeholder:"URL"`
 }

@@ -69,11 +69,19 @@ type Stack struct {
 	closers     []func() error
 }
 
+// LiveView is the address of the means over the runs of every arm, as they are now.
+func (s *Stack) LiveView() string {
+	return fmt.Sprintf("http://%s/metrics?name%%5B%%5D=neoteny_arm_metric", s.HTTP)
+}
+
 // StartStack starts everything; what was started is stopped again on an error.
 // ctx bounds the start only.
 func StartStack(ctx context.Context, log *slog.Logger, cfg StackConfig) (s *Stack, err error) {
 	if err := kernel.Err(); err != nil {
 		return nil, err
+	}
+	if cfg.Workers > 0 {
+		WarnOfSlowKernels(log)
 	}
 	s = &Stack{Failed: make(chan struct{}), StopWorkers: func() {}}
 	defer func() {
