@@ -56,6 +56,10 @@ const (
 // ErrNotAlike says that runs cannot live in lockstep; see [NewPack].
 var ErrNotAlike = learner.ErrNotAlike
 
+// ErrLacks is what the error of a component wraps whose needs the rest of a spec does
+// not meet.
+var ErrLacks = spec.ErrLacks
+
 // Resolve decodes and checks a spec. All mistakes are reported together, each
 // a [component.FieldError] with the path of the field from the spec's root.
 func Resolve(raw RawSpec) (*Spec, error) { return spec.Resolve(raw) }

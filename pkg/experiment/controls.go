@@ -1,12 +1,15 @@
 package experiment
 
 import (
+	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
 	"google.golang.org/protobuf/types/known/structpb"
 
+	"neoteny/pkg/engine"
 	"neoteny/pkg/engine/component"
 	pb "neoteny/proto/neoteny/v1"
 )
@@ -59,6 +62,43 @@ func learnerPatch(fields ...any) map[string]any {
 		p[fields[i].(string)] = fields[i+1]
 	}
 	return map[string]any{"learner": p}
+}
+
+// Skipped is a probe that a control arm does without.
+type Skipped struct {
+	Arm, Probe string
+	Why        string // what the probe needs
+}
+
+// resolveControl resolves a control arm without the probes that need what it has not:
+// a network without hidden layers has no units to be dormant.
+func (e *expansion) resolveControl(a *arm) error {
+	err := e.resolveArm(a)
+	probes, _ := a.raw["probes"].([]any)
+	lacking := map[int]string{}
+	for _, fe := range component.FieldErrors(err) {
+		var i int
+		if _, serr := fmt.Sscanf(fe.Field, "probes[%d]", &i); serr != nil || !errors.Is(fe, engine.ErrLacks) || i >= len(probes) {
+			return err // something else is wrong, too
+		}
+		lacking[i] = fe.Problem
+	}
+	if len(lacking) == 0 {
+		return err
+	}
+	var left []any
+	for i, p := range probes {
+		why, skip := lacking[i]
+		if !skip {
+			left = append(left, p)
+			continue
+		}
+		kind, _ := p.(map[string]any)["kind"].(string)
+		e.skipped = append(e.skipped, Skipped{Arm: a.name, Probe: kind, Why: why})
+	}
+	a.raw = maps.Clone(a.raw)
+	a.raw["probes"] = left
+	return e.resolveArm(a)
 }
 
 // controlOptions are what a control may be given.
@@ -172,6 +212,7 @@ func (e *expansion) addControls(base map[string]any, patches map[string]*structp
 			continue
 		}
 		patches[c.Arm] = s
+		e.controls[c.Arm] = true
 	}
 	return patches
 }

@@ -51,6 +51,24 @@ func TestControls(t *testing.T) {
 	} {
 		require.ErrorContains(t, Validate(parse(t, with(in))), want, in)
 	}
+	// A control does without probes of what it has not; an arm does not, nor does a
+	// control in which something else is wrong.
+	units := with("[linear, {linear: {of: wide}}, normalized-sgd]")
+	units["probes"] = "probes: [{kind: test-accuracy}, {kind: test-units}, {kind: test-dormant}]"
+	p = expand(t, units)
+	require.Equal(t, []Skipped{
+		{"linear", "test-units", `test-units needs a network with hidden units; learner.network has none (stream "test-stream")`},
+		{"wide-linear", "test-units", `test-units needs a network with hidden units; learner.network has none (stream "test-stream")`},
+	}, p.Skipped)
+	trials = trialsByName(p)
+	require.Equal(t, []string{"test_accuracy", "test_dormant"}, trials["linear"].Spec.Metrics())
+	require.Equal(t, []string{"test_accuracy", "test_units", "test_dormant"}, trials["wide"].Spec.Metrics())
+	units["arms"] = "arms: {plain: {learner: {methods: []}}, wide: {learner: {network: {hidden: []}}}}"
+	require.ErrorContains(t, Validate(parse(t, units)), "test-units needs a network with hidden units")
+	units = with("[linear]")
+	units["probes"] = "probes: [{kind: test-accuracy, tau: 1}, {kind: test-units}]"
+	require.ErrorContains(t, Validate(parse(t, units)), "probes[0].tau")
+
 	adam := with("[normalized-sgd]")
 	adam["learner"] = "learner:\n  network: {kind: mlp, hidden: [8]}\n  optimizer: {kind: adam}"
 	require.ErrorContains(t, Validate(parse(t, adam)), "controls[0]: the arm's optimiser is not sgd: say which step size")

@@ -30,6 +30,9 @@ type expansion struct {
 	confirm []uint32
 
 	analyses map[string]*Analysis // those that resolve
+
+	controls map[string]bool // arms that are controls
+	skipped  []Skipped
 }
 
 // arm is a named variation, patched and resolved.
@@ -107,7 +110,7 @@ func (e *expansion) run() (*Plan, error) {
 	if len(e.errs) > 0 {
 		return nil, e.err()
 	}
-	p := &Plan{Arms: e.names, ConfirmSeeds: e.confirm}
+	p := &Plan{Arms: e.names, ConfirmSeeds: e.confirm, Skipped: e.skipped}
 	for _, name := range e.names {
 		p.Trials = append(p.Trials, e.arms[name].trials...)
 	}
@@ -204,6 +207,7 @@ func (e *expansion) resolveArms() {
 	if len(patches) == 0 {
 		patches = map[string]*structpb.Struct{BaseArm: nil}
 	}
+	e.controls = map[string]bool{}
 	patches = e.addControls(base, patches)
 	e.names = slices.Sorted(maps.Keys(patches))
 	e.arms = map[string]*arm{}
@@ -213,7 +217,11 @@ func (e *expansion) resolveArms() {
 		if !e.patchArm(a, base, patches[name]) || (broken && base["stream"] == nil && base["environment"] == nil) {
 			continue
 		}
-		if err := e.resolveArm(a); err != nil {
+		resolve := e.resolveArm
+		if e.controls[name] {
+			resolve = e.resolveControl
+		}
+		if err := resolve(a); err != nil {
 			wrong[name] = err
 			continue
 		}

@@ -31,6 +31,8 @@ type Plan struct {
 	// ConfirmSeeds are the seeds on which the selected trial of each arm runs
 	// again; none without select.confirm_seeds.
 	ConfirmSeeds []uint32
+	// Skipped are the probes that control arms do without.
+	Skipped []Skipped
 }
 
 // Trial is one arm with one hyperparameter assignment.

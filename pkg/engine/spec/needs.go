@@ -24,6 +24,9 @@ var missing = map[component.Capability]struct {
 	component.Environment:    {"an environment", "; there is the %s"},
 }
 
+// ErrLacks is the error of a component whose needs the rest of the spec does not meet.
+var ErrLacks = errors.New("something that a component needs is missing")
+
 // checkNeeds holds what each component needs against what the others provide.
 func (s *Spec) checkNeeds() error {
 	have, source := s.provides(), s.source()
@@ -37,7 +40,7 @@ func (s *Spec) checkNeeds() error {
 			if !known {
 				m.what, m.ending = fmt.Sprintf("the capability %q", string(c)), ", which nothing in the spec provides (%s)"
 			}
-			errs = append(errs, component.Fieldf(path, "%s needs %s"+m.ending, info.Name, m.what, source))
+			errs = append(errs, &component.FieldError{Field: path, Problem: fmt.Sprintf("%s needs %s"+m.ending, info.Name, m.what, source), Err: ErrLacks})
 		}
 	}
 	need("learner", s.Learner.Info)

@@ -68,6 +68,13 @@ func (a *App) readSpec(file string, flags FileFlags, segmentTasks int32, own *ow
 	return v.Spec, nil
 }
 
+// SayWhatIsSkipped says which probes the control arms of a plan do without.
+func (a *App) SayWhatIsSkipped(plan *experiment.Plan) {
+	for _, s := range plan.Skipped {
+		fmt.Fprintf(a.Progress, "control %s is without the probe %s: %s\n", s.Arm, s.Probe, s.Why)
+	}
+}
+
 func (a *App) readDocument(file string, set []string) (*experiment.Document, error) {
 	if file != "-" {
 		return experiment.ReadDocumentFile(file, set...)

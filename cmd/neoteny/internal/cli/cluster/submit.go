@@ -108,6 +108,7 @@ func (c *submitCmd) upload(ctx context.Context, a *app.App, conn *grpc.ClientCon
 	if err != nil {
 		return nil // the coordinator reports it
 	}
+	a.SayWhatIsSkipped(plan)
 	var refs []string
 	for _, t := range plan.Trials {
 		for _, name := range t.Spec.Datasets() {
@@ -167,6 +168,7 @@ func (c *submitCmd) dryRun(a *app.App, req *pb.SubmitExperimentRequest) error {
 	if err != nil {
 		return experiment.InFile(c.File, err)
 	}
+	a.SayWhatIsSkipped(plan)
 	if c.JSON() {
 		return a.PrintMessage(req)
 	}

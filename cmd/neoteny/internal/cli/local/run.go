@@ -178,6 +178,7 @@ func (c *RunCmd) plan(a *app.App) (*pb.ExperimentSpec, *experiment.Plan, error) 
 	if err != nil {
 		return nil, nil, experiment.InFile(c.File, err)
 	}
+	a.SayWhatIsSkipped(plan)
 	return spec, plan, nil
 }
 
