@@ -359,7 +359,10 @@ func count(n uint64) string {
 // selection checks that what select compares is measured in every arm.
 func (e *expansion) selection() {
 	sel := e.spec.GetSelect()
-	if sel == nil || sel.GetMetric() == "" {
+	if sel.GetValue() != "" {
+		e.selectionValue(sel.GetValue())
+	}
+	if sel.GetMetric() == "" {
 		return
 	}
 	metric, _, _ := strings.Cut(sel.GetMetric(), "/")
@@ -372,16 +375,40 @@ func (e *expansion) selection() {
 	}
 }
 
+// selectionValue compiles what select compares and tries it on a trial of every arm.
+func (e *expansion) selectionValue(expr string) {
+	p, err := claim.CompileSelection(expr)
+	if err != nil {
+		e.fail("select.value", "%v", err)
+		return
+	}
+	for _, name := range e.names {
+		a := e.arms[name]
+		if a == nil {
+			continue
+		}
+		if err := p.Check(claim.Shape{claim.Trial: a.shape()}); err != nil {
+			e.fail("select.value", "arm %q: %v", name, err)
+			return
+		}
+	}
+}
+
+// shape is how the tables of an arm's trials will look.
+func (a *arm) shape() claim.ArmShape {
+	s := claim.ArmShape{Tasks: a.spec.Tasks(), Metrics: a.spec.Metrics()}
+	for _, t := range a.trials {
+		s.Tasks = min(s.Tasks, t.Spec.Tasks())
+	}
+	return s
+}
+
 // claims compiles every claim and tries it on a table of the right shape.
 func (e *expansion) claims() {
 	named := map[string]int{}
 	tables := claim.Shape{}
 	for name, a := range e.arms {
-		sh := claim.ArmShape{Tasks: a.spec.Tasks(), Metrics: a.spec.Metrics()}
-		for _, t := range a.trials {
-			sh.Tasks = min(sh.Tasks, t.Spec.Tasks())
-		}
-		tables[name] = sh
+		tables[name] = a.shape()
 	}
 	e.claimShape(tables)
 	for i, c := range e.spec.GetClaims() {

@@ -96,7 +96,7 @@ func TestValidateErrors(t *testing.T) {
 		"tuning seeds twice":  {map[string]string{"seeds": "seeds: {count: 2}", "select": "select: {metric: test_accuracy, mode: max, seeds: {count: 3}}"}, []string{"select.seeds", "given twice"}},
 		"confirm overlap":     {map[string]string{"seeds": "seeds: {count: 4}", "select": "select: {metric: test_accuracy, mode: max, confirm_seeds: {first: 3, count: 3}}"}, []string{"select.confirm_seeds", "seed 3 is a tuning seed too"}},
 		"no confirm seeds":    {map[string]string{"select": "select: {metric: test_accuracy, mode: max, confirm_seeds: {}}"}, []string{"select.confirm_seeds", "no seeds"}},
-		"select no metric":    {map[string]string{"select": "select: {mode: max}"}, []string{"select.metric", "missing"}},
+		"select no metric":    {map[string]string{"select": "select: {mode: max}"}, []string{"select", "give a metric or a value"}},
 		"select unknown":      {map[string]string{"select": "select: {metric: test_accurac, mode: max}"}, []string{"select.metric", `arm "base" does not measure "test_accurac", did you mean "test_accuracy"? (have: test_accuracy, test_dormant)`}},
 		"select mode":         {map[string]string{"select": "select: {metric: test_accuracy, mode: best}"}, []string{"select.mode", "in list"}},
 		"claim without holds": {map[string]string{"claims": "claims: [{name: c, value: arms.base.test_accuracy.mean()}]"}, []string{"claims[0]", "holds"}},

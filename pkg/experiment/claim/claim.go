@@ -12,6 +12,10 @@
 //
 //	analyses["scores"].never_forgotten
 //
+// The value that a selection compares is an expression over the table of one trial:
+//
+//	trial.test_accuracy.last(5).mean()
+//
 // Whole numbers may be written where a number is wanted.
 package claim
 
@@ -61,19 +65,28 @@ func AnalysisKey(name string) string { return analysisPrefix + name }
 
 const analysisPrefix = "analyses/"
 
+// Trial is where the metrics of the trial are in the [Table] of a selection.
+const Trial = "trial"
+
 // Ref is a column that a claim looks at. Arm is the [AnalysisKey] where it is the
 // number of an analysis.
 type Ref struct{ Arm, Metric string }
 
 // Program is a compiled claim.
 type Program struct {
-	program cel.Program
-	refs    []Ref
+	program   cel.Program
+	refs      []Ref
+	selection bool
 }
 
-// Compile reads an expression. Its value must be a number; every use of arms
-// must name an arm and a metric, so that [Program.Refs] is complete.
-func Compile(expr string) (*Program, error) {
+// Compile reads the expression of a claim. Its value must be a number; every use of
+// arms must name an arm and a metric, so that [Program.Refs] is complete.
+func Compile(expr string) (*Program, error) { return compile(expr, false) }
+
+// CompileSelection reads the expression of a selection, which looks at its trial.
+func CompileSelection(expr string) (*Program, error) { return compile(expr, true) }
+
+func compile(expr string, selection bool) (*Program, error) {
 	if len(expr) > maxLen {
 		return nil, fmt.Errorf("an expression of %d characters is longer than %d", len(expr), maxLen)
 	}
@@ -85,10 +98,13 @@ func Compile(expr string) (*Program, error) {
 	if iss.Err() != nil {
 		return nil, issue(iss)
 	}
-	w := &walker{refs: map[Ref]bool{}, factory: ast.NewExprFactory()}
+	w := &walker{refs: map[Ref]bool{}, factory: ast.NewExprFactory(), selection: selection}
 	w.walk(parsed.NativeRep().Expr(), false)
 	if w.err != nil {
 		return nil, w.err
+	}
+	if len(w.refs) == 0 && selection {
+		return nil, fmt.Errorf("does not look at the trial: write for example trial.online_accuracy.last(5).mean()")
 	}
 	if len(w.refs) == 0 {
 		return nil, fmt.Errorf(`looks at no arm and no analysis: write for example arms["backprop"].online_accuracy.mean()`)
@@ -110,7 +126,7 @@ func Compile(expr string) (*Program, error) {
 	if err != nil {
 		return nil, fmt.Errorf("plan expression: %w", err)
 	}
-	p := &Program{program: program, refs: slices.Collect(maps.Keys(w.refs))}
+	p := &Program{program: program, refs: slices.Collect(maps.Keys(w.refs)), selection: selection}
 	slices.SortFunc(p.refs, func(a, b Ref) int {
 		return cmp.Or(cmp.Compare(a.Arm, b.Arm), cmp.Compare(a.Metric, b.Metric))
 	})
@@ -149,7 +165,11 @@ func (p *Program) Check(shape Shape) error {
 		}
 		name, _, _ := strings.Cut(r.Metric, "/")
 		if !slices.Contains(arm.Metrics, name) {
-			return fmt.Errorf(kind+" %q does not measure %q%s (have: %s)", called, name, component.DidYouMean(name, arm.Metrics), strings.Join(arm.Metrics, ", "))
+			who := fmt.Sprintf("%s %q", kind, called)
+			if p.selection {
+				who = "the trial"
+			}
+			return fmt.Errorf("%s does not measure %q%s (have: %s)", who, name, component.DidYouMean(name, arm.Metrics), strings.Join(arm.Metrics, ", "))
 		}
 		if table[r.Arm] == nil {
 			table[r.Arm] = map[string][]float64{}
@@ -201,8 +221,16 @@ func fill(column []float64, trial, index uint64) {
 // where something was not measured. Columns that the claim looks at and the
 // table lacks are errors, as are tasks that are not there.
 func (p *Program) Eval(table Table) (float64, error) {
-	arms, analyses := map[string]map[string][]float64{}, map[string]map[string]float64{}
+	arms, analyses, trial := map[string]map[string][]float64{}, map[string]map[string]float64{}, map[string][]float64{}
 	for _, r := range p.refs {
+		if r.Arm == Trial && p.selection {
+			column, ok := table[Trial][r.Metric]
+			if !ok {
+				return 0, fmt.Errorf("the trial has no values of %q", r.Metric)
+			}
+			trial[r.Metric] = column
+			continue
+		}
 		kind, name, _ := called(r.Arm, nil)
 		column, ok := table[r.Arm][r.Metric]
 		if !ok || kind == "analysis" && len(column) != 1 {
@@ -220,7 +248,7 @@ func (p *Program) Eval(table Table) (float64, error) {
 		}
 		arms[r.Arm][r.Metric] = column
 	}
-	out, _, err := p.program.Eval(map[string]any{"arms": arms, "analyses": analyses})
+	out, _, err := p.program.Eval(map[string]any{"arms": arms, "analyses": analyses, "trial": trial})
 	if err != nil {
 		if strings.Contains(err.Error(), "cost limit") {
 			return 0, fmt.Errorf("the expression does too much work: more than %d operations", maxCost)
@@ -257,6 +285,8 @@ type walker struct {
 	refs    map[Ref]bool
 	factory ast.ExprFactory
 	err     error
+	// selection: the expression looks at its trial, and at no arm or analysis.
+	selection bool
 }
 
 // position names the functions whose arguments are positions in a list.
@@ -264,7 +294,14 @@ var position = []string{"first", "last", "slice"}
 
 func (w *walker) walk(e ast.Expr, wholes bool) {
 	if ref, ok := refOf(e); ok {
+		if w.selection && w.err == nil {
+			w.err = fmt.Errorf("looks at an arm or an analysis: the value of a selection is of one trial, as in trial.%s.mean()", ref.Metric)
+		}
 		w.refs[ref] = true
+		return
+	}
+	if root, metric, ok := member(e); ok && w.selection && root.Kind() == ast.IdentKind && root.AsIdent() == "trial" {
+		w.refs[Ref{Trial, metric}] = true
 		return
 	}
 	switch e.Kind() {
@@ -273,6 +310,10 @@ func (w *walker) walk(e ast.Expr, wholes bool) {
 		case w.err != nil:
 		case e.AsIdent() == "arms":
 			w.err = fmt.Errorf(`arms must be followed by an arm and a metric, as in arms["backprop"].online_accuracy`)
+		case e.AsIdent() == "trial" && w.selection:
+			w.err = fmt.Errorf("trial must be followed by a metric, as in trial.online_accuracy")
+		case e.AsIdent() == "trial":
+			w.err = fmt.Errorf(`there is no trial in a claim: name an arm, as in arms["backprop"].online_accuracy`)
 		case e.AsIdent() == "analyses":
 			w.err = fmt.Errorf(`analyses must be followed by an analysis and a metric, as in analyses["scores"].never_forgotten`)
 		}

@@ -16,6 +16,7 @@ var environment = sync.OnceValues(func() (*cel.Env, error) {
 	column := cel.ListType(cel.DoubleType)
 	opts := []cel.EnvOption{
 		cel.Variable("arms", cel.MapType(cel.StringType, cel.MapType(cel.StringType, column))),
+		cel.Variable("trial", cel.MapType(cel.StringType, column)),
 		cel.Variable("analyses", cel.MapType(cel.StringType, cel.MapType(cel.StringType, cel.DoubleType))),
 		cel.CrossTypeNumericComparisons(true),
 		cel.ParserExpressionSizeLimit(maxLen),

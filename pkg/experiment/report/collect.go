@@ -23,6 +23,7 @@ type group struct {
 	done     bySeed
 	diverged bySeed // up to where they diverged
 	missing  map[uint32]bool
+	params   map[string]string
 }
 
 // seeds are those of all runs, sorted.
@@ -60,7 +61,7 @@ func collect(runs []RunTable) (collection, error) {
 		st := stage{r.Trial, r.Confirmation}
 		g := c[r.Arm][st]
 		if g == nil {
-			g = &group{bySeed{}, bySeed{}, map[uint32]bool{}}
+			g = &group{bySeed{}, bySeed{}, map[uint32]bool{}, r.Params}
 			c[r.Arm][st] = g
 		}
 		if g.has(r.Seed) {

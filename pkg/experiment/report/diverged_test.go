@@ -129,3 +129,21 @@ func TestSelectionNamesWhatItPassesOver(t *testing.T) {
 	require.Empty(t, s.Arms[0].Selected)
 	require.Equal(t, `every run of arm "a" diverged: no trial could be selected`, s.Claims[0].Message)
 }
+
+func TestSelectionByAValue(t *testing.T) {
+	runs := []RunTable{run("a", "a-0", 0, false, .9, .9, .1), run("a", "a-1", 0, false, .1, .2, .3), run("a", "a-2", 0, false, .9, .9)}
+	for i := range runs {
+		runs[i].Params = map[string]string{"learner.optimizer.lr": []string{"0.1", "0.2", "1e-05"}[i]}
+	}
+	spec := &pb.ExperimentSpec{Select: &pb.Select{Value: "trial.acc.last(2).mean()", Mode: "min"}}
+	s, err := Summarize(spec, runs)
+	require.NoError(t, err)
+	require.Equal(t, "a-1", s.Arms[0].Selected)
+	require.Equal(t, []string{"lr=0.1", "lr=0.2", "lr=1e-5"}, []string{s.Arms[0].Trials[0].Label, s.Arms[0].Trials[1].Label, s.Arms[0].Trials[2].Label})
+	require.InDelta(t, .5, float64(*s.Arms[0].Trials[0].Score), 1e-12)
+	spec.Select.Value = "trial.acc.slice(2, 3).mean()" // not every trial has as many tasks
+	s, err = Summarize(spec, runs)
+	require.NoError(t, err)
+	require.Equal(t, "a-0", s.Arms[0].Selected)
+	require.True(t, math.IsNaN(float64(*s.Arms[0].Trials[2].Score)))
+}

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"math"
@@ -183,7 +184,7 @@ func (c collection) chosen(arm string, spec *pb.ExperimentSpec, selected map[str
 	case !ok && c.allDiverged(arm):
 		return nil, fmt.Sprintf("every run of arm %q diverged: no trial could be selected", arm)
 	case !ok:
-		return nil, fmt.Sprintf("no trial of arm %q could be selected: %s was not measured on its tuning seeds", arm, spec.GetSelect().GetMetric())
+		return nil, fmt.Sprintf("no trial of arm %q could be selected: %s was not measured on its tuning seeds", arm, cmp.Or(spec.GetSelect().GetMetric(), spec.GetSelect().GetValue()))
 	}
 	g = c[arm][stage{trial, spec.GetSelect().GetConfirmSeeds() != nil}]
 	switch {

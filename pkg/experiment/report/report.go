@@ -15,8 +15,9 @@ import (
 type RunTable struct {
 	Arm, Trial   string
 	Seed         uint32
-	Confirmation bool // run on a confirmation seed
-	Analysis     bool // run of an analysis, whose name Arm is
+	Confirmation bool              // run on a confirmation seed
+	Analysis     bool              // run of an analysis, whose name Arm is
+	Params       map[string]string // what a sweep set: path to JSON value
 	Outcome      Outcome
 	Table        *pb.TaskTable // of a run that diverged up to there; nil of one that is missing
 }
@@ -113,12 +114,18 @@ func (a *Arm) Main() *Trial {
 
 // Trial is the result of one trial over its seeds.
 type Trial struct {
-	Trial        string   `json:"trial"`
-	Confirmation bool     `json:"confirmation,omitempty"`
-	Seeds        []uint32 `json:"seeds"`              // of the runs that finished, sorted
-	Diverged     []uint32 `json:"diverged,omitempty"` // seeds of the runs that diverged
-	Missing      []uint32 `json:"missing,omitempty"`  // seeds whose runs failed, were cancelled or have not ended
-	Metrics      []Metric `json:"metrics"`
+	Trial string `json:"trial"`
+	// Label says what a sweep set, in few words; see [experiment.Label].
+	Label        string                     `json:"label,omitempty"`
+	Params       map[string]json.RawMessage `json:"params,omitempty"` // by path
+	Confirmation bool                       `json:"confirmation,omitempty"`
+	// Score is what select compares: the mean over the seeds, null where one of them has
+	// no finite value.
+	Score    *Number  `json:"score,omitempty"`
+	Seeds    []uint32 `json:"seeds"`              // of the runs that finished, sorted
+	Diverged []uint32 `json:"diverged,omitempty"` // seeds of the runs that diverged
+	Missing  []uint32 `json:"missing,omitempty"`  // seeds whose runs failed, were cancelled or have not ended
+	Metrics  []Metric `json:"metrics"`
 }
 
 // Runs is how many runs the trial has, whatever came of them.

@@ -1,14 +1,17 @@
 package report
 
 import (
+	"maps"
 	"math"
+	"slices"
 
+	"neoteny/pkg/experiment/claim"
 	pb "neoteny/proto/neoteny/v1"
 )
 
 // SelectTrials picks the trial of each arm that claims look at. With select it
-// is the one whose metric, meaned over tasks and then over tuning seeds, is
-// best; of equals the first by name. A trial with fewer finished tuning runs
+// is the one whose metric, meaned over tasks and then over tuning seeds, or whose
+// value is best; of equals the first by name. A trial with fewer finished tuning runs
 // than another of its arm is passed over: what diverged on a seed is not good
 // because its other seeds are. Without select it is the arm's only trial; an
 // arm with several has no entry.
@@ -38,11 +41,7 @@ func (c collection) selected(spec *pb.ExperimentSpec) map[string]string {
 			if st.confirmation || len(seeds) < most {
 				continue
 			}
-			score := seedMeans(seeds, spec.GetSelect().GetMetric())
-			value := math.NaN()
-			if v := finite(score); len(v) > 0 && len(v) == len(seeds) {
-				value = mean(v)
-			}
+			value := scoreOf(seeds, spec.GetSelect())
 			if spec.GetSelect().GetMode() == "min" {
 				value = -value
 			}
@@ -59,6 +58,27 @@ func (c collection) selected(spec *pb.ExperimentSpec) map[string]string {
 		}
 	}
 	return out
+}
+
+// scoreOf is what a selection compares: the mean over seeds of the mean over tasks of
+// the metric, or of the value of select's expression. It is NaN where a seed has none.
+func scoreOf(seeds bySeed, sel *pb.Select) float64 {
+	values := seedMeans(seeds, sel.GetMetric())
+	if sel.GetValue() != "" {
+		p, err := claim.CompileSelection(sel.GetValue())
+		if err != nil {
+			return math.NaN() // of a program that knew more
+		}
+		for i, s := range slices.Sorted(maps.Keys(seeds)) {
+			if values[i], err = p.Eval(claim.Table{claim.Trial: seeds[s]}); err != nil {
+				values[i] = math.NaN()
+			}
+		}
+	}
+	if v := finite(values); len(v) > 0 && len(v) == len(values) {
+		return mean(v)
+	}
+	return math.NaN()
 }
 
 // passedOver are the tuning trials of an arm of which fewer seeds finished than of the

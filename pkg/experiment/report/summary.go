@@ -1,10 +1,13 @@
 package report
 
 import (
+	"encoding/json"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
+	"neoteny/pkg/experiment"
 	pb "neoteny/proto/neoteny/v1"
 )
 
@@ -21,7 +24,12 @@ func Summarize(spec *pb.ExperimentSpec, runs []RunTable) (*Summary, error) {
 	for _, name := range slices.Sorted(maps.Keys(c)) {
 		arm := Arm{Arm: name, Selected: selected[name]}
 		for _, st := range c.stages(name) {
-			arm.Trials = append(arm.Trials, summarizeTrial(st, c[name][st], boot))
+			t := summarizeTrial(st, c[name][st], boot)
+			if spec.GetSelect() != nil && !st.confirmation && !isAnalysis(name) {
+				score := Number(scoreOf(c[name][st].done, spec.GetSelect()))
+				t.Score = &score
+			}
+			arm.Trials = append(arm.Trials, t)
 		}
 		if isAnalysis(name) {
 			s.Analyses = append(s.Analyses, Analysis{arm.Trials[0].Trial, arm.Trials})
@@ -41,7 +49,7 @@ func Summarize(spec *pb.ExperimentSpec, runs []RunTable) (*Summary, error) {
 
 func summarizeTrial(st stage, g *group, boot sampler) Trial {
 	t := Trial{
-		Trial: st.trial, Confirmation: st.confirmation, Metrics: []Metric{},
+		Trial: st.trial, Label: experiment.Label(g.params), Params: rawParams(g.params), Confirmation: st.confirmation, Metrics: []Metric{},
 		Seeds:    slices.Sorted(maps.Keys(g.done)),
 		Diverged: slices.Sorted(maps.Keys(g.diverged)),
 		Missing:  slices.Sorted(maps.Keys(g.missing)),
@@ -59,6 +67,20 @@ func summarizeTrial(st stage, g *group, boot sampler) Trial {
 		t.Metrics = append(t.Metrics, metricOf(n, t.Seeds, g.done, t.Runs(), boot))
 	}
 	return t
+}
+
+// rawParams keeps values that are JSON from being quoted again.
+func rawParams(params map[string]string) map[string]json.RawMessage {
+	if len(params) == 0 {
+		return nil
+	}
+	out := make(map[string]json.RawMessage, len(params))
+	for path, v := range params {
+		if out[path] = json.RawMessage(v); !json.Valid(out[path]) {
+			out[path] = json.RawMessage(strconv.Quote(v))
+		}
+	}
+	return out
 }
 
 // metricOf is a column over the runs that finished, of so many.

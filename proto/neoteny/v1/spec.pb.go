@@ -465,14 +465,18 @@ func (x *Distribution) GetChoice() *structpb.ListValue {
 // confirmation seeds; claims look at the confirmation seeds only.
 type Select struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Metric whose mean over tasks is compared.
+	// Metric whose mean over tasks is compared; or give a value.
 	Metric string `protobuf:"bytes,1,opt,name=metric,proto3" json:"metric,omitempty"`
 	// "max" or "min".
 	Mode string `protobuf:"bytes,2,opt,name=mode,proto3" json:"mode,omitempty"`
 	// Tuning seeds; none means the experiment's seeds.
 	Seeds *Seeds `protobuf:"bytes,3,opt,name=seeds,proto3" json:"seeds,omitempty"`
 	// Fresh seeds for the selected trial; they must not overlap the tuning seeds.
-	ConfirmSeeds  *Seeds `protobuf:"bytes,4,opt,name=confirm_seeds,json=confirmSeeds,proto3" json:"confirm_seeds,omitempty"`
+	ConfirmSeeds *Seeds `protobuf:"bytes,4,opt,name=confirm_seeds,json=confirmSeeds,proto3" json:"confirm_seeds,omitempty"`
+	// CEL over the task table of one run, in place of a metric: a number, whose mean over
+	// seeds is compared, for example trial.test_accuracy.final() or
+	// trial.online_accuracy.last(5).mean().
+	Value         string `protobuf:"bytes,5,opt,name=value,proto3" json:"value,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -533,6 +537,13 @@ func (x *Select) GetConfirmSeeds() *Seeds {
 		return x.ConfirmSeeds
 	}
 	return nil
+}
+
+func (x *Select) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
 }
 
 // Seeds is either a count (0 … count-1, or first … first+count-1) or a list.
@@ -954,13 +965,15 @@ const file_neoteny_v1_spec_proto_rawDesc = "" +
 	"\x06choice\x18\x03 \x01(\v2\x1a.google.protobuf.ListValueR\x06choice:%\xbaH\"\" \n" +
 	"\auniform\n" +
 	"\vlog_uniform\n" +
-	"\x06choice\x10\x01\"\xaf\x01\n" +
-	"\x06Select\x12\x1f\n" +
-	"\x06metric\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x06metric\x12#\n" +
+	"\x06choice\x10\x01\"\xaa\x02\n" +
+	"\x06Select\x12\x16\n" +
+	"\x06metric\x18\x01 \x01(\tR\x06metric\x12#\n" +
 	"\x04mode\x18\x02 \x01(\tB\x0f\xbaH\fr\n" +
 	"R\x03maxR\x03minR\x04mode\x12'\n" +
 	"\x05seeds\x18\x03 \x01(\v2\x11.neoteny.v1.SeedsR\x05seeds\x126\n" +
-	"\rconfirm_seeds\x18\x04 \x01(\v2\x11.neoteny.v1.SeedsR\fconfirmSeeds\"\xc3\x01\n" +
+	"\rconfirm_seeds\x18\x04 \x01(\v2\x11.neoteny.v1.SeedsR\fconfirmSeeds\x12\x1e\n" +
+	"\x05value\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\x80 R\x05value:b\xbaH_\x1a]\n" +
+	"\x16select.metric_or_value\x12\x18give a metric or a value\x1a)(this.metric != '') != (this.value != '')\"\xc3\x01\n" +
 	"\x05Seeds\x12!\n" +
 	"\x05count\x18\x01 \x01(\x05B\v\xbaH\b\x1a\x06\x18\xa0\x8d\x06(\x00R\x05count\x12\x14\n" +
 	"\x05first\x18\x02 \x01(\rR\x05first\x12 \n" +

@@ -127,7 +127,7 @@ func TestWorkWithACluster(t *testing.T) {
 	code, out, _ = at("", "get", id)
 	require.Zero(t, code)
 	require.Regexp(t, `(?m)^fast/1 +fast +done +4/4 +\S+ +[0-9a-f]{16}`, out)
-	require.Contains(t, out, "learner.optimizer.lr=0.02")
+	require.Contains(t, out, "lr=0.02")
 	digests := func(id string) map[string]string {
 		var got struct {
 			Runs []struct{ Trial, Digest, RunKey string }
@@ -151,7 +151,7 @@ func TestWorkWithACluster(t *testing.T) {
 	code, out, _ = at("", "results", id)
 	require.Zero(t, code)
 	require.Regexp(t, `(?m)^fast +loss +`, out)
-	require.Regexp(t, `(?m)^slow-\S+ +loss +`, out, "without select, every trial is shown")
+	require.Regexp(t, `(?m)^slow lr=0\.01 +loss +`, out, "without select, every trial is shown")
 	_, out, _ = at("", "results", id, "--format", "json")
 	require.Contains(t, out, `"id": "`+id+`"`)
 	_, out, _ = at("", "results", id, "--format", "csv")
@@ -247,7 +247,7 @@ func TestRunsThatDiverge(t *testing.T) {
 	require.FileExists(t, filepath.Join(dirs[0], "steps", "hot", "0.parquet"), "up to where it diverged")
 	tasks, err := os.ReadFile(filepath.Join(dirs[0], "tasks.csv"))
 	require.NoError(t, err)
-	require.Contains(t, string(tasks), "\nhot,hot,0,0,loss,,", "the task that was under way has its row")
+	require.Contains(t, string(tasks), "\ndiverging,hot,hot,,,0,0,diverged,loss,,", "the task that was under way has its row")
 
 	code, _, errs = neoteny(diverging, "run", "-", "--out", out, "--workers", "1", "--data", t.TempDir(), "--strict")
 	require.Equal(t, app.ExitError, code)

@@ -23,10 +23,11 @@ func (f DataFlag) Folder() (string, error) {
 // FolderHelp says what is in the folder of results.
 const FolderHelp = `DIR/<experiment id> holds:
   summary.json, summary.txt       means with 95 % intervals, claims with verdicts
-  tasks.csv                       arm,trial,seed,task,metric,layer,value
+  tasks.csv                       every task of every run: experiment, arm, trial, params, stage, seed, task, state, metric, layer, value
+  trials.csv                      every trial, by rank: what the sweep set, means with intervals
   runs.csv, runs.json             every run with its digest and run key
   plots/<metric>.svg              the metric over tasks, with a 95 % band over seeds
-  steps/<trial>/<seed>.parquet    every value: step, metric, layer, value
+  steps/<trial>/<seed>.parquet    every value, with the columns of tasks.csv and the step
   experiment.yaml                 the experiment, ready to be submitted again
 The folder appears when it is complete. Results of another experiment are never overwritten.`
 

@@ -106,7 +106,7 @@ func (c *getCmd) Run(ctx context.Context, a *app.App) error {
 	for _, r := range runs {
 		note := r.GetMessage()
 		if len(r.GetParams()) > 0 {
-			note = strings.TrimSpace(params(r.GetParams()) + " " + note)
+			note = strings.TrimSpace(experiment.Label(r.GetParams()) + " " + note)
 		}
 		t.Add(r.GetTrial()+"/"+fmt.Sprint(r.GetSeed()), r.GetArm(), results.RunStateName(r.GetState()), fmt.Sprintf("%d/%d", r.GetTasksDone(), r.GetTasks()), seconds(r.GetSeconds()), app.Short(r.GetDigest()), note)
 	}

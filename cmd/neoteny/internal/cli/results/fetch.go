@@ -104,7 +104,7 @@ func (r *Result) summarize() error {
 	for _, run := range r.Runs {
 		t := report.RunTable{
 			Arm: run.GetArm(), Trial: run.GetTrial(), Seed: run.GetSeed(), Confirmation: run.GetConfirmation(), Analysis: run.GetAnalysis(),
-			Outcome: report.Missing,
+			Params: run.GetParams(), Outcome: report.Missing,
 		}
 		if outcome, ok := outcomes[run.GetState()]; ok {
 			t.Outcome, t.Table = outcome, run.Table

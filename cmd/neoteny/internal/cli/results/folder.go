@@ -134,6 +134,7 @@ func (r *Result) write(ctx context.Context, dir string, metrics pb.MetricsServic
 		{"summary.json", r.WriteJSON},
 		{"summary.txt", r.WriteText},
 		{"tasks.csv", r.WriteTasksCSV},
+		{"trials.csv", r.WriteTrialsCSV},
 		{"runs.csv", r.WriteRunsCSV},
 		{"runs.json", r.writeRunsJSON},
 	}
@@ -151,21 +152,21 @@ func (r *Result) write(ctx context.Context, dir string, metrics pb.MetricsServic
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(calls)
 	for _, run := range r.Runs {
-		g.Go(func() error { return writeRunSteps(ctx, dir, metrics, run) })
+		g.Go(func() error { return r.writeRunSteps(ctx, dir, metrics, run) })
 	}
 	return g.Wait()
 }
 
 // writeRunSteps writes steps/<trial>/<seed>.parquet, nothing for a run that
 // measured nothing yet.
-func writeRunSteps(ctx context.Context, dir string, metrics pb.MetricsServiceClient, run Run) error {
+func (r *Result) writeRunSteps(ctx context.Context, dir string, metrics pb.MetricsServiceClient, run Run) error {
 	if !plainName(run.GetTrial()) {
 		return fmt.Errorf("trial %q is no name for a folder", run.GetTrial())
 	}
 	path := filepath.Join(dir, "steps", run.GetTrial(), strconv.FormatUint(uint64(run.GetSeed()), 10)+".parquet")
 	values := int64(0)
 	err := writeFile(path, func(w io.Writer) (err error) {
-		values, err = writeSteps(ctx, w, metrics, run)
+		values, err = r.writeSteps(ctx, w, metrics, run)
 		return err
 	})
 	if err == nil && values > 0 {

@@ -33,9 +33,6 @@ type Comparison struct {
 	Differs  string `json:"differs,omitempty"` // where first
 }
 
-// cell is a place in a run's task table.
-type cell struct{ task, metric, layer string }
-
 func (c cell) String() string {
 	name := c.metric
 	if c.layer != "" {
@@ -94,11 +91,11 @@ func (r *Recorded) readTasks(path string) error {
 		if err != nil {
 			return err
 		}
-		run := row[1] + "/" + row[2]
+		run := row[2] + "/" + row[5]
 		if r.values[run] == nil {
 			r.values[run] = map[cell]string{}
 		}
-		r.values[run][cell{row[3], row[4], row[5]}] = row[6]
+		r.values[run][cell{row[6], row[7], row[8], row[9]}] = row[10]
 	}
 }
 

@@ -158,13 +158,13 @@ func TestText(t *testing.T) {
 	require.Equal(t, `quick-7: failed, 6 of 7 runs done, 1 failed
 
 Mean ± 95 % interval over seeds
-ARM       METRIC                 MEAN OVER TASKS  LAST TASK       SEEDS
-backprop  dormant_units/hidden0  1.500 ± 0        2.000 ± 0           3
-          dormant_units/hidden1  3.000 ± 0        4.000 ± 0           3
-          online_accuracy        0.810 ± 0.025    0.710 ± 0.025       3
-l2        dormant_units/hidden0  1.500 ± 0        2.000 ± 0      3 of 4
-          dormant_units/hidden1  3.000 ± 0        4.000 ± 0      3 of 4
-          online_accuracy        0.910 ± 0.025    0.910 ± 0.025  3 of 4
+ARM               METRIC                 MEAN OVER TASKS  LAST TASK       SEEDS
+backprop lr=0.01  dormant_units/hidden0  1.500 ± 0        2.000 ± 0           3
+                  dormant_units/hidden1  3.000 ± 0        4.000 ± 0           3
+                  online_accuracy        0.810 ± 0.025    0.710 ± 0.025       3
+l2 lr=0.01        dormant_units/hidden0  1.500 ± 0        2.000 ± 0      3 of 4
+                  dormant_units/hidden1  3.000 ± 0        4.000 ± 0      3 of 4
+                  online_accuracy        0.910 ± 0.025    0.910 ± 0.025  3 of 4
 
 Claims
 VERDICT       CLAIM           VALUE          HOLDS IF   SEEDS  NOTE
@@ -178,8 +178,8 @@ quick-7/l2/3: step 12: loss is NaN
 
 // What was measured later is among the per-step data, in its place, and a run that
 // lacks some of it says so.
-// stepRow is a row of the per-step data as others read it.
-type stepRow struct {
+// stepOf is a row of the per-step data as others read it.
+type stepOf struct {
 	Step   int64   `parquet:"step"`
 	Metric string  `parquet:"metric"`
 	Layer  string  `parquet:"layer"`
@@ -201,9 +201,9 @@ func TestAsides(t *testing.T) {
 	require.NoError(t, err)
 	dir, err := r.WriteFolder(t.Context(), t.TempDir(), metrics)
 	require.NoError(t, err)
-	rows, err := parquet.ReadFile[stepRow](filepath.Join(dir, "steps/backprop/0.parquet"))
+	rows, err := parquet.ReadFile[stepOf](filepath.Join(dir, "steps/backprop/0.parquet"))
 	require.NoError(t, err)
-	require.Equal(t, []stepRow{
+	require.Equal(t, []stepOf{
 		{99, "dormant_units", "hidden0", 1}, {199, "dormant_units", "hidden0", 2},
 		{99, "hessian_trace", "", 99}, {199, "hessian_trace", "", 199},
 		{0, "online_accuracy", "", .5}, {1, "online_accuracy", "", .25}, {2, "online_accuracy", "", 1},
@@ -226,26 +226,26 @@ func TestFolder(t *testing.T) {
 	require.Equal(t, []string{
 		"experiment.yaml", "plots/dormant_units.svg", "plots/online_accuracy.svg", "runs.csv", "runs.json",
 		"steps/backprop/0.parquet", "steps/backprop/1.parquet", "steps/backprop/2.parquet", "steps/l2/0.parquet", "steps/l2/1.parquet", "steps/l2/2.parquet",
-		"summary.json", "summary.txt", "tasks.csv",
+		"summary.json", "summary.txt", "tasks.csv", "trials.csv",
 	}, files(t, dir))
 
 	tasks := readCSV(t, filepath.Join(dir, "tasks.csv"))
-	require.Equal(t, []string{"arm", "trial", "seed", "task", "metric", "layer", "value"}, tasks[0])
-	require.Equal(t, []string{"backprop", "backprop", "0", "0", "online_accuracy", "", "0.9"}, tasks[1])
-	require.Equal(t, []string{"backprop", "backprop", "0", "1", "dormant_units", "hidden0", "1"}, tasks[5])
+	require.Equal(t, []string{"experiment", "arm", "trial", "params", "stage", "seed", "task", "state", "metric", "layer", "value"}, tasks[0])
+	require.Equal(t, []string{"quick", "backprop", "backprop", "lr=0.01", "", "0", "0", "done", "online_accuracy", "", "0.9"}, tasks[1])
+	require.Equal(t, []string{"quick", "backprop", "backprop", "lr=0.01", "", "0", "1", "done", "dormant_units", "hidden0", "1"}, tasks[5])
 	require.Len(t, tasks, 1+6*(3*2+2*2), "tasks that were not measured have no line")
 
 	runs := readCSV(t, filepath.Join(dir, "runs.csv"))
 	require.Len(t, runs, 8)
-	require.Equal(t, []string{id + "/backprop/0", "backprop", "backprop", "0", "false", "done", "digestbackprop", "keybackprop", "1", "3", "300", "1.500", `{"learner.optimizer.lr":0.01}`, ""}, runs[1])
-	require.Equal(t, "step 12: loss is\nNaN", runs[7][13])
+	require.Equal(t, []string{id + "/backprop/0", "backprop", "backprop", "lr=0.01", "", "0", "done", "digestbackprop", "keybackprop", "1", "3", "300", "1.500", `{"learner.optimizer.lr":0.01}`, ""}, runs[1])
+	require.Equal(t, "step 12: loss is\nNaN", runs[7][14])
 
-	rows, err := parquet.ReadFile[stepRow](filepath.Join(dir, "steps/l2/1.parquet"))
+	rows, err := parquet.ReadFile[stepOf](filepath.Join(dir, "steps/l2/1.parquet"))
 	require.NoError(t, err)
-	require.Equal(t, []stepRow{{99, "dormant_units", "hidden0", 1}, {199, "dormant_units", "hidden0", 2}, {0, "online_accuracy", "", .5}, {1, "online_accuracy", "", .25}, {2, "online_accuracy", "", 1}}, rows)
+	require.Equal(t, []stepOf{{99, "dormant_units", "hidden0", 1}, {199, "dormant_units", "hidden0", 2}, {0, "online_accuracy", "", .5}, {1, "online_accuracy", "", .25}, {2, "online_accuracy", "", 1}}, rows)
 	file, err := os.ReadFile(filepath.Join(dir, "steps/l2/1.parquet"))
 	require.NoError(t, err)
-	require.Equal(t, "d8bab2f6e9627705ab8e4ca0faff43a0e6e433f5ee90dd0be5d2a642c0ffe148", fmt.Sprintf("%x", sha256.Sum256(file)), "equal values make the files that they always made")
+	require.Equal(t, "9f6a26ae64c16fedd35492d788e5d306c57900c1501d3c76bac5bf2ecb96cc65", fmt.Sprintf("%x", sha256.Sum256(file)), "equal values make the files that they always made")
 
 	var summary struct {
 		ID, State string
@@ -275,7 +275,7 @@ func TestFolder(t *testing.T) {
 	b, err = os.ReadFile(filepath.Join(dir, "plots/dormant_units.svg"))
 	require.NoError(t, err)
 	require.NoError(t, wellFormed(b))
-	for _, want := range []string{">backprop<", ">l2<", ">hidden0<", ">hidden1<", ">dormant_units of quick-7<"} {
+	for _, want := range []string{">backprop lr=0.01<", ">l2 lr=0.01<", ">hidden0<", ">hidden1<", ">dormant_units of quick-7<"} {
 		require.Contains(t, string(b), want)
 	}
 }

@@ -1,11 +1,9 @@
 package results
 
 import (
-	"encoding/csv"
 	"encoding/json"
 	"fmt"
 	"io"
-	"iter"
 	"math"
 	"slices"
 	"strconv"
@@ -25,6 +23,12 @@ func (r *Result) WriteText(w io.Writer) error {
 	fmt.Fprintf(w, "%s: %s, %s\n", r.Experiment.GetId(), StateName(r.Experiment.GetState()), RunsText(r.Experiment.GetProgress()))
 	if t := r.armTable(); len(t.Rows) > 0 {
 		fmt.Fprintf(w, "\nMean ± 95 %% interval over seeds\n")
+		if err := t.Write(w); err != nil {
+			return err
+		}
+	}
+	if t := r.trialTable(); len(t.Rows) > 0 {
+		fmt.Fprintf(w, "\nTrials by what selects them: %s of %s, over tuning seeds\n", r.Experiment.GetSpec().GetSelect().GetMode(), r.score())
 		if err := t.Write(w); err != nil {
 			return err
 		}
@@ -79,7 +83,7 @@ func (r *Result) writePassedOver(w io.Writer) {
 				fmt.Fprintf(w, "\nTrials that the selection passed over\n")
 				first = false
 			}
-			fmt.Fprintf(w, "%s: %s\n", t.Trial, missing(t))
+			fmt.Fprintf(w, "%s: %s\n", nameOf(arm.Arm, t), missing(t))
 		}
 	}
 }
@@ -143,6 +147,40 @@ func (r *Result) armTable() *render.Table {
 	return t
 }
 
+// score names what select compares.
+func (r *Result) score() string {
+	if s := r.Experiment.GetSpec().GetSelect(); s.GetValue() != "" {
+		return s.GetValue()
+	}
+	return r.Experiment.GetSpec().GetSelect().GetMetric()
+}
+
+// trialTable ranks the trials of the arms that have several.
+func (r *Result) trialTable() *render.Table {
+	t := &render.Table{Columns: []render.Column{{Title: "ARM"}, {Title: "RANK", Align: render.Right}, {Title: "TRIAL"}, {Title: "SCORE", Align: render.Right}, {Title: "SEEDS", Align: render.Right}, {Title: "NOTE"}}}
+	for i := range r.Summary.Arms {
+		arm := &r.Summary.Arms[i]
+		ranked := slices.DeleteFunc(r.ranked(arm), func(t rankedTrial) bool { return t.Score == nil })
+		if len(ranked) < 2 {
+			continue
+		}
+		name := arm.Arm
+		for n, x := range ranked {
+			if n == maxTrialsShown {
+				t.Add("", "", fmt.Sprintf("(%d more, see trials.csv)", len(ranked)-n))
+				break
+			}
+			note := missing(x.Trial)
+			if arm.Selected == x.Trial.Trial {
+				note = strings.TrimPrefix(note+", selected", ", ")
+			}
+			t.Add(name, x.place(), x.Label, render.Number(float64(*x.Score)), ofRuns(len(x.Seeds), x.Runs()), note)
+			name = ""
+		}
+	}
+	return t
+}
+
 func (r *Result) gapTable() *render.Table {
 	t := &render.Table{Columns: []render.Column{{Title: "ARM"}, {Title: "CONTROL"}, {Title: "METRIC"}, {Title: "MEAN OVER TASKS"}, {Title: "LAST TASK"}, {Title: "SEEDS", Align: render.Right}}}
 	for _, g := range r.Summary.Gaps {
@@ -174,11 +212,13 @@ func seeds(m report.Metric) string {
 	return s
 }
 
-func seedsOf(i report.Interval) string {
-	if i.N == i.Of {
-		return strconv.Itoa(i.N)
+func seedsOf(i report.Interval) string { return ofRuns(i.N, i.Of) }
+
+func ofRuns(n, of int) string {
+	if n == of {
+		return strconv.Itoa(n)
 	}
-	return fmt.Sprintf("%d of %d", i.N, i.Of)
+	return fmt.Sprintf("%d of %d", n, of)
 }
 
 type shownTrial struct {
@@ -190,22 +230,26 @@ type shownTrial struct {
 // the arm's name, or the first few of its trials under their own.
 func shownTrials(arm *report.Arm) []shownTrial {
 	if main := arm.Main(); main != nil {
-		name := arm.Arm
-		if main.Trial != arm.Arm {
-			name += " (" + main.Trial + ")"
-		}
-		return []shownTrial{{name, main}}
+		return []shownTrial{{nameOf(arm.Arm, main), main}}
 	}
 	var out []shownTrial
 	for i := range arm.Trials[:min(len(arm.Trials), maxTrialsShown)] {
 		t := &arm.Trials[i]
-		name := t.Trial
+		name := nameOf(arm.Arm, t)
 		if t.Confirmation {
 			name += " (confirmation)"
 		}
 		out = append(out, shownTrial{name, t})
 	}
 	return out
+}
+
+// nameOf names a trial for people: by its arm and by what differs from other trials.
+func nameOf(arm string, t *report.Trial) string {
+	if t.Label == "" {
+		return arm
+	}
+	return arm + " " + t.Label
 }
 
 // overall leaves out the layers of metrics that are there for the whole network
@@ -306,83 +350,6 @@ func (r *Result) WriteJSON(w io.Writer) error {
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")
 	return enc.Encode(s)
-}
-
-// WriteTasksCSV writes the task tables, one line per value that was measured.
-func (r *Result) WriteTasksCSV(w io.Writer) error {
-	cw := csv.NewWriter(w)
-	if err := cw.Write(taskColumns); err != nil {
-		return err
-	}
-	for _, run := range r.Runs {
-		seed := strconv.FormatUint(uint64(run.GetSeed()), 10)
-		for c, value := range run.cells() {
-			if err := cw.Write([]string{run.GetArm(), run.GetTrial(), seed, c.task, c.metric, c.layer, value}); err != nil {
-				return err
-			}
-		}
-	}
-	cw.Flush()
-	return cw.Error()
-}
-
-var taskColumns = []string{"arm", "trial", "seed", "task", "metric", "layer", "value"}
-
-// cells are the values of the task table that were measured, each as the
-// shortest number that reads as itself.
-func (r Run) cells() iter.Seq2[cell, string] {
-	return func(yield func(cell, string) bool) {
-		for _, row := range r.Table.GetRows() {
-			task := strconv.Itoa(int(row.GetTask()))
-			for i, c := range r.Table.GetColumns() {
-				if i >= len(row.GetValues()) || math.IsNaN(row.GetValues()[i]) {
-					continue
-				}
-				if !yield(cell{task, c.GetMetric(), c.GetLayer()}, strconv.FormatFloat(row.GetValues()[i], 'g', -1, 64)) {
-					return
-				}
-			}
-		}
-	}
-}
-
-// WriteRunsCSV writes one line per run, with its digest and run key.
-func (r *Result) WriteRunsCSV(w io.Writer) error {
-	cw := csv.NewWriter(w)
-	if err := cw.Write([]string{"run", "arm", "trial", "seed", "confirmation", "state", "digest", "run_key", "numerics_version", "tasks", "steps", "seconds", "params", "message"}); err != nil {
-		return err
-	}
-	for _, run := range r.Runs {
-		params := ""
-		if len(run.GetParams()) > 0 {
-			b, err := json.Marshal(rawParams(run.GetParams()))
-			if err != nil {
-				return err
-			}
-			params = string(b)
-		}
-		if err := cw.Write([]string{
-			run.GetId(), run.GetArm(), run.GetTrial(), strconv.FormatUint(uint64(run.GetSeed()), 10), strconv.FormatBool(run.GetConfirmation()),
-			RunStateName(run.GetState()), run.GetDigest(), run.GetRunKey(), strconv.Itoa(int(run.GetNumericsVersion())),
-			strconv.Itoa(int(run.GetTasksDone())), strconv.FormatInt(run.GetStepsDone(), 10), strconv.FormatFloat(run.GetSeconds(), 'f', 3, 64),
-			params, run.GetMessage(),
-		}); err != nil {
-			return err
-		}
-	}
-	cw.Flush()
-	return cw.Error()
-}
-
-// rawParams keeps parameters that are JSON already from being quoted again.
-func rawParams(params map[string]string) map[string]json.RawMessage {
-	out := make(map[string]json.RawMessage, len(params))
-	for k, v := range params {
-		if out[k] = json.RawMessage(v); !json.Valid(out[k]) {
-			out[k] = json.RawMessage(strconv.Quote(v))
-		}
-	}
-	return out
 }
 
 // Marshal turns a message into indented JSON with the field names of the
