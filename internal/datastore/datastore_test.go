@@ -58,8 +58,8 @@ func TestStatusAndVerify(t *testing.T) {
 func TestAFolderThatMayNotBeReadIsNotCorrupt(t *testing.T) {
 	err := unfit("fake", "/data/fake/x.gz", &fs.PathError{Op: "open", Path: "/data/fake/x.gz", Err: syscall.EACCES})
 	require.EqualError(t, err, "dataset fake cannot be read: open /data/fake/x.gz: permission denied: change the permissions of the data folder, or name another one with --data")
-	require.Equal(t, Unreadable, stateOf(err))
-	require.Equal(t, Corrupt, stateOf(unfit("fake", "/data/fake/x.gz", errors.New("not gzip"))))
+	require.Equal(t, Unreadable, StateOf(err))
+	require.Equal(t, Corrupt, StateOf(unfit("fake", "/data/fake/x.gz", errors.New("not gzip"))))
 	if os.Geteuid() == 0 {
 		return // root may read everything
 	}

@@ -215,7 +215,7 @@ func StatusOwn(dir string) (out []DatasetStatus, err error) {
 		}
 		if err := Verify(dir, o.Ref); err != nil {
 			st.Problem = err.Error()
-			st.State = stateOf(err)
+			st.State = StateOf(err)
 		}
 		out = append(out, st)
 	}

@@ -156,15 +156,15 @@ func (s *store) status() []DatasetStatus {
 			}
 		}
 		if err := s.verify(meta.Name); err != nil {
-			st.State, st.Problem = stateOf(err), err.Error()
+			st.State, st.Problem = StateOf(err), err.Error()
 		}
 		out[i] = st
 	}
 	return out
 }
 
-// stateOf is what an error of Verify says of the dataset.
-func stateOf(err error) State {
+// StateOf is what an error of Verify says of the dataset.
+func StateOf(err error) State {
 	switch {
 	case errors.As(err, new(*data.MissingError)):
 		return Missing

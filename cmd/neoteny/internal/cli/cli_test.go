@@ -105,7 +105,8 @@ func TestWorkWithACluster(t *testing.T) {
 	require.Contains(t, errs, id+": done, 100 %, 24/24 tasks, 6/6 runs, 720 steps")
 	code, out, _ = at("", "watch", id, "-o", "json")
 	require.Zero(t, code)
-	require.Contains(t, out, `"state": "EXPERIMENT_STATE_DONE"`)
+	require.Contains(t, out, `"state": "done"`)
+	require.Contains(t, out, `"steps_done": 720,`)
 
 	code, out, errs = at(tiny, "submit", "-", "--wait")
 	require.Zero(t, code, errs)
@@ -122,7 +123,7 @@ func TestWorkWithACluster(t *testing.T) {
 	require.NotContains(t, out, id)
 	require.Contains(t, errs, "there are more")
 	_, out, _ = at("", "list", "--state", "cancelled", "-o", "json")
-	require.JSONEq(t, `{}`, out)
+	require.JSONEq(t, `{"experiments": [], "next_page_token": ""}`, out)
 
 	code, out, _ = at("", "get", id)
 	require.Zero(t, code)
@@ -130,10 +131,29 @@ func TestWorkWithACluster(t *testing.T) {
 	require.Contains(t, out, "lr=0.02")
 	digests := func(id string) map[string]string {
 		var got struct {
-			Runs []struct{ Trial, Digest, RunKey string }
+			Experiment struct {
+				State string
+				Spec  struct{ Stream map[string]any }
+			}
+			Runs []struct {
+				Trial, Digest, State string
+				RunKey               string  `json:"run_key"`
+				StepsDone            float64 `json:"steps_done"`
+				Params               map[string]float64
+			}
 		}
 		_, out, _ := at("", "get", id, "-o", "json")
-		require.NoError(t, json.Unmarshal([]byte(out), &got))
+		require.NoError(t, json.Unmarshal([]byte(out), &got), out)
+		require.Equal(t, "done", got.Experiment.State)
+		require.NotContains(t, got.Experiment.Spec.Stream, "batch", "what the file does not say")
+		for _, r := range got.Runs {
+			require.Equal(t, "done", r.State)
+			require.Equal(t, 120.0, r.StepsDone)
+			require.Len(t, r.RunKey, 64)
+			if r.Trial == "slow-0001" {
+				require.Equal(t, map[string]float64{"learner.optimizer.lr": 0.02}, r.Params)
+			}
+		}
 		require.Len(t, got.Runs, 6)
 		m := map[string]string{}
 		for i, r := range got.Runs {
@@ -154,6 +174,29 @@ func TestWorkWithACluster(t *testing.T) {
 	require.Regexp(t, `(?m)^slow lr=0\.01 +loss +`, out, "without select, every trial is shown")
 	_, out, _ = at("", "results", id, "--format", "json")
 	require.Contains(t, out, `"id": "`+id+`"`)
+	_, same, _ := at("", "results", id, "-o", "json")
+	require.Equal(t, out, same)
+	code, _, errs = at("", "results", id, "-o", "json", "--format", "csv")
+	require.Equal(t, app.ExitUsage, code)
+	require.Contains(t, errs, "exclude each other")
+	_, out, _ = at("", "get", id+"/fast/1", "-o", "json")
+	var run struct {
+		Run   struct{ State string }
+		Table struct {
+			Rows []struct {
+				Task   int
+				Values []float64
+			}
+		}
+		Spec struct {
+			Stream struct{ Kind string }
+		} `json:"resolved_spec"`
+	}
+	require.NoError(t, json.Unmarshal([]byte(out), &run), out)
+	require.Equal(t, "done", run.Run.State)
+	require.Equal(t, "bit-flip-regression", run.Spec.Stream.Kind)
+	require.Len(t, run.Table.Rows, 4)
+	require.Positive(t, run.Table.Rows[3].Values[0])
 	_, out, _ = at("", "results", id, "--format", "csv")
 	require.Equal(t, 1+6*4, strings.Count(out, "\n"))
 	_, out, _ = at("", "results", id, "--format", "runs")
@@ -174,6 +217,8 @@ func TestWorkWithACluster(t *testing.T) {
 	code, out, errs = at("", "delete", id)
 	require.Zero(t, code, errs)
 	require.Equal(t, id+": deleted\n", out)
+	_, out, _ = at("", "delete", other, "-o", "json")
+	require.JSONEq(t, `{"id": "`+other+`", "deleted": true}`, out)
 	code, _, errs = at("", "get", id)
 	require.Equal(t, app.ExitError, code)
 	require.Contains(t, errs, id)

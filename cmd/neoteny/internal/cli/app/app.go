@@ -154,8 +154,11 @@ func (a *App) PrintJSON(v any) error {
 	return enc.Encode(v)
 }
 
-// PrintMessage prints a message of the API as JSON that grpcurl reads.
-func (a *App) PrintMessage(m proto.Message) error {
+// PrintMessage prints a message of the API as JSON in the style of all commands.
+func (a *App) PrintMessage(m proto.Message) error { return a.PrintJSON(results.Plain(m)) }
+
+// PrintRequest prints a message of the API as protojson, which grpcurl sends.
+func (a *App) PrintRequest(m proto.Message) error {
 	b, err := results.Marshal(m)
 	if err != nil {
 		return err

@@ -18,6 +18,7 @@ func init() {
 type deleteCmd struct {
 	ID []string `arg:"" help:"Experiment ids."`
 	app.CoordinatorFlag
+	app.Output
 }
 
 func (deleteCmd) Help() string {
@@ -35,6 +36,12 @@ func (c *deleteCmd) Run(ctx context.Context, a *app.App) error {
 	for _, id := range c.ID {
 		if _, err := api.DeleteExperiment(ctx, &pb.DeleteExperimentRequest{Id: id}); err != nil {
 			return err
+		}
+		if c.JSON() {
+			if err := a.PrintJSON(map[string]any{"id": id, "deleted": true}); err != nil {
+				return err
+			}
+			continue
 		}
 		fmt.Fprintf(a.Out, "%s: deleted\n", id)
 	}

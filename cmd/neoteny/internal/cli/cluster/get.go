@@ -78,20 +78,7 @@ func (c *getCmd) Run(ctx context.Context, a *app.App) error {
 	}
 	e := got.GetExperiment()
 	if c.JSON() {
-		// One object of both answers, each as the API gives it.
-		exp, err := results.Marshal(got)
-		if err != nil {
-			return err
-		}
-		list, err := results.Marshal(&pb.ListRunsResponse{Runs: runs})
-		if err != nil {
-			return err
-		}
-		both, err := mergeObjects(exp, list)
-		if err != nil {
-			return err
-		}
-		return a.PrintJSON(both)
+		return a.PrintJSON(map[string]any{"experiment": results.Plain(e), "runs": results.PlainRuns(runs)})
 	}
 	p := e.GetProgress()
 	fmt.Fprintf(a.Out, "%s: %s", e.GetId(), results.StateName(e.GetState()))

@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 
 	"neoteny/cmd/neoteny/internal/cli/app"
@@ -25,12 +24,14 @@ type resultsCmd struct {
 	Steps   bool   `help:"Save the per-step data too, as Parquet." default:"true" negatable:""`
 	Metrics string `help:"Address of the metrics service, for the per-step data. Default: ${default}." default:"localhost:7080" placeholder:"HOST:PORT"`
 	app.CoordinatorFlag
+	app.Output
 }
 
 func (resultsCmd) Help() string {
 	return `Works at any time: finished runs make the summary, the task tables hold what is committed so far.
 
   neoteny results quickstart-1f3a
+  neoteny results quickstart-1f3a -o json | jq .claims
   neoteny results quickstart-1f3a --format csv > tasks.csv
   neoteny results quickstart-1f3a --out results --metrics cluster.lab:7080
 
@@ -38,6 +39,12 @@ func (resultsCmd) Help() string {
 }
 
 func (c *resultsCmd) Run(ctx context.Context, a *app.App) error {
+	if c.JSON() {
+		if c.Format != "table" && c.Format != "json" {
+			return app.Usagef("-o json and --format %s exclude each other", c.Format)
+		}
+		c.Format = "json"
+	}
 	if c.Out != "" {
 		if err := results.CheckWritable(c.Out); err != nil {
 			return err
@@ -80,15 +87,4 @@ func (c *resultsCmd) Run(ctx context.Context, a *app.App) error {
 	}
 	fmt.Fprintf(a.Progress, "results are in %s\n", dir)
 	return nil
-}
-
-// mergeObjects puts the fields of JSON objects into one.
-func mergeObjects(objects ...[]byte) (map[string]json.RawMessage, error) {
-	all := map[string]json.RawMessage{}
-	for _, o := range objects {
-		if err := json.Unmarshal(o, &all); err != nil {
-			return nil, err
-		}
-	}
-	return all, nil
 }

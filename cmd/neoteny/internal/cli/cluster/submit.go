@@ -170,7 +170,7 @@ func (c *submitCmd) dryRun(a *app.App, req *pb.SubmitExperimentRequest) error {
 	}
 	a.SayWhatIsSkipped(plan)
 	if c.JSON() {
-		return a.PrintMessage(req)
+		return a.PrintRequest(req)
 	}
 	t := render.Table{Columns: []render.Column{{Title: "ARM"}, {Title: "TRIALS", Align: render.Right}, {Title: "SEEDS", Align: render.Right}, {Title: "RUNS", Align: render.Right}, {Title: "TASKS", Align: render.Right}, {Title: "STEPS", Align: render.Right}}}
 	for _, arm := range plan.Arms {

@@ -131,6 +131,7 @@ func (c *dataImportCmd) Run(ctx context.Context, a *app.App) error {
 type dataVerifyCmd struct {
 	Name []string `arg:"" optional:"" help:"Datasets; default: all that are there."`
 	app.DataFlag
+	app.Output
 }
 
 func (dataVerifyCmd) Help() string {
@@ -158,7 +159,23 @@ func (c *dataVerifyCmd) Run(a *app.App) error {
 			names = append(names, cmp.Or(o.Name, o.Ref))
 		}
 	}
+	type row struct {
+		Name    string `json:"name"`
+		State   string `json:"state"`
+		Problem string `json:"problem,omitempty"`
+	}
 	var errs []error
+	rows := []row{}
+	say := func(name, state, words string, err error) {
+		r := row{Name: name, State: state}
+		if err != nil {
+			r.Problem = err.Error()
+		}
+		rows = append(rows, r)
+		if words != "" && !c.JSON() {
+			fmt.Fprintf(a.Out, "%s: %s\n", name, words)
+		}
+	}
 	for _, name := range names {
 		what := name
 		if o, err := datastore.ReadOwn(dir, name); err == nil {
@@ -167,12 +184,16 @@ func (c *dataVerifyCmd) Run(a *app.App) error {
 		err := datastore.Verify(dir, what)
 		switch {
 		case err == nil:
-			fmt.Fprintf(a.Out, "%s: intact\n", name)
+			say(name, string(datastore.Present), "intact", nil)
 		case all && errors.As(err, new(*data.MissingError)):
-			fmt.Fprintf(a.Out, "%s: not there\n", name)
+			say(name, string(datastore.Missing), "not there", nil)
 		default:
+			say(name, string(datastore.StateOf(err)), "", err)
 			errs = append(errs, err)
 		}
+	}
+	if c.JSON() {
+		errs = append(errs, a.PrintJSON(map[string]any{"folder": dir, "datasets": rows}))
 	}
 	return errors.Join(errs...)
 }

@@ -173,6 +173,7 @@ func (c *dataShowCmd) Run(a *app.App) error {
 type dataRemoveCmd struct {
 	Name []string `arg:"" help:"Datasets of your own; one without a name by the first 8 digits or more of its digest."`
 	app.DataFlag
+	app.Output
 }
 
 func (dataRemoveCmd) Help() string {
@@ -188,12 +189,19 @@ func (c *dataRemoveCmd) Run(a *app.App) error {
 		return err
 	}
 	var errs []error
+	removed := []string{}
 	for _, name := range c.Name {
 		if err := datastore.RemoveOwn(dir, name); err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		fmt.Fprintf(a.Out, "%s: removed\n", name)
+		removed = append(removed, name)
+		if !c.JSON() {
+			fmt.Fprintf(a.Out, "%s: removed\n", name)
+		}
+	}
+	if c.JSON() {
+		errs = append(errs, a.PrintJSON(map[string]any{"removed": removed}))
 	}
 	return errors.Join(errs...)
 }

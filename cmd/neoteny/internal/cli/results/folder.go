@@ -186,12 +186,10 @@ func (r *Result) writeRunsJSON(w io.Writer) error {
 	for i, run := range r.Runs {
 		runs[i] = run.Run
 	}
-	b, err := Marshal(&pb.ListRunsResponse{Runs: runs})
-	if err != nil {
-		return err
-	}
-	_, err = w.Write(append(b, '\n'))
-	return err
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(map[string]any{"runs": PlainRuns(runs)})
 }
 
 // SpecYAML is a spec as an experiment file that can be submitted again.

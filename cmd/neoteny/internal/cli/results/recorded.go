@@ -11,8 +11,6 @@ import (
 	"path/filepath"
 	"strconv"
 
-	"google.golang.org/protobuf/encoding/protojson"
-
 	pb "neoteny/proto/neoteny/v1"
 )
 
@@ -59,8 +57,8 @@ func ReadFolder(dir string) (*Recorded, error) {
 	}
 	r := &Recorded{values: map[string]map[cell]string{}, runs: map[string]*pb.Run{}}
 	for i, raw := range file.Runs {
-		run := &pb.Run{}
-		if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(raw, run); err != nil {
+		run, err := readRun(raw)
+		if err != nil {
 			return nil, fmt.Errorf("%s: run %d: %w", filepath.Join(dir, "runs.json"), i, err)
 		}
 		r.Runs = append(r.Runs, run)
