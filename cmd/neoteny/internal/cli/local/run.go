@@ -52,7 +52,7 @@ type RunCmd struct {
 }
 
 func (RunCmd) Help() string {
-	return `Starts a whole cluster in this process (etcd, coordinator, metrics service, workers), runs the experiment, prints a table per arm and the claims with their verdicts, and saves everything. Datasets are fetched on first use. Ports that are in use are replaced by free ones. Progress goes to standard error, results to standard output; -o json prints summary.json.
+	return `Starts a whole cluster in this process (etcd, coordinator, metrics service, workers), runs the experiment, prints a table of the arms by metric and the claims with their verdicts, and saves everything. Datasets are fetched on first use. Ports that are in use are replaced by free ones. Progress goes to standard error, results to standard output; -o json prints summary.json.
 
   neoteny run recipes/quickstart.yaml
   neoteny run recipes/quickstart.yaml --workers 1 --out /tmp/results

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -49,6 +50,39 @@ func Interval(mean, low, high float64) string {
 	}
 	// An interval made by resampling need not be symmetric.
 	return num(mean) + signed(up, num) + signed(-down, num)
+}
+
+// Span is a mean with the ends of its confidence interval.
+type Span struct{ Mean, Low, High float64 }
+
+// Intervals formats the intervals of one table alike: all as [Interval] does where
+// that is the mean ± one number, else all as "0.931 [0.925, 0.935]".
+func Intervals(spans []Span) []string {
+	out := make([]string, len(spans))
+	alike := true
+	for i, s := range spans {
+		out[i] = Interval(s.Mean, s.Low, s.High)
+		_, ends, _ := strings.Cut(out[i], " ")
+		alike = alike && (ends == "" || strings.HasPrefix(ends, "±"))
+	}
+	if alike {
+		return out
+	}
+	for i, s := range spans {
+		wide := max(math.Abs(s.High-s.Mean), math.Abs(s.Mean-s.Low))
+		switch a := max(math.Abs(s.Mean), wide); {
+		case !strings.Contains(out[i], " "): // a mean alone, or none
+		case wide <= 1e-12*math.Abs(s.Mean):
+			out[i] = fmt.Sprintf("%s [%[1]s, %[1]s]", Number(s.Mean))
+		case a >= 1e6 || wide < 1e-9:
+			out[i] = fmt.Sprintf("%.4g [%.4g, %.4g]", s.Mean, s.Low, s.High)
+		default:
+			d := decimals(wide, 2)
+			num := func(v float64) string { return strconv.FormatFloat(v, 'f', d, 64) }
+			out[i] = fmt.Sprintf("%s [%s, %s]", num(s.Mean), num(s.Low), num(s.High))
+		}
+	}
+	return out
 }
 
 func signed(v float64, num func(float64) string) string {

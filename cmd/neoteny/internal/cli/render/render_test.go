@@ -55,6 +55,17 @@ func TestInterval(t *testing.T) {
 	require.Equal(t, "1.5e+09 [1.4e+09, 1.6e+09]", Interval(1.5e9, 1.4e9, 1.6e9))
 }
 
+func TestIntervalsOfOneTableAreAlike(t *testing.T) {
+	nan := math.NaN()
+	symmetric := []Span{{0.93123, 0.92713, 0.93533}, {12, -18, 42}, {0.5, nan, nan}, {nan, nan, nan}, {3, 3, 3}, {math.Inf(1), nan, nan}, {-2, -3, -1}}
+	require.Equal(t, []string{"0.9312 ± 0.0041", "12 ± 30", "0.5000", "-", "3.000 ± 0", "+Inf", "-2.0 ± 1.0"}, Intervals(symmetric))
+	require.Equal(t, []string{
+		"0.9312 [0.9271, 0.9353]", "12 [-18, 42]", "0.5000", "-", "3.000 [3.000, 3.000]", "+Inf", "-2.0 [-3.0, -1.0]",
+		"0.9312 [0.9271, 0.9332]", "1.5e+09 [1.4e+09, 1.6e+09]",
+	}, Intervals(append(symmetric, Span{0.93123, 0.92713, 0.93323}, Span{1.5e9, 1.4e9, 1.6e9})))
+	require.Empty(t, Intervals(nil))
+}
+
 func TestCountRateDurationBytes(t *testing.T) {
 	for want, n := range map[string]int64{"0": 0, "9999": 9999, "10.0k": 10_000, "123k": 123_456, "1.00M": 999_700, "1.23G": 1_234_567_890} {
 		require.Equal(t, want, Count(n))

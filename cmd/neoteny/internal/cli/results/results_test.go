@@ -30,6 +30,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"neoteny/pkg/experiment/report"
 	pb "neoteny/proto/neoteny/v1"
 )
 
@@ -157,14 +158,14 @@ func TestText(t *testing.T) {
 	require.NoError(t, r.WriteText(&b))
 	require.Equal(t, `quick-7: failed, 6 of 7 runs done, 1 failed
 
-Mean ± 95 % interval over seeds
-ARM               METRIC                 MEAN OVER TASKS  LAST TASK       SEEDS
-backprop lr=0.01  dormant_units/hidden0  1.500 ± 0        2.000 ± 0           3
-                  dormant_units/hidden1  3.000 ± 0        4.000 ± 0           3
-                  online_accuracy        0.810 ± 0.025    0.710 ± 0.025       3
-l2 lr=0.01        dormant_units/hidden0  1.500 ± 0        2.000 ± 0      3 of 4
-                  dormant_units/hidden1  3.000 ± 0        4.000 ± 0      3 of 4
-                  online_accuracy        0.910 ± 0.025    0.910 ± 0.025  3 of 4
+Mean and 95 % interval over seeds, the best arm first
+METRIC                 ARM               MEAN OVER TASKS  LAST TASK       SEEDS
+dormant_units/hidden0  backprop lr=0.01  1.500 ± 0        2.000 ± 0           3
+                       l2 lr=0.01        1.500 ± 0        2.000 ± 0      3 of 4
+dormant_units/hidden1  backprop lr=0.01  3.000 ± 0        4.000 ± 0           3
+                       l2 lr=0.01        3.000 ± 0        4.000 ± 0      3 of 4
+online_accuracy        l2 lr=0.01        0.910 ± 0.025    0.910 ± 0.025  3 of 4
+                       backprop lr=0.01  0.810 ± 0.025    0.710 ± 0.025       3
 
 Claims
 VERDICT       CLAIM           VALUE          HOLDS IF   SEEDS  NOTE
@@ -174,6 +175,29 @@ did not hold  nothing to see  0.910 ± 0.025  > 5       3 of 4  1 of 4 seeds lac
 Failed runs
 quick-7/l2/3: step 12: loss is NaN
 `, b.String())
+}
+
+func TestRanking(t *testing.T) {
+	arms := func(sel *pb.Select, metric string, means ...report.Number) string {
+		r := &Result{Experiment: &pb.Experiment{Spec: &pb.ExperimentSpec{Select: sel}}, Summary: &report.Summary{}}
+		for i, mean := range means {
+			name := string(rune('a' + i))
+			r.Summary.Arms = append(r.Summary.Arms, report.Arm{Arm: name, Selected: name, Trials: []report.Trial{{
+				Trial: name, Metrics: []report.Metric{{Metric: metric, Interval: report.Interval{Mean: mean, Low: mean - 1, High: mean + 1}}},
+			}}})
+		}
+		order := ""
+		for _, row := range r.armTable().Rows {
+			order += row[1]
+		}
+		return order
+	}
+	nan := report.Number(math.NaN())
+	require.Equal(t, "cadb", arms(nil, "online_accuracy", 2, nan, 3, 1))
+	require.Equal(t, "dacb", arms(nil, "loss", 2, nan, 3, 1))
+	require.Equal(t, "dacb", arms(nil, "dormant_units", 2, nan, 3, 1))
+	require.Equal(t, "dac", arms(&pb.Select{Metric: "return", Mode: "min"}, "return", 2, 5, 3, 1)[:3])
+	require.Equal(t, "bcad", arms(&pb.Select{Metric: "loss", Mode: "max"}, "loss", 2, 5, 3, 1))
 }
 
 // What was measured later is among the per-step data, in its place, and a run that

@@ -1,6 +1,7 @@
 package results
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -22,7 +23,7 @@ import (
 func (r *Result) WriteText(w io.Writer) error {
 	fmt.Fprintf(w, "%s: %s, %s\n", r.Experiment.GetId(), StateName(r.Experiment.GetState()), RunsText(r.Experiment.GetProgress()))
 	if t := r.armTable(); len(t.Rows) > 0 {
-		fmt.Fprintf(w, "\nMean ± 95 %% interval over seeds\n")
+		fmt.Fprintf(w, "\nMean and 95 %% interval over seeds, the best arm first\n")
 		if err := t.Write(w); err != nil {
 			return err
 		}
@@ -126,24 +127,48 @@ const maxMessages = 10
 // maxTrialsShown bounds the trials of an arm without a selected one.
 const maxTrialsShown = 20
 
+// armTable has a block of rows for each metric, its arms ranked.
 func (r *Result) armTable() *render.Table {
-	t := &render.Table{Columns: []render.Column{{Title: "ARM"}, {Title: "METRIC"}, {Title: "MEAN OVER TASKS"}, {Title: "LAST TASK"}, {Title: "SEEDS", Align: render.Right}}}
+	t := &render.Table{Columns: []render.Column{{Title: "METRIC"}, {Title: "ARM"}, {Title: "MEAN OVER TASKS"}, {Title: "LAST TASK"}, {Title: "SEEDS", Align: render.Right}}}
+	type row struct {
+		arm string
+		m   report.Metric
+	}
+	blocks := map[string][]row{}
+	var metrics []string
+	var without, more [][]string
 	for i := range r.Summary.Arms {
 		arm := &r.Summary.Arms[i]
 		for _, shown := range shownTrials(arm) {
-			name := shown.name
 			for _, m := range overall(shown.trial.Metrics) {
-				t.Add(name, metricName(m), interval(m.Interval), lastTask(m.PerTask), seeds(m))
-				name = ""
+				name := metricName(m)
+				if blocks[name] == nil {
+					metrics = append(metrics, name)
+				}
+				blocks[name] = append(blocks[name], row{shown.name, m})
 			}
 			if len(shown.trial.Metrics) == 0 && shown.trial.Runs() > 0 {
-				t.Add(name, "-", missing(shown.trial), "", fmt.Sprintf("0 of %d", shown.trial.Runs()))
+				without = append(without, []string{"-", shown.name, missing(shown.trial), "", fmt.Sprintf("0 of %d", shown.trial.Runs())})
 			}
 		}
 		if n := len(arm.Trials); arm.Main() == nil && n > maxTrialsShown {
-			t.Add(fmt.Sprintf("(%s: %d more trials, see summary.json)", arm.Arm, n-maxTrialsShown))
+			more = append(more, []string{"", fmt.Sprintf("(%s: %d more trials, see trials.csv)", arm.Arm, n-maxTrialsShown)})
 		}
 	}
+	slices.Sort(metrics)
+	var spans []render.Span
+	for _, name := range metrics {
+		lower := r.lowerIsBetter(name)
+		slices.SortStableFunc(blocks[name], func(a, b row) int { return rank(a.m.Mean, b.m.Mean, lower) })
+		first := name
+		for _, row := range blocks[name] {
+			spans = append(spans, span(row.m.Interval), lastTask(row.m.PerTask))
+			t.Add(first, row.arm, "", "", seeds(row.m))
+			first = ""
+		}
+	}
+	fill(t, 2, spans, 2)
+	t.Rows = append(append(t.Rows, without...), more...)
 	return t
 }
 
@@ -181,24 +206,74 @@ func (r *Result) trialTable() *render.Table {
 	return t
 }
 
+// rank orders means, the best first and what is no number last.
+func rank(a, b report.Number, lower bool) int {
+	x, y := float64(a), float64(b)
+	switch {
+	case math.IsNaN(x) || math.IsNaN(y):
+		return cmp.Compare(btoi(math.IsNaN(x)), btoi(math.IsNaN(y)))
+	case lower:
+		return cmp.Compare(x, y)
+	}
+	return cmp.Compare(y, x)
+}
+
+func btoi(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// falling are words of metrics of which less is better.
+var falling = []string{"loss", "error", "forgetting", "dormant", "dead", "gap", "drift", "variance"}
+
+// lowerIsBetter says in which order arms are ranked by a metric: as select says of its
+// own, else by the metric's name.
+func (r *Result) lowerIsBetter(metric string) bool {
+	if sel := r.Experiment.GetSpec().GetSelect(); sel.GetMetric() == metric {
+		return sel.GetMode() == "min"
+	}
+	name, _, _ := strings.Cut(metric, "/")
+	return slices.ContainsFunc(strings.Split(name, "_"), func(word string) bool { return slices.Contains(falling, word) })
+}
+
+// fill writes intervals into a table's rows, so many columns each from the given one
+// on.
+func fill(t *render.Table, from int, spans []render.Span, columns int) {
+	for i, text := range render.Intervals(spans) {
+		t.Rows[i/columns][from+i%columns] = text
+	}
+}
+
+func span(i report.Interval) render.Span {
+	return render.Span{Mean: float64(i.Mean), Low: float64(i.Low), High: float64(i.High)}
+}
+
 func (r *Result) gapTable() *render.Table {
 	t := &render.Table{Columns: []render.Column{{Title: "ARM"}, {Title: "CONTROL"}, {Title: "METRIC"}, {Title: "MEAN OVER TASKS"}, {Title: "LAST TASK"}, {Title: "SEEDS", Align: render.Right}}}
+	var spans []render.Span
 	for _, g := range r.Summary.Gaps {
-		t.Add(g.Arm, g.Control, metricName(g.Metric), interval(g.Interval), lastTask(g.PerTask), seeds(g.Metric))
+		spans = append(spans, span(g.Interval), lastTask(g.PerTask))
+		t.Add(g.Arm, g.Control, metricName(g.Metric), "", "", seeds(g.Metric))
 	}
+	fill(t, 3, spans, 2)
 	return t
 }
 
 func (r *Result) analysisTable() *render.Table {
 	t := &render.Table{Columns: []render.Column{{Title: "ANALYSIS"}, {Title: "METRIC"}, {Title: "VALUE"}, {Title: "RUNS", Align: render.Right}}}
+	var spans []render.Span
 	for i := range r.Summary.Analyses {
 		a := &r.Summary.Analyses[i]
 		name := a.Analysis
 		for _, m := range a.Main().Metrics {
-			t.Add(name, metricName(m), interval(m.Interval), seeds(m))
+			spans = append(spans, span(m.Interval))
+			t.Add(name, metricName(m), "", seeds(m))
 			name = ""
 		}
 	}
+	fill(t, 2, spans, 1)
 	return t
 }
 
@@ -271,25 +346,24 @@ func metricName(m report.Metric) string {
 	return m.Metric + "/" + m.Layer
 }
 
-func interval(i report.Interval) string {
-	return render.Interval(float64(i.Mean), float64(i.Low), float64(i.High))
-}
-
 // lastTask is the value of the last task that was measured.
-func lastTask(c report.Curve) string {
+func lastTask(c report.Curve) render.Span {
 	for t := len(c.Mean) - 1; t >= 0; t-- {
 		if !math.IsNaN(float64(c.Mean[t])) {
-			return render.Interval(float64(c.Mean[t]), float64(c.Low[t]), float64(c.High[t]))
+			return render.Span{Mean: float64(c.Mean[t]), Low: float64(c.Low[t]), High: float64(c.High[t])}
 		}
 	}
-	return "-"
+	return render.Span{Mean: math.NaN()}
 }
 
 func (r *Result) claimTable() *render.Table {
 	t := &render.Table{Columns: []render.Column{{Title: "VERDICT"}, {Title: "CLAIM"}, {Title: "VALUE"}, {Title: "HOLDS IF"}, {Title: "SEEDS", Align: render.Right}, {Title: "NOTE"}}}
+	var spans []render.Span
 	for _, c := range r.Summary.Claims {
-		t.Add(VerdictName(c.Verdict), c.Name, interval(c.Interval), c.Bound, seedsOf(c.Interval), c.Message)
+		spans = append(spans, span(c.Interval))
+		t.Add(VerdictName(c.Verdict), c.Name, "", c.Bound, seedsOf(c.Interval), c.Message)
 	}
+	fill(t, 2, spans, 1)
 	return t
 }
 
