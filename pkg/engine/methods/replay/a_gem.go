@@ -29,7 +29,7 @@ func init() {
 type agemConfig struct {
 	Memory    int    `json:"memory" doc:"examples that are held"`
 	Batch     int    `json:"batch" doc:"m: examples that the gradient is compared on"`
-	Selection string `json:"selection" doc:"what is held: reservoir: every example so far with the same probability; class-balanced: as many of each class as can be" enum:"reservoir|class-balanced"`
+	Selection string `json:"selection" doc:"what is held: reservoir: every example so far with the same probability; class-balanced: as many of each class as can be (reservoir where there are no classes)" enum:"reservoir|class-balanced"`
 }
 
 func (c agemConfig) Validate() error {

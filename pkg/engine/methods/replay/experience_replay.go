@@ -30,7 +30,7 @@ func init() {
 type replayConfig struct {
 	Memory    int     `json:"memory" doc:"examples that are held"`
 	Batch     int     `json:"batch" doc:"m: examples that are replayed each step"`
-	Selection string  `json:"selection" doc:"what is held: reservoir: every example so far with the same probability; class-balanced: as many of each class as can be" enum:"reservoir|class-balanced"`
+	Selection string  `json:"selection" doc:"what is held: reservoir: every example so far with the same probability; class-balanced: as many of each class as can be (reservoir where there are no classes)" enum:"reservoir|class-balanced"`
 	Weight    float64 `json:"weight" doc:"of a replayed example beside one of the stream; 0 changes nothing"`
 }
 

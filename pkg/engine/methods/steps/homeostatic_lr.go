@@ -33,7 +33,7 @@ type homeostaticConfig struct {
 	LR       float64 `json:"lr" doc:"η0: the optimiser's step size (sgd), which the learner's own begins with"`
 	Step     float64 `json:"step" doc:"how much the step size is raised or lowered at a time, as a fraction of η0"`
 	Memory   int     `json:"memory" doc:"how many examples, the last ones before the batch, an update is tried on"`
-	Simulate string  `json:"simulate" doc:"the update that is tried: with the gradient of the batch's first example over the batch's size, as in the authors' code, or with the whole batch's" enum:"example|batch"`
+	Simulate string  `json:"simulate" doc:"the update that is tried, for homeostatic: with the gradient of the batch's first example over the batch's size, as in the authors' code, or with the whole batch's" enum:"example|batch"`
 	Decision string  `json:"decision" doc:"whether the effect is taken is decided by trying it, or at random with probability 1/2" enum:"homeostatic|random"`
 }
 
