@@ -397,6 +397,23 @@ func TestSlowKernelsAreSaidOnce(t *testing.T) {
 	require.Equal(t, 1, strings.Count(errs, "portable kernels, which are up to 30 times slower"), errs)
 }
 
+// The example of the README is an experiment, also with the controls that it names.
+func TestExampleOfTheReadme(t *testing.T) {
+	readme, err := os.ReadFile("../../../../README.md")
+	require.NoError(t, err)
+	_, rest, _ := strings.Cut(string(readme), "## An experiment\n\n```yaml\n")
+	example, _, found := strings.Cut(rest, "```")
+	require.True(t, found)
+	code, out, errs := neoteny(example, "submit", "--dry-run", "-")
+	require.Zero(t, code, errs)
+	require.Contains(t, out, "is valid: 4 trials")
+	require.Contains(t, string(readme), "controls: [fresh-network, linear, normalized-sgd]")
+	code, out, errs = neoteny(example+"controls: [fresh-network, linear, normalized-sgd]\n", "submit", "--dry-run", "-")
+	require.Zero(t, code, errs)
+	require.Contains(t, out, "is valid: 10 trials")
+	require.Equal(t, "control linear is without the probe dormant-units: dormant-units needs a network with hidden units; learner.network has none (stream \"permuted\")\n", errs)
+}
+
 func TestUnknownPaperIsSaid(t *testing.T) {
 	code, _, errs := neoteny("paper: continual-backpro\n"+tiny, "submit", "--dry-run", "-")
 	require.Zero(t, code, errs)
