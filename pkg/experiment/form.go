@@ -45,6 +45,9 @@ type Variant struct {
 	Notes []string
 	// Untested is what the paper claims and this experiment cannot check.
 	Untested []Untested
+	// Kept says which arms do not have the values of Options.Set, since they give or
+	// vary them themselves.
+	Kept []string
 
 	patch *node
 }
@@ -255,6 +258,9 @@ func readVariant(root *node, f Form, patch *node, set []assignment) (Variant, er
 			if err := a.apply(root); err != nil {
 				return v, err
 			}
+		}
+		for _, a := range set { // when all are there
+			v.Kept = append(v.Kept, a.kept(root)...)
 		}
 		if err := checkAgainst(root, v.Spec.ProtoReflect().Descriptor()); err != nil {
 			return v, err

@@ -161,6 +161,53 @@ func (a assignment) apply(root *node) error {
 	return nil
 }
 
+// kept says which arms have a value of their own in the place of the assignment's, or
+// vary it.
+func (a assignment) kept(root *node) (notes []string) {
+	if !slices.Contains(armParts, a.path[0].field) {
+		return nil
+	}
+	written, _, _ := strings.Cut(a.text, "=")
+	say := func(arm, what string) {
+		notes = append(notes, fmt.Sprintf("--set %s: arm %s %s: --set %s.%s", shorten(a.text), arm, what, keyed("arms", arm), shorten(a.text)))
+	}
+	if arms := root.fields["arms"]; arms != nil {
+		for _, name := range arms.keys {
+			if arm := arms.fields[name]; arm.kind == objectNode && arm.gives(written) {
+				say(name, "has its own")
+			}
+		}
+	}
+	sweep := root.fields["sweep"]
+	if sweep == nil || sweep.fields["arms"] == nil {
+		return notes
+	}
+	for _, name := range sweep.fields["arms"].keys {
+		own := sweep.fields["arms"].fields[name]
+		if varied(own, written) != "" {
+			notes = append(notes, fmt.Sprintf("--set %s: arm %s varies it in %s", shorten(a.text), name, keyed("sweep.arms", name)))
+		}
+	}
+	return notes
+}
+
+// varied is where a space of hyperparameters varies a path, or "".
+func varied(space *node, path string) string {
+	for _, part := range [][]string{{"grid"}, {"random", "params"}} {
+		n, at := space, ""
+		for _, name := range part {
+			if n = n.fields[name]; n == nil {
+				break
+			}
+			at = keyed(at, name)
+		}
+		if n != nil && n.fields[path] != nil {
+			return keyed(at, path)
+		}
+	}
+	return ""
+}
+
 // unused refuses a value that a sweep over the same path would hide.
 func (a assignment) unused(root *node) error {
 	written, _, _ := strings.Cut(a.text, "=")
@@ -168,19 +215,9 @@ func (a assignment) unused(root *node) error {
 	if sweep == nil || a.path[0].field == "sweep" {
 		return nil
 	}
-	for _, part := range [][]string{{"grid"}, {"random", "params"}} {
-		n := sweep
-		at := "sweep"
-		for _, name := range part {
-			if n = n.fields[name]; n == nil {
-				break
-			}
-			at = keyed(at, name)
-		}
-		if n != nil && n.fields[written] != nil {
-			return fmt.Errorf("--set %s: %s varies it: set that, as in --set '%s=[0.1, 0.01]', or take it out with --set '%s=null'", shorten(a.text),
-				keyed(at, written), keyed(at, written), keyed(at, written))
-		}
+	if at := varied(sweep, written); at != "" {
+		at = "sweep." + at
+		return fmt.Errorf("--set %s: %s varies it: set that, as in --set '%s=[0.1, 0.01]', or take it out with --set '%s=null'", shorten(a.text), at, at, at)
 	}
 	return nil
 }

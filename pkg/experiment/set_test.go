@@ -56,6 +56,29 @@ claims: [{name: one, value: 'arms["wide"].test_dormant.mean()', holds: {lt: 1}}]
 	require.NoError(t, d.Validate())
 }
 
+// Arms that do not have what was set, since they say it themselves, are named.
+func TestSetSaysWhichArmsKeepTheirs(t *testing.T) {
+	in := document(map[string]string{
+		"arms":  "arms:\n  plain:\n  fast: {learner: {optimizer: {lr: 1}}}\n  adam: {learner: {optimizer: {kind: adam}}}\n  bare: {learner: {methods: []}}",
+		"sweep": "sweep: {arms: {plain: {grid: {stream.batch: [1, 2]}, random: {count: 1, params: {learner.optimizer.lr: {uniform: [0, 1]}}}}}}",
+	})
+	d, err := ReadDocument([]byte(in), Options{Set: []string{
+		"learner.optimizer.lr=0.5", "learner.methods[test-decay].lambda=0.5", "stream.batch=5", "seeds.count=3", "arms.plain.learner.optimizer.lr=2",
+	}})
+	require.NoError(t, err)
+	require.Equal(t, []string{
+		"--set learner.optimizer.lr=0.5: arm plain has its own: --set arms.plain.learner.optimizer.lr=0.5",
+		"--set learner.optimizer.lr=0.5: arm fast has its own: --set arms.fast.learner.optimizer.lr=0.5",
+		"--set learner.optimizer.lr=0.5: arm adam has its own: --set arms.adam.learner.optimizer.lr=0.5",
+		"--set learner.optimizer.lr=0.5: arm plain varies it in sweep.arms.plain",
+		"--set learner.methods[test-decay].lambda=0.5: arm bare has its own: --set arms.bare.learner.methods[test-decay].lambda=0.5",
+		"--set stream.batch=5: arm plain varies it in sweep.arms.plain",
+	}, must(d.Variant(Default)).Kept)
+	d, err = ReadDocument([]byte(document(nil)), Options{Set: []string{"learner.optimizer.lr=0.5"}})
+	require.NoError(t, err)
+	require.Empty(t, must(d.Variant(Default)).Kept)
+}
+
 func TestSetErrors(t *testing.T) {
 	for set, want := range map[string]string{
 		"":                               "--set : write PATH=VALUE, for example ",

@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -107,6 +108,15 @@ func TestWorkWithACluster(t *testing.T) {
 	require.Zero(t, code)
 	require.Contains(t, out, `"state": "done"`)
 	require.Contains(t, out, `"steps_done": 720,`)
+
+	page, err := http.Get(s.LiveView())
+	require.NoError(t, err)
+	lines, err := io.ReadAll(page.Body)
+	require.NoError(t, err)
+	require.NoError(t, page.Body.Close())
+	http.DefaultClient.CloseIdleConnections()
+	require.Contains(t, string(lines), `neoteny_arm_metric{arm="fast",experiment="`+id+`",layer="",metric="loss"} `)
+	require.Less(t, strings.Count(string(lines), "\n"), 10, "the metrics of the arms, and nothing else: %s", lines)
 
 	code, out, errs = at(tiny, "submit", "-", "--wait")
 	require.Zero(t, code, errs)

@@ -55,6 +55,9 @@ func (a *App) readSpec(file string, flags FileFlags, segmentTasks int32, own *ow
 			return nil, experiment.InFile(file, err)
 		}
 	}
+	for _, note := range v.Kept {
+		fmt.Fprintf(a.Progress, "neoteny: %s: %s\n", file, note)
+	}
 	if id := v.Spec.GetPaper(); id != "" {
 		if c, err := recipes.BuiltIn(); err == nil {
 			if _, err := c.Paper(id); err != nil {
