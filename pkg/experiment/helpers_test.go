@@ -83,7 +83,7 @@ func init() {
 		Metrics: []string{"spread"},
 	}, none{}, nil, func(none, analysis.Env) (*analysis.Result, error) { panic("not run") })
 	for name, metric := range map[string]string{"test-accuracy": "test_accuracy", "test-dormant": "test_dormant"} {
-		probe.Register(probe.Info{Info: component.Info{Name: name, Summary: "test"}, Metrics: []string{metric}, Every: "task", At: "end"}, none{}, nil,
+		probe.Register(probe.Info{Info: component.Info{Name: name, Summary: "test"}, Metrics: []probe.Metric{{Name: metric, Title: "Metric"}}, Every: "task", At: "end"}, none{}, nil,
 			func(none, probe.Env) (probe.Probe, error) { panic("not run") })
 	}
 }

@@ -4,6 +4,8 @@ package probe
 
 import (
 	"fmt"
+	"math"
+	"slices"
 
 	"neoteny/pkg/engine/component"
 	"neoteny/pkg/engine/graph"
@@ -89,10 +91,47 @@ type Tracer interface {
 	Traced(p *graph.Program)
 }
 
-// Info describes a probe. Metrics are the metric names that it may emit.
+// Metric describes a series that a probe may emit: what tables and pictures call it,
+// and which values it can have.
+type Metric struct {
+	Name   string // snake_case
+	Title  string // in words, as a picture is headed: "Online accuracy"
+	Unit   string // what a value counts: "share of examples"; "" for a number without a unit
+	Range  Range  // values never leave it
+	Better Better
+}
+
+// Range is an interval of values. The zero range has no ends.
+type Range struct{ Low, High float64 }
+
+// Ranges that most metrics have.
+var (
+	Share    = Range{0, 1}
+	Signed   = Range{-1, 1} // the difference of two shares
+	Positive = Range{0, math.Inf(1)}
+)
+
+// Ends returns the ends of the range, infinite where it has none.
+func (r Range) Ends() (low, high float64) {
+	if r == (Range{}) {
+		return math.Inf(-1), math.Inf(1)
+	}
+	return r.Low, r.High
+}
+
+// Better says which values of a metric one wants.
+type Better int8
+
+// What one wants of a metric; the zero value is for what is neither good nor bad.
+const (
+	Lower  Better = -1
+	Higher Better = 1
+)
+
+// Info describes a probe.
 type Info struct {
 	component.Info
-	Metrics []string
+	Metrics []Metric
 	Every   string // default schedule: "step" or "task"
 	At      string // default point for "task": "start" or "end"
 	Reduce  string // default aggregate: "mean", which "" stands for, "last" or "max"
@@ -142,8 +181,38 @@ func Register[C component.Config](info Info, def C, presets map[string]C, build 
 	if len(info.Metrics) == 0 || (info.Every != "step" && info.Every != "task") || (info.Every == "task" && info.At != "start" && info.At != "end") || (info.Reduce != "" && info.Reduce != "mean" && info.Reduce != "last" && info.Reduce != "max") {
 		panic(fmt.Sprintf("probe: %s: metrics %v, every %q, at %q, reduce %q", info.Name, info.Metrics, info.Every, info.At, info.Reduce))
 	}
+	for _, m := range info.Metrics {
+		if low, high := m.Range.Ends(); m.Name == "" || m.Title == "" || !(low < high) {
+			panic(fmt.Sprintf("probe: %s: metric %q with title %q in [%v, %v]", info.Name, m.Name, m.Title, low, high))
+		}
+	}
 	component.Add(registry, info.Info, def, presets, build)
 	infos[info.Name] = info
+}
+
+// Names returns the names of the metrics that the probe may emit.
+func (i Info) Names() []string {
+	names := make([]string, len(i.Metrics))
+	for k, m := range i.Metrics {
+		names[k] = m.Name
+	}
+	return names
+}
+
+// Describe returns what a registered probe says of one of its metrics, and the probe.
+func Describe(metric string) (Metric, Info, bool) {
+	for _, info := range infos {
+		if i := slices.IndexFunc(info.Metrics, func(m Metric) bool { return m.Name == metric }); i >= 0 {
+			return info.Metrics[i], info, true
+		}
+	}
+	return Metric{}, Info{}, false
+}
+
+// Of returns what a probe is registered with, by its kind.
+func Of(kind string) (Info, bool) {
+	info, ok := infos[kind]
+	return info, ok
 }
 
 // Resolved is a probe of a spec, ready to build.

@@ -22,7 +22,7 @@ func (s *Spec) resolveProbes(raw []map[string]any, p *problems) {
 			continue
 		}
 		one := Probe{Resolved: r, Info: info, Schedule: sch}
-		for _, name := range info.Metrics {
+		for _, name := range info.Names() {
 			name = one.Rename(name)
 			if other, dup := seen[name]; dup {
 				p.note(component.Fieldf(path, "emits the metric %s, as %s does; give one of them another name with `as: NAME`", name, other))

@@ -106,7 +106,7 @@ func parseSchedule(raw map[string]any, info probe.Info) (Schedule, error) {
 			return s, component.Fieldf("as", "must be a snake_case metric name, is %v", v)
 		}
 		if len(info.Metrics) != 1 {
-			return s, component.Fieldf("as", "%s emits several metrics: %v", info.Name, info.Metrics)
+			return s, component.Fieldf("as", "%s emits several metrics: %v", info.Name, info.Names())
 		}
 		s.As = name
 	}
@@ -145,7 +145,7 @@ func (s Schedule) End(task int) bool {
 
 // Rename returns the name under which a metric of the probe is kept.
 func (p Probe) Rename(metric string) string {
-	if p.Schedule.As != "" && metric == p.Info.Metrics[0] {
+	if p.Schedule.As != "" && metric == p.Info.Metrics[0].Name {
 		return p.Schedule.As
 	}
 	return metric

@@ -154,7 +154,7 @@ func (s *Spec) Steps() int64 { return int64(s.Info.Tasks) * s.Info.StepsPerTask 
 func (s *Spec) Metrics() []string {
 	var names []string
 	for _, p := range s.Probes {
-		for _, m := range p.Info.Metrics {
+		for _, m := range p.Info.Names() {
 			names = append(names, p.Rename(m))
 		}
 	}

@@ -18,7 +18,32 @@ func init() {
 			Summary: "held-out accuracy on each of the first tasks, and what it says of transfer and forgetting",
 			Needs:   []component.Capability{component.Classification},
 		},
-		Metrics:   []string{"task_accuracy", "average_accuracy", "backward_transfer", "forward_transfer", "forgetting", "one_step_backward_transfer"},
+		Metrics: []probe.Metric{
+			{
+				Name: "task_accuracy", Title: "Accuracy by task",
+				Unit: "share of examples", Range: probe.Share, Better: probe.Higher,
+			},
+			{
+				Name: "average_accuracy", Title: "Average accuracy",
+				Unit: "share of examples", Range: probe.Share, Better: probe.Higher,
+			},
+			{
+				Name: "backward_transfer", Title: "Backward transfer",
+				Unit: "change of accuracy", Range: probe.Signed, Better: probe.Higher,
+			},
+			{
+				Name: "forward_transfer", Title: "Forward transfer",
+				Unit: "change of accuracy", Range: probe.Signed, Better: probe.Higher,
+			},
+			{
+				Name: "forgetting", Title: "Forgetting",
+				Unit: "fall of accuracy", Range: probe.Signed, Better: probe.Lower,
+			},
+			{
+				Name: "one_step_backward_transfer", Title: "One-step backward transfer",
+				Unit: "change of accuracy", Range: probe.Signed, Better: probe.Higher,
+			},
+		},
 		Every:     "task",
 		At:        "end",
 		Remembers: true,

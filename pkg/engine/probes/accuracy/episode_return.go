@@ -14,8 +14,10 @@ func init() {
 			Summary: "mean return of the latest episodes",
 			Needs:   []component.Capability{component.Environment},
 		},
-		Metrics: []string{"episode_return"},
-		Every:   "step",
+		Metrics: []probe.Metric{
+			{Name: "episode_return", Title: "Episode return", Unit: "reward", Better: probe.Higher},
+		},
+		Every: "step",
 	}, episodeReturnConfig{Window: 10}, nil, newEpisodeReturn)
 }
 

@@ -24,7 +24,20 @@ func init() {
 			Needs:     []component.Capability{component.Classification},
 			Publishes: []string{ForgettingCounts},
 		},
-		Metrics:   []string{"never_forgotten", "never_learned", "mean_forgetting_events"},
+		Metrics: []probe.Metric{
+			{
+				Name: "never_forgotten", Title: "Examples never forgotten",
+				Unit: "share of examples", Range: probe.Share, Better: probe.Higher,
+			},
+			{
+				Name: "never_learned", Title: "Examples never learned",
+				Unit: "share of examples", Range: probe.Share, Better: probe.Lower,
+			},
+			{
+				Name: "mean_forgetting_events", Title: "Forgetting events",
+				Unit: "per example", Range: probe.Positive, Better: probe.Lower,
+			},
+		},
 		Every:     "task",
 		At:        "end",
 		Reduce:    "last",

@@ -14,8 +14,13 @@ func init() {
 			Summary: "share of each mini-batch that the network has right before it learns from it",
 			Needs:   []component.Capability{component.Classification},
 		},
-		Metrics: []string{"online_accuracy"},
-		Every:   "step",
+		Metrics: []probe.Metric{
+			{
+				Name: "online_accuracy", Title: "Online accuracy",
+				Unit: "share of examples", Range: probe.Share, Better: probe.Higher,
+			},
+		},
+		Every: "step",
 	}, onlineAccuracyConfig{}, nil, func(onlineAccuracyConfig, probe.Env) (probe.Probe, error) { return onlineAccuracy{}, nil })
 }
 

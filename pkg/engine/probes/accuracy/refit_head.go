@@ -19,9 +19,14 @@ func init() {
 			Summary: "accuracy of a linear head fitted anew to the last hidden layer's features on the classes of several tasks, whether learned yet or not",
 			Needs:   []component.Capability{component.Units, component.Classification},
 		},
-		Metrics: []string{"refit_accuracy"},
-		Every:   "task",
-		At:      "end",
+		Metrics: []probe.Metric{
+			{
+				Name: "refit_accuracy", Title: "Accuracy of a refitted head",
+				Unit: "share of examples", Range: probe.Share, Better: probe.Higher,
+			},
+		},
+		Every: "task",
+		At:    "end",
 	}, refitHeadConfig{Tasks: 5, Samples: 2000, Lambda: 1}, nil, newRefitHead)
 }
 

@@ -16,9 +16,14 @@ func init() {
 			Summary: "share of the held-out examples of all classes so far that the network has right, classes coming task by task",
 			Needs:   []component.Capability{component.Classification},
 		},
-		Metrics: []string{"seen_class_accuracy"},
-		Every:   "task",
-		At:      "end",
+		Metrics: []probe.Metric{
+			{
+				Name: "seen_class_accuracy", Title: "Accuracy on classes seen so far",
+				Unit: "share of examples", Range: probe.Share, Better: probe.Higher,
+			},
+		},
+		Every: "task",
+		At:    "end",
 	}, seenClassAccuracyConfig{Tasks: 10, Samples: 10000}, nil, func(c seenClassAccuracyConfig, _ probe.Env) (probe.Probe, error) {
 		return seenClassAccuracy{c}, nil
 	})

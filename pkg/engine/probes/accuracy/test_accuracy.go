@@ -13,9 +13,14 @@ func init() {
 			Summary: "share of the present task's held-out examples that the network has right",
 			Needs:   []component.Capability{component.Classification},
 		},
-		Metrics: []string{"test_accuracy"},
-		Every:   "task",
-		At:      "end",
+		Metrics: []probe.Metric{
+			{
+				Name: "test_accuracy", Title: "Test accuracy",
+				Unit: "share of examples", Range: probe.Share, Better: probe.Higher,
+			},
+		},
+		Every: "task",
+		At:    "end",
 	}, testAccuracyConfig{Samples: 2000}, nil, func(c testAccuracyConfig, _ probe.Env) (probe.Probe, error) { return testAccuracy{c.Samples}, nil })
 }
 

@@ -14,9 +14,11 @@ func init() {
 			Summary: "how many singular values of a layer's features make up 99 % of the sum of their squares",
 			Needs:   []component.Capability{component.Units},
 		},
-		Metrics: []string{"approximate_rank"},
-		Every:   "task",
-		At:      "end",
+		Metrics: []probe.Metric{
+			{Name: "approximate_rank", Title: "Approximate rank", Unit: "dimensions", Range: probe.Positive},
+		},
+		Every: "task",
+		At:    "end",
 	}, approximateRankConfig{Samples: 2000}, nil, func(c approximateRankConfig, env probe.Env) (probe.Probe, error) {
 		return newRank("approximate_rank", c.Samples, env, approximateRank), nil
 	})

@@ -20,7 +20,12 @@ func init() {
 			Summary: "how alike the hidden layers' features are to those of an earlier moment, on the same examples (linear centred kernel alignment)",
 			Needs:   []component.Capability{component.Units, component.Stream},
 		},
-		Metrics:   []string{"cka"},
+		Metrics: []probe.Metric{
+			{
+				Name: "cka", Title: "Similarity of features (CKA)",
+				Unit: "1 is the same up to rotation", Range: probe.Share,
+			},
+		},
 		Every:     "task",
 		At:        "end",
 		Remembers: true,

@@ -15,9 +15,11 @@ func init() {
 			Summary: "exponential of the entropy of the normalised singular values of a layer's features",
 			Needs:   []component.Capability{component.Units},
 		},
-		Metrics: []string{"effective_rank"},
-		Every:   "task",
-		At:      "end",
+		Metrics: []probe.Metric{
+			{Name: "effective_rank", Title: "Effective rank", Unit: "dimensions", Range: probe.Positive},
+		},
+		Every: "task",
+		At:    "end",
 	}, effectiveRankConfig{Samples: 2000}, nil, func(c effectiveRankConfig, env probe.Env) (probe.Probe, error) {
 		return newRank("effective_rank", c.Samples, env, effectiveRank), nil
 	})

@@ -14,9 +14,11 @@ func init() {
 			Summary: "squared trace of the features' covariance over the trace of its square (what others call stable rank may be this)",
 			Needs:   []component.Capability{component.Units},
 		},
-		Metrics: []string{"participation_ratio"},
-		Every:   "task",
-		At:      "end",
+		Metrics: []probe.Metric{
+			{Name: "participation_ratio", Title: "Participation ratio", Unit: "dimensions", Range: probe.Positive},
+		},
+		Every: "task",
+		At:    "end",
 	}, participationRatioConfig{Samples: 2000}, nil, func(c participationRatioConfig, env probe.Env) (probe.Probe, error) {
 		p := newRank("participation_ratio", c.Samples, env, participationRatio)
 		p.centre = true

@@ -14,9 +14,14 @@ func init() {
 			Summary: "how many singular values of a layer's features make up 99 % of their sum",
 			Needs:   []component.Capability{component.Units},
 		},
-		Metrics: []string{"srank99"},
-		Every:   "task",
-		At:      "end",
+		Metrics: []probe.Metric{
+			{
+				Name: "srank99", Title: "Stable rank (99 % of singular values)",
+				Unit: "dimensions", Range: probe.Positive,
+			},
+		},
+		Every: "task",
+		At:    "end",
 	}, srank99Config{Samples: 2000}, nil, func(c srank99Config, env probe.Env) (probe.Probe, error) {
 		return newRank("srank99", c.Samples, env, srank99), nil
 	})

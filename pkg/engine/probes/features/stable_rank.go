@@ -14,9 +14,11 @@ func init() {
 			Summary: "squared Frobenius norm over squared spectral norm of a layer's features (what others call stable rank may be srank99)",
 			Needs:   []component.Capability{component.Units},
 		},
-		Metrics: []string{"stable_rank"},
-		Every:   "task",
-		At:      "end",
+		Metrics: []probe.Metric{
+			{Name: "stable_rank", Title: "Stable rank", Unit: "dimensions", Range: probe.Positive},
+		},
+		Every: "task",
+		At:    "end",
 	}, stableRankConfig{Samples: 2000}, nil, func(c stableRankConfig, env probe.Env) (probe.Probe, error) {
 		return newRank("stable_rank", c.Samples, env, stableRank), nil
 	})

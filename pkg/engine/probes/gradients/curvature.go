@@ -22,9 +22,12 @@ func init() {
 			Summary: "largest eigenvalue and trace of the Hessian of the loss, without penalties",
 			Needs:   []component.Capability{component.Gradients, component.Stream},
 		},
-		Metrics: []string{"hessian_max_eigenvalue", "hessian_trace"},
-		Every:   "task",
-		At:      "end",
+		Metrics: []probe.Metric{
+			{Name: "hessian_max_eigenvalue", Title: "Largest eigenvalue of the Hessian"},
+			{Name: "hessian_trace", Title: "Trace of the Hessian"},
+		},
+		Every: "task",
+		At:    "end",
 	}, curvatureConfig{Samples: 500, Iterations: 30, Tolerance: 1e-3, Vectors: 10}, nil, newCurvature)
 }
 

@@ -22,9 +22,14 @@ func init() {
 			Summary: "how far the present task and an earlier one depend on the same weights: overlap of their diagonal Fisher information",
 			Needs:   []component.Capability{component.Gradients, component.Stream, component.Classification},
 		},
-		Metrics: []string{"fisher_overlap"},
-		Every:   "task",
-		At:      "end",
+		Metrics: []probe.Metric{
+			{
+				Name: "fisher_overlap", Title: "Overlap of Fisher information",
+				Unit: "1 is the same weights", Range: probe.Share,
+			},
+		},
+		Every: "task",
+		At:    "end",
 	}, fisherOverlapConfig{Samples: 100}, nil, newFisherOverlap)
 }
 

@@ -15,9 +15,11 @@ func init() {
 			Summary: "rank of the empirical Fisher matrix on a few examples, over their number",
 			Needs:   []component.Capability{component.Gradients, component.Stream},
 		},
-		Metrics: []string{"fisher_rank"},
-		Every:   "task",
-		At:      "end",
+		Metrics: []probe.Metric{
+			{Name: "fisher_rank", Title: "Rank of the Fisher matrix", Unit: "share of examples", Range: probe.Share},
+		},
+		Every: "task",
+		At:    "end",
 	}, fisherRankConfig{Samples: 64}, nil, newFisherRank)
 }
 

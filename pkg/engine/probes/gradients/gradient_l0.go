@@ -14,8 +14,13 @@ func init() {
 			Summary: "share of each step's gradient that is not 0, weights and biases: one minus its sparsity",
 			Needs:   []component.Capability{component.Gradients},
 		},
-		Metrics: []string{"gradient_l0"},
-		Every:   "step",
+		Metrics: []probe.Metric{
+			{
+				Name: "gradient_l0", Title: "Gradient entries that are not 0",
+				Unit: "share of parameters", Range: probe.Share,
+			},
+		},
+		Every: "step",
 	}, gradientL0Config{}, nil, newGradientL0)
 }
 

@@ -15,9 +15,14 @@ func init() {
 			Summary: "rank of the empirical neural tangent kernel on a few examples, over their number",
 			Needs:   []component.Capability{component.Gradients, component.Stream},
 		},
-		Metrics: []string{"ntk_rank"},
-		Every:   "task",
-		At:      "end",
+		Metrics: []probe.Metric{
+			{
+				Name: "ntk_rank", Title: "Rank of the neural tangent kernel",
+				Unit: "share of examples", Range: probe.Share,
+			},
+		},
+		Every: "task",
+		At:    "end",
 	}, ntkRankConfig{Samples: 64}, nil, newNTKRank)
 }
 

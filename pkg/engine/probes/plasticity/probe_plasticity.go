@@ -22,9 +22,15 @@ func init() {
 			Summary: "how well the network can be trained on new random targets in a fixed number of steps, on a copy",
 			Needs:   []component.Capability{component.Gradients, component.Stream},
 		},
-		Metrics: []string{"probe_plasticity", "probe_loss"},
-		Every:   "task",
-		At:      "end",
+		Metrics: []probe.Metric{
+			{
+				Name: "probe_plasticity", Title: "Plasticity on random targets",
+				Unit: "fall of the loss", Better: probe.Higher,
+			},
+			{Name: "probe_loss", Title: "Loss on random targets", Range: probe.Positive, Better: probe.Lower},
+		},
+		Every: "task",
+		At:    "end",
 	}, probePlasticityConfig{Targets: 2, Steps: 200, Batch: 32, Optimizer: "adam", LR: 1e-3, Samples: 512}, nil, newProbePlasticity)
 }
 

@@ -15,8 +15,13 @@ func init() {
 			Summary: "share of each mini-batch's loss that the update on it takes away",
 			Needs:   []component.Capability{component.Gradients, component.Stream},
 		},
-		Metrics: []string{"sample_plasticity"},
-		Every:   "step",
+		Metrics: []probe.Metric{
+			{
+				Name: "sample_plasticity", Title: "Sample plasticity",
+				Unit: "share of the loss", Range: probe.Share, Better: probe.Higher,
+			},
+		},
+		Every: "step",
 	}, samplePlasticityConfig{}, nil, func(_ samplePlasticityConfig, env probe.Env) (probe.Probe, error) {
 		return &samplePlasticity{env: env}, nil
 	})

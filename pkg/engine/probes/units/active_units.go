@@ -18,9 +18,11 @@ func init() {
 			Summary: "share of the hidden units' values, over units and examples, that are active",
 			Needs:   []component.Capability{component.Units},
 		},
-		Metrics: []string{"active_units"},
-		Every:   "task",
-		At:      "end",
+		Metrics: []probe.Metric{
+			{Name: "active_units", Title: "Active units", Unit: "share of activations", Range: probe.Share},
+		},
+		Every: "task",
+		At:    "end",
 	}, activeUnitsConfig{Inactive: "zero", Samples: 2000}, nil, newActiveUnits)
 }
 

@@ -14,9 +14,11 @@ func init() {
 			Summary: "share of hidden units that are 0 on all of a new task's first examples, before the task is learned",
 			Needs:   []component.Capability{component.Units},
 		},
-		Metrics: []string{"dead_units"},
-		Every:   "task",
-		At:      "start",
+		Metrics: []probe.Metric{
+			{Name: "dead_units", Title: "Dead units", Unit: "share of units", Range: probe.Share, Better: probe.Lower},
+		},
+		Every: "task",
+		At:    "start",
 	}, deadUnitsConfig{Samples: 2000}, nil, func(c deadUnitsConfig, env probe.Env) (probe.Probe, error) {
 		return newUnitFraction("dead_units", c.Samples, env, func(total []float64, _ int) int { return dead(total) }), nil
 	})

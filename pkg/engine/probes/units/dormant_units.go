@@ -16,9 +16,14 @@ func init() {
 			Summary: "share of hidden units whose mean activation is at most tau times their layer's",
 			Needs:   []component.Capability{component.Units},
 		},
-		Metrics: []string{"dormant_units"},
-		Every:   "task",
-		At:      "end",
+		Metrics: []probe.Metric{
+			{
+				Name: "dormant_units", Title: "Dormant units",
+				Unit: "share of units", Range: probe.Share, Better: probe.Lower,
+			},
+		},
+		Every: "task",
+		At:    "end",
 	}, dormantUnitsConfig{Tau: 0.025, Samples: 2000}, nil, func(c dormantUnitsConfig, env probe.Env) (probe.Probe, error) {
 		return newUnitFraction("dormant_units", c.Samples, env, func(total []float64, n int) int { return dormant(total, n, c.Tau) }), nil
 	})

@@ -19,9 +19,14 @@ func init() {
 			Summary: "share of hidden units whose values are those of another unit of the layer, up to a positive factor",
 			Needs:   []component.Capability{component.Units},
 		},
-		Metrics: []string{"duplicate_units"},
-		Every:   "task",
-		At:      "end",
+		Metrics: []probe.Metric{
+			{
+				Name: "duplicate_units", Title: "Duplicate units",
+				Unit: "share of units", Range: probe.Share, Better: probe.Lower,
+			},
+		},
+		Every: "task",
+		At:    "end",
 	}, duplicateUnitsConfig{Cosine: 0.95, Samples: 500}, nil, newDuplicateUnits)
 }
 

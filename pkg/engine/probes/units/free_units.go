@@ -14,9 +14,12 @@ func init() {
 			Summary: "units that no task has been given yet, and how much the last task reuses those of earlier ones",
 			Needs:   []component.Capability{component.Units},
 		},
-		Metrics: []string{"free_units", "reused_units"},
-		Every:   "task",
-		At:      "start",
+		Metrics: []probe.Metric{
+			{Name: "free_units", Title: "Free units", Unit: "share of units", Range: probe.Share},
+			{Name: "reused_units", Title: "Reused units", Unit: "share of active units", Range: probe.Share},
+		},
+		Every: "task",
+		At:    "start",
 	}, freeUnitsConfig{}, nil, newFreeUnits)
 }
 

@@ -16,9 +16,14 @@ func init() {
 			Summary: "share of hidden units that are not 0 on less than a given share of examples",
 			Needs:   []component.Capability{component.Units},
 		},
-		Metrics: []string{"inactive_frequency"},
-		Every:   "task",
-		At:      "end",
+		Metrics: []probe.Metric{
+			{
+				Name: "inactive_frequency", Title: "Rarely active units",
+				Unit: "share of units", Range: probe.Share, Better: probe.Lower,
+			},
+		},
+		Every: "task",
+		At:    "end",
 	}, inactiveFrequencyConfig{Frequency: 0.01, Samples: 1000}, map[string]inactiveFrequencyConfig{
 		"joudaki-dead-units": {Frequency: 0.05, Threshold: 1e-7, Samples: 1000},
 	}, newInactiveFrequency)

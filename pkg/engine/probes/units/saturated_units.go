@@ -21,9 +21,14 @@ func init() {
 			Summary: "share of hidden units that the loss hardly depends on, for nearly all examples",
 			Needs:   []component.Capability{component.Units, component.Gradients, component.Stream},
 		},
-		Metrics: []string{"saturated_units"},
-		Every:   "task",
-		At:      "end",
+		Metrics: []probe.Metric{
+			{
+				Name: "saturated_units", Title: "Saturated units",
+				Unit: "share of units", Range: probe.Share, Better: probe.Lower,
+			},
+		},
+		Every: "task",
+		At:    "end",
 	}, saturatedUnitsConfig{Ratio: 1e-4, Share: 0.99, Samples: 500}, nil, newSaturatedUnits)
 }
 

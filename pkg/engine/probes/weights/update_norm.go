@@ -19,7 +19,9 @@ func init() {
 			Summary: "how far the parameters have moved since the last measurement, by root mean square",
 			Needs:   []component.Capability{component.Core},
 		},
-		Metrics:   []string{"update_norm"},
+		Metrics: []probe.Metric{
+			{Name: "update_norm", Title: "Distance moved", Unit: "root mean square", Range: probe.Positive},
+		},
 		Every:     "task",
 		At:        "end",
 		Remembers: true,

@@ -18,9 +18,12 @@ func init() {
 			Summary: "L1 and L2 norm of the weights, biases left out",
 			Needs:   []component.Capability{component.Core},
 		},
-		Metrics: []string{"weight_l1", "weight_l2"},
-		Every:   "task",
-		At:      "end",
+		Metrics: []probe.Metric{
+			{Name: "weight_l1", Title: "L1 norm of the weights", Range: probe.Positive},
+			{Name: "weight_l2", Title: "L2 norm of the weights", Range: probe.Positive},
+		},
+		Every: "task",
+		At:    "end",
 	}, weightNormConfig{}, nil, newWeightNorm)
 }
 

@@ -19,9 +19,11 @@ func init() {
 			Summary: "rank of the weight matrices as a share of the largest that they could have",
 			Needs:   []component.Capability{component.Core},
 		},
-		Metrics: []string{"weight_rank"},
-		Every:   "task",
-		At:      "end",
+		Metrics: []probe.Metric{
+			{Name: "weight_rank", Title: "Rank of the weights", Unit: "share of the full rank", Range: probe.Share},
+		},
+		Every: "task",
+		At:    "end",
 	}, weightRankConfig{}, nil, newWeightRank)
 }
 
