@@ -114,13 +114,17 @@ var rules = []rule{{
 	forbid: []string{"neoteny/cmd/neoteny/internal/cli", "neoteny/services"},
 }, {
 	why:    "what shows progress, tables and results needs no service and no command",
+	from:   "cmd/neoteny/internal/cli/chart",
+	forbid: []string{"neoteny/cmd/neoteny/internal/cli", "neoteny/services", "neoteny/internal", "neoteny/pkg", "neoteny/proto"},
+}, {
+	why:    "what shows progress, tables and results needs no service and no command",
 	from:   "cmd/neoteny/internal/cli/progress",
 	allow:  []string{"neoteny/cmd/neoteny/internal/cli/render"},
 	forbid: []string{"neoteny/cmd/neoteny/internal/cli", "neoteny/services"},
 }, {
 	why:    "what shows progress, tables and results needs no service and no command",
 	from:   "cmd/neoteny/internal/cli/results",
-	allow:  []string{"neoteny/cmd/neoteny/internal/cli/render"},
+	allow:  []string{"neoteny/cmd/neoteny/internal/cli/render", "neoteny/cmd/neoteny/internal/cli/chart"},
 	forbid: []string{"neoteny/cmd/neoteny/internal/cli", "neoteny/services"},
 }, {
 	why:    "what commands share knows no command",

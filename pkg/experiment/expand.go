@@ -95,6 +95,7 @@ func (e *expansion) run() (*Plan, error) {
 	}
 	e.seeds()
 	e.resolveArms()
+	e.armOrder()
 	spaces, err := readSweep(e.spec.GetSweep(), e.names)
 	e.add(err)
 	for name, a := range e.arms {

@@ -294,6 +294,9 @@ func readVariant(root *node, f Form, patch *node, set []assignment) (Variant, er
 	if err := protojson.Unmarshal(whole.appendJSON(nil), v.Spec); err != nil {
 		return v, fmt.Errorf("read experiment: %w", err)
 	}
+	if arms := root.fields["arms"]; arms != nil && len(v.Spec.GetArmOrder()) == 0 {
+		v.Spec.ArmOrder = armOrder(arms)
+	}
 	return v, nil
 }
 

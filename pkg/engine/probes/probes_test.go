@@ -20,6 +20,29 @@ import (
 	"neoteny/pkg/engine/tensor"
 )
 
+// A metric is told by its name alone, in tables, claims and pictures.
+func TestMetricsDescribeThemselves(t *testing.T) {
+	names, titles := map[string]string{}, map[string]string{}
+	for _, d := range component.All() {
+		if d.Kind != "probe" {
+			continue
+		}
+		info, ok := probe.Of(d.Name)
+		require.True(t, ok, d.Name)
+		for _, m := range info.Metrics {
+			require.Empty(t, names[m.Name], "%s of %s", m.Name, d.Name)
+			require.Empty(t, titles[m.Title], "%s of %s", m.Title, d.Name)
+			names[m.Name], titles[m.Title] = d.Name, m.Name
+			require.Regexp(t, `^[A-Z][^_]*[^.]$`, m.Title, m.Name)
+			got, of, ok := probe.Describe(m.Name)
+			require.True(t, ok)
+			require.Equal(t, m, got)
+			require.Equal(t, d.Name, of.Name)
+		}
+	}
+	require.Greater(t, len(names), 40)
+}
+
 // TestAgainstNumpy holds the probes against testdata/golden.py.
 func TestAgainstNumpy(t *testing.T) {
 	raw, err := os.ReadFile("testdata/golden.json")

@@ -64,7 +64,10 @@ type ExperimentSpec struct {
 	Analyses map[string]*structpb.Struct `protobuf:"bytes,15,rep,name=analyses,proto3" json:"analyses,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Control arms to add: names ("fresh-network", "linear", "normalized-sgd"), or
 	// objects {NAME: {of: ARM}} for controls of one arm in the place of the base.
-	Controls      *structpb.ListValue `protobuf:"bytes,16,opt,name=controls,proto3" json:"controls,omitempty"`
+	Controls *structpb.ListValue `protobuf:"bytes,16,opt,name=controls,proto3" json:"controls,omitempty"`
+	// Arms in the order in which pictures show them, the baseline first; arms that are
+	// not named here follow by name. Left out, it is the order of the file.
+	ArmOrder      []string `protobuf:"bytes,20,rep,name=arm_order,json=armOrder,proto3" json:"arm_order,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -207,6 +210,13 @@ func (x *ExperimentSpec) GetAnalyses() map[string]*structpb.Struct {
 func (x *ExperimentSpec) GetControls() *structpb.ListValue {
 	if x != nil {
 		return x.Controls
+	}
+	return nil
+}
+
+func (x *ExperimentSpec) GetArmOrder() []string {
+	if x != nil {
+		return x.ArmOrder
 	}
 	return nil
 }
@@ -904,7 +914,8 @@ var File_neoteny_v1_spec_proto protoreflect.FileDescriptor
 const file_neoteny_v1_spec_proto_rawDesc = "" +
 	"\n" +
 	"\x15neoteny/v1/spec.proto\x12\n" +
-	"neoteny.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\"\xe0\t\n" +
+	"neoteny.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\"\x8a\n" +
+	"\n" +
 	"\x0eExperimentSpec\x12?\n" +
 	"\x04name\x18\x01 \x01(\tB+\xbaH(r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x04name\x12\x1e\n" +
 	"\x05paper\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x05paper\x12+\n" +
@@ -922,7 +933,8 @@ const file_neoteny_v1_spec_proto_rawDesc = "" +
 	"\x06claims\x18\r \x03(\v2\x11.neoteny.v1.ClaimB\b\xbaH\x05\x92\x01\x02\x10@R\x06claims\x12l\n" +
 	"\x05needs\x18\x0e \x03(\v2%.neoteny.v1.ExperimentSpec.NeedsEntryB/\xbaH,\x9a\x01)\x10@\"%r#2!^[a-z]([a-z0-9_]{0,61}[a-z0-9])?$R\x05needs\x12x\n" +
 	"\banalyses\x18\x0f \x03(\v2(.neoteny.v1.ExperimentSpec.AnalysesEntryB2\xbaH/\x9a\x01,\x10@\"(r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\banalyses\x126\n" +
-	"\bcontrols\x18\x10 \x01(\v2\x1a.google.protobuf.ListValueR\bcontrols\x1aP\n" +
+	"\bcontrols\x18\x10 \x01(\v2\x1a.google.protobuf.ListValueR\bcontrols\x12(\n" +
+	"\tarm_order\x18\x14 \x03(\tB\v\xbaH\b\x92\x01\x05\x10\x80\x02\x18\x01R\barmOrder\x1aP\n" +
 	"\tArmsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12-\n" +
 	"\x05value\x18\x02 \x01(\v2\x17.google.protobuf.StructR\x05value:\x028\x01\x1aJ\n" +

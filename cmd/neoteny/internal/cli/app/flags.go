@@ -26,7 +26,7 @@ const FolderHelp = `DIR/<experiment id> holds:
   tasks.csv                       every task of every run: experiment, arm, trial, params, stage, seed, task, state, metric, layer, value
   trials.csv                      every trial, by rank: what the sweep set, means with intervals
   runs.csv, runs.json             every run with its digest and run key
-  plots/<metric>.svg              the metric over tasks, with a 95 % band over seeds
+  plots/<metric>.svg              the metric over tasks for every arm, matrices of accuracies as heat maps
   steps/<trial>/<seed>.parquet    every value, with the columns of tasks.csv and the step
   experiment.yaml                 the experiment, ready to be submitted again
 The folder appears when it is complete. Results of another experiment are never overwritten.`

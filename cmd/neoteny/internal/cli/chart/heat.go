@@ -1,6 +1,7 @@
 package chart
 
 import (
+	"math"
 	"strconv"
 
 	"gonum.org/v1/plot/vg/draw"
@@ -9,6 +10,17 @@ import (
 // Heat is a matrix in the colours of the figure's ramp: Values[i][j] at X = j, Y = i;
 // NaN where nothing was measured.
 type Heat struct{ Values [][]float64 }
+
+// Set puts a value in its place.
+func (h *Heat) Set(i, j int, v float64) {
+	for len(h.Values) <= i {
+		h.Values = append(h.Values, nil)
+	}
+	for len(h.Values[i]) <= j {
+		h.Values[i] = append(h.Values[i], math.NaN())
+	}
+	h.Values[i][j] = v
+}
 
 func (h Heat) columns() int {
 	n := 0

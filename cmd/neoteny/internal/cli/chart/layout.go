@@ -21,10 +21,7 @@ const (
 )
 
 // page is a figure being drawn: a canvas in points, from the lower left corner.
-type page struct {
-	draw.Canvas
-	width, height float64
-}
+type page struct{ draw.Canvas }
 
 // pane is the plot area of a panel.
 type pane struct {
@@ -309,15 +306,22 @@ func (l *layout) placeLegend(room float64) {
 		x += w + 16
 		rowH = max(rowH, p.text.height())
 	}
-	for i, e := range l.Legend[:min(len(l.Legend), maxLegend)] {
+	n := 0
+	for i, e := range l.Legend {
+		if !drawn[i] && e.Note == "" {
+			continue // nothing of it is here, and there is nothing to say why
+		}
+		if n++; n > maxLegend {
+			continue
+		}
 		name := e.text()
 		if l.keys {
 			name = fmt.Sprintf("%d  %s", i+1, name)
 		}
 		place(placed{entry: i, drawn: drawn[i], text: wrap(name, smallSize, room-sample-5)}, sample+5)
 	}
-	if n := len(l.Legend) - maxLegend; n > 0 {
-		place(placed{entry: -1, text: wrap(fmt.Sprintf("and %d more", n), smallSize, room)}, 0)
+	if n > maxLegend {
+		place(placed{entry: -1, text: wrap(fmt.Sprintf("and %d more", n-maxLegend), smallSize, room)}, 0)
 	}
 	if len(l.legend) > 0 {
 		l.legendH = y + rowH + 8
@@ -325,8 +329,8 @@ func (l *layout) placeLegend(room float64) {
 }
 
 // draw draws the figure.
-func (l *layout) draw(c vg.CanvasSizer) {
-	p := &page{Canvas: draw.New(c), width: l.width, height: l.height}
+func (l *layout) draw(c vg.Canvas) {
+	p := &page{draw.NewCanvas(c, vg.Points(l.width), vg.Points(l.height))}
 	p.SetColor(color.White)
 	p.Fill(p.Rectangle.Path())
 	y := l.height - margin
@@ -338,15 +342,27 @@ func (l *layout) draw(c vg.CanvasSizer) {
 	}
 	y -= 6
 	l.drawLegend(p, y)
-	y -= l.legendH
-	for r := range l.rows {
-		y -= l.heads[r]
+	for _, one := range l.panes(p) {
+		l.drawPanel(one)
+	}
+}
+
+// panes are the plot areas, from the upper left to the lower right.
+func (l *layout) panes(p *page) (all []*pane) {
+	low := margin
+	for r := l.rows - 1; r >= 0; r-- {
+		low += l.feet[r]
 		for i := r * l.columns; i < min((r+1)*l.columns, len(l.Panels)); i++ {
 			left := l.left + float64(i%l.columns)*(l.plotW+l.gutter+gap)
-			l.drawPanel(&pane{page: p, fig: l, panel: i, x: l.x[i], y: l.y, left: left, right: left + l.plotW, top: y, low: y - l.plotH})
+			all = append(all, &pane{
+				page: p, fig: l, panel: i, x: l.x[i], y: l.y,
+				left: left, right: left + l.plotW, low: low, top: low + l.plotH,
+			})
 		}
-		y -= l.plotH + l.feet[r] + gap*0.6
+		low += l.plotH + l.heads[r] + gap*0.6
 	}
+	slices.SortFunc(all, func(a, b *pane) int { return a.panel - b.panel })
+	return all
 }
 
 func (l *layout) drawLegend(p *page, top float64) {

@@ -33,6 +33,36 @@ func (c Curve) Measured() bool {
 	return slices.ContainsFunc(c.Mean, drawable)
 }
 
+// Averaged returns the curve with at most n points, each the mean of as many neighbours
+// as it says; what was not measured is left out of them.
+func (c Curve) Averaged(n int) (Curve, int) {
+	if len(c.X) <= n {
+		return c, 1
+	}
+	size := (len(c.X) + n - 1) / n
+	means := func(v []float64) (out []float64) {
+		for start := 0; v != nil && start < len(c.X); start += size {
+			out = append(out, mean(v, start, min(start+size, len(c.X))))
+		}
+		return out
+	}
+	t := Curve{Entry: c.Entry, X: means(c.X), Mean: means(c.Mean), Low: means(c.Low), High: means(c.High)}
+	for _, s := range c.Seeds {
+		t.Seeds = append(t.Seeds, means(s))
+	}
+	return t, size
+}
+
+func mean(v []float64, start, end int) float64 {
+	sum, n := 0.0, 0.0
+	for i := start; i < end; i++ {
+		if x := at(v, i); drawable(x) {
+			sum, n = sum+x, n+1
+		}
+	}
+	return sum / n // NaN without any
+}
+
 // extent follows means and single seeds: a wide band does not flatten the lines.
 func (l Lines) extent(logX, logY bool) (x, y span) {
 	x, y = nothing, nothing

@@ -120,7 +120,8 @@ func spread(wanted, heights []float64, low, high float64) []float64 {
 	for i := range order {
 		order[i] = i
 	}
-	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(wanted[a], wanted[b]) })
+	// Of equals the first is on top.
+	slices.SortFunc(order, func(a, b int) int { return cmp.Or(cmp.Compare(wanted[a], wanted[b]), cmp.Compare(b, a)) })
 	type stack struct {
 		members     []int
 		height, sum float64 // sum of where its lower end would be if each member had its way

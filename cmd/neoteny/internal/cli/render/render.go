@@ -1,6 +1,6 @@
-// Package render turns results into what people look at: aligned text tables,
-// numbers with their intervals, and SVG plots of curves with bands. It knows
-// nothing of experiments; it gets strings and numbers and writes them.
+// Package render turns results into what people read: aligned text tables and
+// numbers with their intervals. It knows nothing of experiments; it gets strings
+// and numbers and writes them.
 package render
 
 import (

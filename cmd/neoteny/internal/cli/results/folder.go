@@ -19,7 +19,6 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"sigs.k8s.io/yaml"
 
-	"neoteny/cmd/neoteny/internal/cli/render"
 	pb "neoteny/proto/neoteny/v1"
 )
 
@@ -199,72 +198,6 @@ func SpecYAML(spec *pb.ExperimentSpec) ([]byte, error) {
 		return nil, err
 	}
 	return yaml.JSONToYAML(b)
-}
-
-// writePlots writes plots/<metric>.svg: the metric over tasks for every arm, a
-// panel per layer.
-func (r *Result) writePlots(dir string) error {
-	for _, f := range r.figures() {
-		if err := writeFile(filepath.Join(dir, "plots", f.metric+".svg"), f.figure.WriteSVG); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-type metricFigure struct {
-	metric string
-	figure *render.Figure
-}
-
-// maxPanels bounds the layers of a figure.
-const maxPanels = 16
-
-func (r *Result) figures() []metricFigure {
-	panels := map[string]map[string][]render.Curve{} // metric, layer, curves
-	seeds := 0
-	for i := range r.Summary.Arms {
-		for _, shown := range shownTrials(&r.Summary.Arms[i]) {
-			seeds = max(seeds, len(shown.trial.Seeds))
-			for _, m := range shown.trial.Metrics {
-				if panels[m.Metric] == nil {
-					panels[m.Metric] = map[string][]render.Curve{}
-				}
-				c := render.Curve{Name: shown.name, X: make([]float64, len(m.PerTask.Mean)), Mean: floats(m.PerTask.Mean), Low: floats(m.PerTask.Low), High: floats(m.PerTask.High)}
-				for t := range c.X {
-					c.X[t] = float64(t)
-				}
-				if measured(c.Mean) {
-					panels[m.Metric][m.Layer] = append(panels[m.Metric][m.Layer], c)
-				}
-			}
-		}
-	}
-	note := fmt.Sprintf("mean over %d seeds with the pointwise 95 %% interval", seeds)
-	if seeds == 1 {
-		note = "one seed: no interval"
-	}
-	var out []metricFigure
-	for _, metric := range sortedKeys(panels) {
-		layers := sortedKeys(panels[metric])
-		if len(layers) == 0 || !plainName(metric) {
-			continue
-		}
-		f := &render.Figure{Title: metric + " of " + r.Experiment.GetId(), X: "task", Y: metric, Note: note}
-		if len(layers) > maxPanels {
-			f.Note += fmt.Sprintf("; the first %d of %d layers", maxPanels, len(layers))
-			layers = layers[:maxPanels]
-		}
-		for _, layer := range layers {
-			title := layer
-			if layer == "" && len(layers) > 1 {
-				title = "whole network"
-			}
-			f.Panels = append(f.Panels, render.Panel{Title: title, Curves: panels[metric][layer]})
-		}
-		out = append(out, metricFigure{metric, f})
-	}
-	return out
 }
 
 func sortedKeys[V any](m map[string]V) []string {

@@ -299,7 +299,7 @@ func TestFolder(t *testing.T) {
 	b, err = os.ReadFile(filepath.Join(dir, "plots/dormant_units.svg"))
 	require.NoError(t, err)
 	require.NoError(t, wellFormed(b))
-	for _, want := range []string{">backprop lr=0.01<", ">l2 lr=0.01<", ">hidden0<", ">hidden1<", ">dormant_units of quick-7<"} {
+	for _, want := range []string{">backprop lr=0.01<", ">l2 lr=0.01<", ">hidden0<", ">hidden1<", ">Dormant units of quick-7<"} {
 		require.Contains(t, string(b), want)
 	}
 }
