@@ -123,11 +123,11 @@ func Work(spec *pb.ExperimentSpec) string {
 	return hex.EncodeToString(sum[:16])
 }
 
-// Bare is a spec without what changes no run: claims, texts, and how runs are
+// Bare is a spec without what changes no run: claims, texts, the order of pictures, and how runs are
 // cut into segments.
 func Bare(spec *pb.ExperimentSpec) *pb.ExperimentSpec {
 	bare := proto.CloneOf(spec)
-	bare.Claims, bare.Description, bare.Paper, bare.Segments = nil, "", "", nil
+	bare.Claims, bare.Description, bare.Paper, bare.Segments, bare.ArmOrder = nil, "", "", nil, nil
 	return bare
 }
 

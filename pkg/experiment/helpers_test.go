@@ -70,7 +70,7 @@ func init() {
 		method.Register(component.Info{Name: control, Summary: "test"}, none{}, nil,
 			func(none, method.Env) (method.Method, error) { panic("not run") })
 	}
-	probe.Register(probe.Info{Info: component.Info{Name: "test-units", Summary: "test", Needs: []component.Capability{component.Units}}, Metrics: []string{"test_units"}, Every: "task", At: "end"},
+	probe.Register(probe.Info{Info: component.Info{Name: "test-units", Summary: "test", Needs: []component.Capability{component.Units}}, Metrics: []probe.Metric{{Name: "test_units", Title: "Units"}}, Every: "task", At: "end"},
 		none{}, nil, func(none, probe.Env) (probe.Probe, error) { panic("not run") })
 	analysis.Register(analysis.Info{
 		Info:    component.Info{Name: "test-compare", Summary: "test"},
