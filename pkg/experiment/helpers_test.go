@@ -70,7 +70,7 @@ func init() {
 		method.Register(component.Info{Name: control, Summary: "test"}, none{}, nil,
 			func(none, method.Env) (method.Method, error) { panic("not run") })
 	}
-	probe.Register(probe.Info{Info: component.Info{Name: "test-units", Summary: "test", Needs: []component.Capability{component.Units}}, Metrics: []probe.Metric{{Name: "test_units", Title: "Units"}}, Every: "task", At: "end"},
+	probe.Register(probe.Info{Info: component.Info{Name: "test-units", Summary: "test", Needs: []component.Capability{component.Units}}, Metrics: []probe.Metric{{Metric: "test_units", Title: "Units"}}, Every: "task", At: "end"},
 		none{}, nil, func(none, probe.Env) (probe.Probe, error) { panic("not run") })
 	analysis.Register(analysis.Info{
 		Info:    component.Info{Name: "test-compare", Summary: "test"},
@@ -83,7 +83,7 @@ func init() {
 		Metrics: []string{"spread"},
 	}, none{}, nil, func(none, analysis.Env) (*analysis.Result, error) { panic("not run") })
 	for name, metric := range map[string]string{"test-accuracy": "test_accuracy", "test-dormant": "test_dormant"} {
-		probe.Register(probe.Info{Info: component.Info{Name: name, Summary: "test"}, Metrics: []probe.Metric{{Name: metric, Title: "Metric"}}, Every: "task", At: "end"}, none{}, nil,
+		probe.Register(probe.Info{Info: component.Info{Name: name, Summary: "test"}, Metrics: []probe.Metric{{Metric: metric, Title: "Metric"}}, Every: "task", At: "end"}, none{}, nil,
 			func(none, probe.Env) (probe.Probe, error) { panic("not run") })
 	}
 }

@@ -17,7 +17,7 @@ import (
 func init() {
 	probe.Register(probe.Info{
 		Info:    component.Info{Name: "test-publisher", Summary: "test", Publishes: []string{"test_count"}},
-		Metrics: []probe.Metric{{Name: "test_steps", Title: "Steps"}}, Every: "step",
+		Metrics: []probe.Metric{{Metric: "test_steps", Title: "Steps"}}, Every: "step",
 	}, nothing{}, nil, func(nothing, probe.Env) (probe.Probe, error) { return &publisher{}, nil })
 }
 

@@ -161,7 +161,7 @@ func init() {
 	register("mute", func(method.Env) method.Method {
 		return evaluator(func(b *graph.Builder, a nn.Activations) graph.Node { return b.Scale(0, a.Output) })
 	})
-	probe.Register(probe.Info{Info: component.Info{Name: "test-output", Summary: "of a test"}, Metrics: []probe.Metric{{Name: "test_output", Title: "Output"}}, Every: "task", At: "end"},
+	probe.Register(probe.Info{Info: component.Info{Name: "test-output", Summary: "of a test"}, Metrics: []probe.Metric{{Metric: "test_output", Title: "Output"}}, Every: "task", At: "end"},
 		config{}, nil, func(config, probe.Env) (probe.Probe, error) { return output{}, nil })
 	method.Register(component.Info{Name: "test-tanh", Summary: "of a test"}, tanhConfig{}, nil,
 		func(tanhConfig, method.Env) (method.Method, error) { return struct{}{}, nil })

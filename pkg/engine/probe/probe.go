@@ -94,7 +94,7 @@ type Tracer interface {
 // Metric describes a series that a probe may emit: what tables and pictures call it,
 // and which values it can have.
 type Metric struct {
-	Name   string // snake_case
+	Metric string // its name, snake_case
 	Title  string // in words, as a picture is headed: "Online accuracy"
 	Unit   string // what a value counts: "share of examples"; "" for a number without a unit
 	Range  Range  // values never leave it
@@ -182,8 +182,8 @@ func Register[C component.Config](info Info, def C, presets map[string]C, build 
 		panic(fmt.Sprintf("probe: %s: metrics %v, every %q, at %q, reduce %q", info.Name, info.Metrics, info.Every, info.At, info.Reduce))
 	}
 	for _, m := range info.Metrics {
-		if low, high := m.Range.Ends(); m.Name == "" || m.Title == "" || !(low < high) {
-			panic(fmt.Sprintf("probe: %s: metric %q with title %q in [%v, %v]", info.Name, m.Name, m.Title, low, high))
+		if low, high := m.Range.Ends(); m.Metric == "" || m.Title == "" || !(low < high) {
+			panic(fmt.Sprintf("probe: %s: metric %q with title %q in [%v, %v]", info.Name, m.Metric, m.Title, low, high))
 		}
 	}
 	component.Add(registry, info.Info, def, presets, build)
@@ -194,7 +194,7 @@ func Register[C component.Config](info Info, def C, presets map[string]C, build 
 func (i Info) Names() []string {
 	names := make([]string, len(i.Metrics))
 	for k, m := range i.Metrics {
-		names[k] = m.Name
+		names[k] = m.Metric
 	}
 	return names
 }
@@ -202,7 +202,7 @@ func (i Info) Names() []string {
 // Describe returns what a registered probe says of one of its metrics, and the probe.
 func Describe(metric string) (Metric, Info, bool) {
 	for _, info := range infos {
-		if i := slices.IndexFunc(info.Metrics, func(m Metric) bool { return m.Name == metric }); i >= 0 {
+		if i := slices.IndexFunc(info.Metrics, func(m Metric) bool { return m.Metric == metric }); i >= 0 {
 			return info.Metrics[i], info, true
 		}
 	}

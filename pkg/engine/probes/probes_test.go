@@ -30,11 +30,11 @@ func TestMetricsDescribeThemselves(t *testing.T) {
 		info, ok := probe.Of(d.Name)
 		require.True(t, ok, d.Name)
 		for _, m := range info.Metrics {
-			require.Empty(t, names[m.Name], "%s of %s", m.Name, d.Name)
+			require.Empty(t, names[m.Metric], "%s of %s", m.Metric, d.Name)
 			require.Empty(t, titles[m.Title], "%s of %s", m.Title, d.Name)
-			names[m.Name], titles[m.Title] = d.Name, m.Name
-			require.Regexp(t, `^[A-Z][^_]*[^.]$`, m.Title, m.Name)
-			got, of, ok := probe.Describe(m.Name)
+			names[m.Metric], titles[m.Title] = d.Name, m.Metric
+			require.Regexp(t, `^[A-Z][^_]*[^.]$`, m.Title, m.Metric)
+			got, of, ok := probe.Describe(m.Metric)
 			require.True(t, ok)
 			require.Equal(t, m, got)
 			require.Equal(t, d.Name, of.Name)

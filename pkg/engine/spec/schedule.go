@@ -145,7 +145,7 @@ func (s Schedule) End(task int) bool {
 
 // Rename returns the name under which a metric of the probe is kept.
 func (p Probe) Rename(metric string) string {
-	if p.Schedule.As != "" && metric == p.Info.Metrics[0].Name {
+	if p.Schedule.As != "" && metric == p.Info.Metrics[0].Metric {
 		return p.Schedule.As
 	}
 	return metric

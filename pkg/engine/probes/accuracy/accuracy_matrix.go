@@ -20,27 +20,27 @@ func init() {
 		},
 		Metrics: []probe.Metric{
 			{
-				Name: "task_accuracy", Title: "Accuracy by task",
+				Metric: "task_accuracy", Title: "Accuracy by task",
 				Unit: "share of examples", Range: probe.Share, Better: probe.Higher,
 			},
 			{
-				Name: "average_accuracy", Title: "Average accuracy",
+				Metric: "average_accuracy", Title: "Average accuracy",
 				Unit: "share of examples", Range: probe.Share, Better: probe.Higher,
 			},
 			{
-				Name: "backward_transfer", Title: "Backward transfer",
+				Metric: "backward_transfer", Title: "Backward transfer",
 				Unit: "change of accuracy", Range: probe.Signed, Better: probe.Higher,
 			},
 			{
-				Name: "forward_transfer", Title: "Forward transfer",
+				Metric: "forward_transfer", Title: "Forward transfer",
 				Unit: "change of accuracy", Range: probe.Signed, Better: probe.Higher,
 			},
 			{
-				Name: "forgetting", Title: "Forgetting",
+				Metric: "forgetting", Title: "Forgetting",
 				Unit: "fall of accuracy", Range: probe.Signed, Better: probe.Lower,
 			},
 			{
-				Name: "one_step_backward_transfer", Title: "One-step backward transfer",
+				Metric: "one_step_backward_transfer", Title: "One-step backward transfer",
 				Unit: "change of accuracy", Range: probe.Signed, Better: probe.Higher,
 			},
 		},

@@ -15,7 +15,7 @@ func init() {
 			Needs:   []component.Capability{component.Environment},
 		},
 		Metrics: []probe.Metric{
-			{Name: "episode_return", Title: "Episode return", Unit: "reward", Better: probe.Higher},
+			{Metric: "episode_return", Title: "Episode return", Unit: "reward", Better: probe.Higher},
 		},
 		Every: "step",
 	}, episodeReturnConfig{Window: 10}, nil, newEpisodeReturn)

@@ -26,15 +26,15 @@ func init() {
 		},
 		Metrics: []probe.Metric{
 			{
-				Name: "never_forgotten", Title: "Examples never forgotten",
+				Metric: "never_forgotten", Title: "Examples never forgotten",
 				Unit: "share of examples", Range: probe.Share, Better: probe.Higher,
 			},
 			{
-				Name: "never_learned", Title: "Examples never learned",
+				Metric: "never_learned", Title: "Examples never learned",
 				Unit: "share of examples", Range: probe.Share, Better: probe.Lower,
 			},
 			{
-				Name: "mean_forgetting_events", Title: "Forgetting events",
+				Metric: "mean_forgetting_events", Title: "Forgetting events",
 				Unit: "per example", Range: probe.Positive, Better: probe.Lower,
 			},
 		},

@@ -12,7 +12,7 @@ func init() {
 			Name:    "loss",
 			Summary: "loss of each mini-batch before the update, without penalties",
 		},
-		Metrics: []probe.Metric{{Name: "loss", Title: "Loss", Range: probe.Positive, Better: probe.Lower}},
+		Metrics: []probe.Metric{{Metric: "loss", Title: "Loss", Range: probe.Positive, Better: probe.Lower}},
 		Every:   "step",
 	}, lossConfig{}, nil, func(lossConfig, probe.Env) (probe.Probe, error) { return loss{}, nil })
 }

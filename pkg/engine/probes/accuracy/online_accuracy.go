@@ -16,7 +16,7 @@ func init() {
 		},
 		Metrics: []probe.Metric{
 			{
-				Name: "online_accuracy", Title: "Online accuracy",
+				Metric: "online_accuracy", Title: "Online accuracy",
 				Unit: "share of examples", Range: probe.Share, Better: probe.Higher,
 			},
 		},

@@ -21,7 +21,7 @@ func init() {
 		},
 		Metrics: []probe.Metric{
 			{
-				Name: "refit_accuracy", Title: "Accuracy of a refitted head",
+				Metric: "refit_accuracy", Title: "Accuracy of a refitted head",
 				Unit: "share of examples", Range: probe.Share, Better: probe.Higher,
 			},
 		},

@@ -18,7 +18,7 @@ func init() {
 		},
 		Metrics: []probe.Metric{
 			{
-				Name: "seen_class_accuracy", Title: "Accuracy on classes seen so far",
+				Metric: "seen_class_accuracy", Title: "Accuracy on classes seen so far",
 				Unit: "share of examples", Range: probe.Share, Better: probe.Higher,
 			},
 		},

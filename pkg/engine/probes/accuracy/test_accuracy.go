@@ -15,7 +15,7 @@ func init() {
 		},
 		Metrics: []probe.Metric{
 			{
-				Name: "test_accuracy", Title: "Test accuracy",
+				Metric: "test_accuracy", Title: "Test accuracy",
 				Unit: "share of examples", Range: probe.Share, Better: probe.Higher,
 			},
 		},

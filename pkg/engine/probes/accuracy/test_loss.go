@@ -13,7 +13,7 @@ func init() {
 			Summary: "loss on the present task's held-out examples, without penalties",
 			Needs:   []component.Capability{component.Stream},
 		},
-		Metrics: []probe.Metric{{Name: "test_loss", Title: "Test loss", Range: probe.Positive, Better: probe.Lower}},
+		Metrics: []probe.Metric{{Metric: "test_loss", Title: "Test loss", Range: probe.Positive, Better: probe.Lower}},
 		Every:   "task",
 		At:      "end",
 	}, testLossConfig{Samples: 2000}, nil, func(c testLossConfig, _ probe.Env) (probe.Probe, error) { return testLoss{c.Samples}, nil })

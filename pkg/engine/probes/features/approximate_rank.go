@@ -15,7 +15,7 @@ func init() {
 			Needs:   []component.Capability{component.Units},
 		},
 		Metrics: []probe.Metric{
-			{Name: "approximate_rank", Title: "Approximate rank", Unit: "dimensions", Range: probe.Positive},
+			{Metric: "approximate_rank", Title: "Approximate rank", Unit: "dimensions", Range: probe.Positive},
 		},
 		Every: "task",
 		At:    "end",

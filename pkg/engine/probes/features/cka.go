@@ -22,7 +22,7 @@ func init() {
 		},
 		Metrics: []probe.Metric{
 			{
-				Name: "cka", Title: "Similarity of features (CKA)",
+				Metric: "cka", Title: "Similarity of features (CKA)",
 				Unit: "1 is the same up to rotation", Range: probe.Share,
 			},
 		},

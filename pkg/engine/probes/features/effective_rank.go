@@ -16,7 +16,7 @@ func init() {
 			Needs:   []component.Capability{component.Units},
 		},
 		Metrics: []probe.Metric{
-			{Name: "effective_rank", Title: "Effective rank", Unit: "dimensions", Range: probe.Positive},
+			{Metric: "effective_rank", Title: "Effective rank", Unit: "dimensions", Range: probe.Positive},
 		},
 		Every: "task",
 		At:    "end",

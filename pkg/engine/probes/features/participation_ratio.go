@@ -15,7 +15,7 @@ func init() {
 			Needs:   []component.Capability{component.Units},
 		},
 		Metrics: []probe.Metric{
-			{Name: "participation_ratio", Title: "Participation ratio", Unit: "dimensions", Range: probe.Positive},
+			{Metric: "participation_ratio", Title: "Participation ratio", Unit: "dimensions", Range: probe.Positive},
 		},
 		Every: "task",
 		At:    "end",

@@ -16,7 +16,7 @@ func init() {
 		},
 		Metrics: []probe.Metric{
 			{
-				Name: "srank99", Title: "Stable rank (99 % of singular values)",
+				Metric: "srank99", Title: "Stable rank (99 % of singular values)",
 				Unit: "dimensions", Range: probe.Positive,
 			},
 		},

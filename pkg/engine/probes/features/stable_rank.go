@@ -15,7 +15,7 @@ func init() {
 			Needs:   []component.Capability{component.Units},
 		},
 		Metrics: []probe.Metric{
-			{Name: "stable_rank", Title: "Stable rank", Unit: "dimensions", Range: probe.Positive},
+			{Metric: "stable_rank", Title: "Stable rank", Unit: "dimensions", Range: probe.Positive},
 		},
 		Every: "task",
 		At:    "end",

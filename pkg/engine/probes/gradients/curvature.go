@@ -23,8 +23,8 @@ func init() {
 			Needs:   []component.Capability{component.Gradients, component.Stream},
 		},
 		Metrics: []probe.Metric{
-			{Name: "hessian_max_eigenvalue", Title: "Largest eigenvalue of the Hessian"},
-			{Name: "hessian_trace", Title: "Trace of the Hessian"},
+			{Metric: "hessian_max_eigenvalue", Title: "Largest eigenvalue of the Hessian"},
+			{Metric: "hessian_trace", Title: "Trace of the Hessian"},
 		},
 		Every: "task",
 		At:    "end",

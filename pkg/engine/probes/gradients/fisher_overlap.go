@@ -24,7 +24,7 @@ func init() {
 		},
 		Metrics: []probe.Metric{
 			{
-				Name: "fisher_overlap", Title: "Overlap of Fisher information",
+				Metric: "fisher_overlap", Title: "Overlap of Fisher information",
 				Unit: "1 is the same weights", Range: probe.Share,
 			},
 		},

@@ -16,7 +16,7 @@ func init() {
 			Needs:   []component.Capability{component.Gradients, component.Stream},
 		},
 		Metrics: []probe.Metric{
-			{Name: "fisher_rank", Title: "Rank of the Fisher matrix", Unit: "share of examples", Range: probe.Share},
+			{Metric: "fisher_rank", Title: "Rank of the Fisher matrix", Unit: "share of examples", Range: probe.Share},
 		},
 		Every: "task",
 		At:    "end",

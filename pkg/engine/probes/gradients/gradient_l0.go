@@ -16,7 +16,7 @@ func init() {
 		},
 		Metrics: []probe.Metric{
 			{
-				Name: "gradient_l0", Title: "Gradient entries that are not 0",
+				Metric: "gradient_l0", Title: "Gradient entries that are not 0",
 				Unit: "share of parameters", Range: probe.Share,
 			},
 		},

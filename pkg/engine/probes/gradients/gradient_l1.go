@@ -14,7 +14,7 @@ func init() {
 			Summary: "L1 norm of each step's gradient, weights and biases",
 			Needs:   []component.Capability{component.Gradients},
 		},
-		Metrics: []probe.Metric{{Name: "gradient_l1", Title: "L1 norm of the gradient", Range: probe.Positive}},
+		Metrics: []probe.Metric{{Metric: "gradient_l1", Title: "L1 norm of the gradient", Range: probe.Positive}},
 		Every:   "step",
 	}, gradientL1Config{}, nil, newGradientL1)
 }

@@ -14,7 +14,7 @@ func init() {
 			Summary: "L2 norm of each step's gradient, weights and biases",
 			Needs:   []component.Capability{component.Gradients},
 		},
-		Metrics: []probe.Metric{{Name: "gradient_norm", Title: "L2 norm of the gradient", Range: probe.Positive}},
+		Metrics: []probe.Metric{{Metric: "gradient_norm", Title: "L2 norm of the gradient", Range: probe.Positive}},
 		Every:   "step",
 	}, gradientNormConfig{}, nil, newGradientNorm)
 }

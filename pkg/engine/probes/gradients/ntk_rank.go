@@ -17,7 +17,7 @@ func init() {
 		},
 		Metrics: []probe.Metric{
 			{
-				Name: "ntk_rank", Title: "Rank of the neural tangent kernel",
+				Metric: "ntk_rank", Title: "Rank of the neural tangent kernel",
 				Unit: "share of examples", Range: probe.Share,
 			},
 		},

@@ -24,10 +24,10 @@ func init() {
 		},
 		Metrics: []probe.Metric{
 			{
-				Name: "probe_plasticity", Title: "Plasticity on random targets",
+				Metric: "probe_plasticity", Title: "Plasticity on random targets",
 				Unit: "fall of the loss", Better: probe.Higher,
 			},
-			{Name: "probe_loss", Title: "Loss on random targets", Range: probe.Positive, Better: probe.Lower},
+			{Metric: "probe_loss", Title: "Loss on random targets", Range: probe.Positive, Better: probe.Lower},
 		},
 		Every: "task",
 		At:    "end",

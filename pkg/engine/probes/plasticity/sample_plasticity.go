@@ -17,7 +17,7 @@ func init() {
 		},
 		Metrics: []probe.Metric{
 			{
-				Name: "sample_plasticity", Title: "Sample plasticity",
+				Metric: "sample_plasticity", Title: "Sample plasticity",
 				Unit: "share of the loss", Range: probe.Share, Better: probe.Higher,
 			},
 		},

@@ -19,7 +19,7 @@ func init() {
 			Needs:   []component.Capability{component.Units},
 		},
 		Metrics: []probe.Metric{
-			{Name: "active_units", Title: "Active units", Unit: "share of activations", Range: probe.Share},
+			{Metric: "active_units", Title: "Active units", Unit: "share of activations", Range: probe.Share},
 		},
 		Every: "task",
 		At:    "end",

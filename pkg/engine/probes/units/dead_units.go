@@ -15,7 +15,7 @@ func init() {
 			Needs:   []component.Capability{component.Units},
 		},
 		Metrics: []probe.Metric{
-			{Name: "dead_units", Title: "Dead units", Unit: "share of units", Range: probe.Share, Better: probe.Lower},
+			{Metric: "dead_units", Title: "Dead units", Unit: "share of units", Range: probe.Share, Better: probe.Lower},
 		},
 		Every: "task",
 		At:    "start",

@@ -18,7 +18,7 @@ func init() {
 		},
 		Metrics: []probe.Metric{
 			{
-				Name: "dormant_units", Title: "Dormant units",
+				Metric: "dormant_units", Title: "Dormant units",
 				Unit: "share of units", Range: probe.Share, Better: probe.Lower,
 			},
 		},

@@ -21,7 +21,7 @@ func init() {
 		},
 		Metrics: []probe.Metric{
 			{
-				Name: "duplicate_units", Title: "Duplicate units",
+				Metric: "duplicate_units", Title: "Duplicate units",
 				Unit: "share of units", Range: probe.Share, Better: probe.Lower,
 			},
 		},

@@ -15,8 +15,8 @@ func init() {
 			Needs:   []component.Capability{component.Units},
 		},
 		Metrics: []probe.Metric{
-			{Name: "free_units", Title: "Free units", Unit: "share of units", Range: probe.Share},
-			{Name: "reused_units", Title: "Reused units", Unit: "share of active units", Range: probe.Share},
+			{Metric: "free_units", Title: "Free units", Unit: "share of units", Range: probe.Share},
+			{Metric: "reused_units", Title: "Reused units", Unit: "share of active units", Range: probe.Share},
 		},
 		Every: "task",
 		At:    "start",

@@ -18,7 +18,7 @@ func init() {
 		},
 		Metrics: []probe.Metric{
 			{
-				Name: "inactive_frequency", Title: "Rarely active units",
+				Metric: "inactive_frequency", Title: "Rarely active units",
 				Unit: "share of units", Range: probe.Share, Better: probe.Lower,
 			},
 		},

@@ -23,7 +23,7 @@ func init() {
 		},
 		Metrics: []probe.Metric{
 			{
-				Name: "saturated_units", Title: "Saturated units",
+				Metric: "saturated_units", Title: "Saturated units",
 				Unit: "share of units", Range: probe.Share, Better: probe.Lower,
 			},
 		},

@@ -20,7 +20,7 @@ func init() {
 			Needs:   []component.Capability{component.Core},
 		},
 		Metrics: []probe.Metric{
-			{Name: "update_norm", Title: "Distance moved", Unit: "root mean square", Range: probe.Positive},
+			{Metric: "update_norm", Title: "Distance moved", Unit: "root mean square", Range: probe.Positive},
 		},
 		Every:     "task",
 		At:        "end",

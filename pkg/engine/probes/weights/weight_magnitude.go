@@ -15,7 +15,7 @@ func init() {
 			Summary: "mean absolute weight, biases left out",
 			Needs:   []component.Capability{component.Core},
 		},
-		Metrics: []probe.Metric{{Name: "weight_magnitude", Title: "Mean absolute weight", Range: probe.Positive}},
+		Metrics: []probe.Metric{{Metric: "weight_magnitude", Title: "Mean absolute weight", Range: probe.Positive}},
 		Every:   "task",
 		At:      "end",
 	}, weightMagnitudeConfig{}, nil, newWeightMagnitude)

@@ -19,8 +19,8 @@ func init() {
 			Needs:   []component.Capability{component.Core},
 		},
 		Metrics: []probe.Metric{
-			{Name: "weight_l1", Title: "L1 norm of the weights", Range: probe.Positive},
-			{Name: "weight_l2", Title: "L2 norm of the weights", Range: probe.Positive},
+			{Metric: "weight_l1", Title: "L1 norm of the weights", Range: probe.Positive},
+			{Metric: "weight_l2", Title: "L2 norm of the weights", Range: probe.Positive},
 		},
 		Every: "task",
 		At:    "end",

@@ -20,7 +20,7 @@ func init() {
 			Needs:   []component.Capability{component.Core},
 		},
 		Metrics: []probe.Metric{
-			{Name: "weight_rank", Title: "Rank of the weights", Unit: "share of the full rank", Range: probe.Share},
+			{Metric: "weight_rank", Title: "Rank of the weights", Unit: "share of the full rank", Range: probe.Share},
 		},
 		Every: "task",
 		At:    "end",

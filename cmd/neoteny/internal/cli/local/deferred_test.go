@@ -65,7 +65,7 @@ func (heldProbe) Measure(e *learner.Evaluation, values []float32) error {
 }
 
 func init() {
-	probe.Register(probe.Info{Info: component.Info{Name: "test-held", Summary: "test"}, Metrics: []probe.Metric{{Name: "held", Title: "Held"}}, Every: "task", At: "end"}, heldConfig{}, nil,
+	probe.Register(probe.Info{Info: component.Info{Name: "test-held", Summary: "test"}, Metrics: []probe.Metric{{Metric: "held", Title: "Held"}}, Every: "task", At: "end"}, heldConfig{}, nil,
 		func(heldConfig, probe.Env) (probe.Probe, error) { return heldProbe{}, nil })
 }
 

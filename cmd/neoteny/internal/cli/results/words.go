@@ -42,7 +42,7 @@ func (r *Result) describe(metric string) words {
 	if len(reduced) == 0 {
 		m, info, ok := probe.Describe(metric)
 		if !ok {
-			return words{Metric: probe.Metric{Name: metric, Title: spoken(metric)}}
+			return words{Metric: probe.Metric{Metric: metric, Title: spoken(metric)}}
 		}
 		perStep, how := reduction(nil, info)
 		return words{m, perStep, how}
@@ -72,9 +72,9 @@ func ofProbe(p *structpb.Struct, metric string) (probe.Metric, probe.Info, bool)
 	for _, m := range info.Metrics {
 		switch metric {
 		case as:
-			m.Name, m.Title = metric, spoken(metric)
+			m.Metric, m.Title = metric, spoken(metric)
 			return m, info, true
-		case m.Name:
+		case m.Metric:
 			return m, info, as == ""
 		}
 	}
