@@ -7,10 +7,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"testing"
 	"time"
 
+	"github.com/parquet-go/parquet-go"
 	"github.com/rogpeppe/go-internal/testscript"
 	"go.uber.org/goleak"
 
@@ -46,7 +48,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: filepath.Join("testdata", "script"),
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "glob1": glob1, "interrupt": interrupt,
+			"exits": exits, "glob1": glob1, "interrupt": interrupt, "edit": edit, "editstep": editStep,
 		},
 		Setup: func(e *testscript.Env) error {
 			// Nothing of the machine's own gets in: no data folder, no settings.
@@ -75,6 +77,51 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	if got != want {
 		ts.Fatalf("exit code %d, want %d", got, want)
 	}
+}
+
+// edit replaces the first match of a pattern in a file: edit file pattern text.
+func edit(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: edit file pattern text")
+	}
+	pattern, err := regexp.Compile("(?m)" + args[1])
+	ts.Check(err)
+	text := ts.ReadFile(args[0])
+	at := pattern.FindStringIndex(text)
+	if at == nil {
+		ts.Fatalf("%s has no match of %q", args[0], args[1])
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text[:at[0]]+args[2]+text[at[1]:]), 0o644))
+}
+
+// editStep changes a value of the per-step data: editstep file row value.
+func editStep(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: editstep file row value")
+	}
+	n, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	v, err := strconv.ParseFloat(args[2], 32)
+	ts.Check(err)
+	rows, err := parquet.ReadFile[stepRow](ts.MkAbs(args[0]))
+	ts.Check(err)
+	rows[n].Value = float32(v)
+	ts.Check(parquet.WriteFile(ts.MkAbs(args[0]), rows))
+}
+
+// stepRow is a row of the per-step data.
+type stepRow struct {
+	Experiment string  `parquet:"experiment"`
+	Arm        string  `parquet:"arm"`
+	Trial      string  `parquet:"trial"`
+	Params     string  `parquet:"params"`
+	Stage      string  `parquet:"stage"`
+	Seed       int64   `parquet:"seed"`
+	Task       int32   `parquet:"task"`
+	Step       int64   `parquet:"step"`
+	Metric     string  `parquet:"metric"`
+	Layer      string  `parquet:"layer"`
+	Value      float32 `parquet:"value"`
 }
 
 // glob1 puts the only file that matches into a variable: glob1 results/x-* dir.

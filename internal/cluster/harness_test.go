@@ -207,7 +207,7 @@ func segmentOf(run string, first, end int64) *pb.Segment {
 // seed makes an experiment with one run of one segment.
 func seed(t require.TestingT, c *Client) (rec *pb.ExperimentRecord, seg *pb.Segment) {
 	ctx := context.Background()
-	rec, _, err := c.CreateSubmission(ctx, "r", &pb.ExperimentSpec{Name: "e"}, time.Unix(1, 0))
+	rec, _, err := c.CreateSubmission(ctx, "r", &pb.ExperimentSpec{Name: "e"}, nil, time.Unix(1, 0))
 	require.NoError(t, err)
 	_, err = c.AddTrials(ctx, rec.Id, modOf(t, c, pfxExp+rec.Id), []*pb.TrialRecord{{Name: "t", CanonicalSpec: []byte("{}")}})
 	require.NoError(t, err)

@@ -383,7 +383,7 @@ func TestAResultTooLargeForEtcdNeedsAnOverflow(t *testing.T) {
 func TestSubmissionWhoseAnswerIsLost(t *testing.T) {
 	c := dial(t, t.Cleanup, Options{})
 	c.kv = &lossyKV{KV: c.kv, losses: []loss{requestLost, answerLost, answerLost}}
-	rec, existed, err := c.CreateSubmission(t.Context(), "r", &pb.ExperimentSpec{Name: "e"}, time.Now())
+	rec, existed, err := c.CreateSubmission(t.Context(), "r", &pb.ExperimentSpec{Name: "e"}, nil, time.Now())
 	require.NoError(t, err)
 	require.False(t, existed, "it was this call that made it")
 	got, err := c.Experiment(t.Context(), rec.Id)

@@ -33,6 +33,9 @@ var Forms = []Form{Quick, Default, Full}
 // Document is an experiment file: the experiment in each of its forms, and what
 // is said to its readers only. No server sees forms, notes or what is untested.
 type Document struct {
+	// Text is the file as it was written.
+	Text []byte
+
 	variants []Variant
 }
 
@@ -101,7 +104,7 @@ func readDocument(in *includer, b []byte, o Options) (*Document, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Document{}
+	d := &Document{Text: b}
 	for _, f := range Forms {
 		patch, given := patches[f]
 		if !given && f != Default {

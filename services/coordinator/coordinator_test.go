@@ -346,7 +346,7 @@ func TestAHalfWrittenExpansionIsCompleted(t *testing.T) {
 	w := newWorld(t)
 	t.Cleanup(w.end)
 	// What a coordinator leaves that is killed inside of SubmitExperiment.
-	rec, _, err := w.cluster.CreateSubmission(w.ctx, "r", small.spec("half"), time.Now())
+	rec, _, err := w.cluster.CreateSubmission(w.ctx, "r", small.spec("half"), nil, time.Now())
 	require.NoError(t, err)
 	plan, err := w.model.Plan(rec.Spec)
 	require.NoError(t, err)
@@ -367,7 +367,7 @@ func TestAHalfWrittenExpansionIsCompleted(t *testing.T) {
 func TestAnExperimentThatCannotBeExpandedAnyMoreFails(t *testing.T) {
 	w := newWorld(t)
 	t.Cleanup(w.end)
-	rec, _, err := w.cluster.CreateSubmission(w.ctx, "r", small.spec("outdated"), time.Now())
+	rec, _, err := w.cluster.CreateSubmission(w.ctx, "r", small.spec("outdated"), nil, time.Now())
 	require.NoError(t, err)
 	w.model.failing.Store(true)
 	w.start()
@@ -380,7 +380,7 @@ func TestAPanicIsAnErrorOfItsActionAlone(t *testing.T) {
 	t.Cleanup(w.end)
 	var log bytes.Buffer
 	w.log, w.model.panicking = &log, "broken"
-	broken, _, err := w.cluster.CreateSubmission(w.ctx, "r", small.spec("broken"), time.Now())
+	broken, _, err := w.cluster.CreateSubmission(w.ctx, "r", small.spec("broken"), nil, time.Now())
 	require.NoError(t, err)
 	w.start()
 	w.join("w1", 2).work()

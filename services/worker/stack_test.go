@@ -202,7 +202,7 @@ func TestARunOverSeveralWorkersIsTheRunOfOneLife(t *testing.T) {
 	require.NoError(t, err)
 	defer conn.Close()
 
-	rec, _, err := c.CreateSubmission(ctx, "r", &pb.ExperimentSpec{Name: "x"}, time.Now())
+	rec, _, err := c.CreateSubmission(ctx, "r", &pb.ExperimentSpec{Name: "x"}, nil, time.Now())
 	require.NoError(t, err)
 	_, rev := experimentRev(ctx, t, c, rec.Id)
 	_, err = c.AddTrials(ctx, rec.Id, rev, []*pb.TrialRecord{{Name: "t", Arm: "a", CanonicalSpec: canonical}})

@@ -241,7 +241,10 @@ type Experiment struct {
 	// When it ended.
 	EndedAt *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=ended_at,json=endedAt,proto3" json:"ended_at,omitempty"`
 	// Why it is pending or has failed; what to know of one that is done.
-	Message       string `protobuf:"bytes,7,opt,name=message,proto3" json:"message,omitempty"`
+	Message string `protobuf:"bytes,7,opt,name=message,proto3" json:"message,omitempty"`
+	// The file that the spec was read from, where the client sent it; in the answer to
+	// GetExperiment only.
+	Source        *Source `protobuf:"bytes,8,opt,name=source,proto3" json:"source,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -325,6 +328,87 @@ func (x *Experiment) GetMessage() string {
 	return ""
 }
 
+func (x *Experiment) GetSource() *Source {
+	if x != nil {
+		return x.Source
+	}
+	return nil
+}
+
+// Source is an experiment file as it was written, with comments and order, and how it
+// was read. It is for people: what runs is the spec.
+type Source struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the file, without its folder.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Its text.
+	Text []byte `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
+	// The form that was taken: empty, "quick" or "full".
+	Form string `protobuf:"bytes,3,opt,name=form,proto3" json:"form,omitempty"`
+	// Values that took the place of the file's, PATH=VALUE.
+	Set           []string `protobuf:"bytes,4,rep,name=set,proto3" json:"set,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Source) Reset() {
+	*x = Source{}
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Source) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Source) ProtoMessage() {}
+
+func (x *Source) ProtoReflect() protoreflect.Message {
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Source.ProtoReflect.Descriptor instead.
+func (*Source) Descriptor() ([]byte, []int) {
+	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Source) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Source) GetText() []byte {
+	if x != nil {
+		return x.Text
+	}
+	return nil
+}
+
+func (x *Source) GetForm() string {
+	if x != nil {
+		return x.Form
+	}
+	return ""
+}
+
+func (x *Source) GetSet() []string {
+	if x != nil {
+		return x.Set
+	}
+	return nil
+}
+
 // SubmitExperimentRequest carries an experiment.
 type SubmitExperimentRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -332,14 +416,16 @@ type SubmitExperimentRequest struct {
 	// Empty: the server makes one.
 	RequestId string `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// The experiment.
-	Spec          *ExperimentSpec `protobuf:"bytes,2,opt,name=spec,proto3" json:"spec,omitempty"`
+	Spec *ExperimentSpec `protobuf:"bytes,2,opt,name=spec,proto3" json:"spec,omitempty"`
+	// The file that it was read from, to be kept with the results; may be unset.
+	Source        *Source `protobuf:"bytes,3,opt,name=source,proto3" json:"source,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SubmitExperimentRequest) Reset() {
 	*x = SubmitExperimentRequest{}
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[2]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -351,7 +437,7 @@ func (x *SubmitExperimentRequest) String() string {
 func (*SubmitExperimentRequest) ProtoMessage() {}
 
 func (x *SubmitExperimentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[2]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -364,7 +450,7 @@ func (x *SubmitExperimentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitExperimentRequest.ProtoReflect.Descriptor instead.
 func (*SubmitExperimentRequest) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{2}
+	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *SubmitExperimentRequest) GetRequestId() string {
@@ -377,6 +463,13 @@ func (x *SubmitExperimentRequest) GetRequestId() string {
 func (x *SubmitExperimentRequest) GetSpec() *ExperimentSpec {
 	if x != nil {
 		return x.Spec
+	}
+	return nil
+}
+
+func (x *SubmitExperimentRequest) GetSource() *Source {
+	if x != nil {
+		return x.Source
 	}
 	return nil
 }
@@ -394,7 +487,7 @@ type SubmitExperimentResponse struct {
 
 func (x *SubmitExperimentResponse) Reset() {
 	*x = SubmitExperimentResponse{}
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[3]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -406,7 +499,7 @@ func (x *SubmitExperimentResponse) String() string {
 func (*SubmitExperimentResponse) ProtoMessage() {}
 
 func (x *SubmitExperimentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[3]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -419,7 +512,7 @@ func (x *SubmitExperimentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitExperimentResponse.ProtoReflect.Descriptor instead.
 func (*SubmitExperimentResponse) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{3}
+	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *SubmitExperimentResponse) GetExperiment() *Experiment {
@@ -447,7 +540,7 @@ type ValidateExperimentRequest struct {
 
 func (x *ValidateExperimentRequest) Reset() {
 	*x = ValidateExperimentRequest{}
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[4]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -459,7 +552,7 @@ func (x *ValidateExperimentRequest) String() string {
 func (*ValidateExperimentRequest) ProtoMessage() {}
 
 func (x *ValidateExperimentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[4]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -472,7 +565,7 @@ func (x *ValidateExperimentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ValidateExperimentRequest.ProtoReflect.Descriptor instead.
 func (*ValidateExperimentRequest) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{4}
+	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ValidateExperimentRequest) GetSpec() *ExperimentSpec {
@@ -503,7 +596,7 @@ type ValidateExperimentResponse struct {
 
 func (x *ValidateExperimentResponse) Reset() {
 	*x = ValidateExperimentResponse{}
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[5]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -515,7 +608,7 @@ func (x *ValidateExperimentResponse) String() string {
 func (*ValidateExperimentResponse) ProtoMessage() {}
 
 func (x *ValidateExperimentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[5]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -528,7 +621,7 @@ func (x *ValidateExperimentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ValidateExperimentResponse.ProtoReflect.Descriptor instead.
 func (*ValidateExperimentResponse) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{5}
+	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ValidateExperimentResponse) GetTrials() int32 {
@@ -584,7 +677,7 @@ type GetExperimentRequest struct {
 
 func (x *GetExperimentRequest) Reset() {
 	*x = GetExperimentRequest{}
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[6]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -596,7 +689,7 @@ func (x *GetExperimentRequest) String() string {
 func (*GetExperimentRequest) ProtoMessage() {}
 
 func (x *GetExperimentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[6]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -609,7 +702,7 @@ func (x *GetExperimentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetExperimentRequest.ProtoReflect.Descriptor instead.
 func (*GetExperimentRequest) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{6}
+	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *GetExperimentRequest) GetId() string {
@@ -630,7 +723,7 @@ type GetExperimentResponse struct {
 
 func (x *GetExperimentResponse) Reset() {
 	*x = GetExperimentResponse{}
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[7]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -642,7 +735,7 @@ func (x *GetExperimentResponse) String() string {
 func (*GetExperimentResponse) ProtoMessage() {}
 
 func (x *GetExperimentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[7]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -655,7 +748,7 @@ func (x *GetExperimentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetExperimentResponse.ProtoReflect.Descriptor instead.
 func (*GetExperimentResponse) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{7}
+	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *GetExperimentResponse) GetExperiment() *Experiment {
@@ -684,7 +777,7 @@ type ListExperimentsRequest struct {
 
 func (x *ListExperimentsRequest) Reset() {
 	*x = ListExperimentsRequest{}
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[8]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -696,7 +789,7 @@ func (x *ListExperimentsRequest) String() string {
 func (*ListExperimentsRequest) ProtoMessage() {}
 
 func (x *ListExperimentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[8]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -709,7 +802,7 @@ func (x *ListExperimentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListExperimentsRequest.ProtoReflect.Descriptor instead.
 func (*ListExperimentsRequest) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{8}
+	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListExperimentsRequest) GetPageSize() int32 {
@@ -760,7 +853,7 @@ type ListExperimentsResponse struct {
 
 func (x *ListExperimentsResponse) Reset() {
 	*x = ListExperimentsResponse{}
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[9]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -772,7 +865,7 @@ func (x *ListExperimentsResponse) String() string {
 func (*ListExperimentsResponse) ProtoMessage() {}
 
 func (x *ListExperimentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[9]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -785,7 +878,7 @@ func (x *ListExperimentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListExperimentsResponse.ProtoReflect.Descriptor instead.
 func (*ListExperimentsResponse) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{9}
+	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListExperimentsResponse) GetExperiments() []*Experiment {
@@ -813,7 +906,7 @@ type WatchExperimentRequest struct {
 
 func (x *WatchExperimentRequest) Reset() {
 	*x = WatchExperimentRequest{}
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[10]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -825,7 +918,7 @@ func (x *WatchExperimentRequest) String() string {
 func (*WatchExperimentRequest) ProtoMessage() {}
 
 func (x *WatchExperimentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[10]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -838,7 +931,7 @@ func (x *WatchExperimentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchExperimentRequest.ProtoReflect.Descriptor instead.
 func (*WatchExperimentRequest) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{10}
+	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *WatchExperimentRequest) GetId() string {
@@ -860,7 +953,7 @@ type WatchExperimentResponse struct {
 
 func (x *WatchExperimentResponse) Reset() {
 	*x = WatchExperimentResponse{}
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[11]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -872,7 +965,7 @@ func (x *WatchExperimentResponse) String() string {
 func (*WatchExperimentResponse) ProtoMessage() {}
 
 func (x *WatchExperimentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[11]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -885,7 +978,7 @@ func (x *WatchExperimentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchExperimentResponse.ProtoReflect.Descriptor instead.
 func (*WatchExperimentResponse) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{11}
+	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *WatchExperimentResponse) GetExperiment() *Experiment {
@@ -906,7 +999,7 @@ type CancelExperimentRequest struct {
 
 func (x *CancelExperimentRequest) Reset() {
 	*x = CancelExperimentRequest{}
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[12]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -918,7 +1011,7 @@ func (x *CancelExperimentRequest) String() string {
 func (*CancelExperimentRequest) ProtoMessage() {}
 
 func (x *CancelExperimentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[12]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -931,7 +1024,7 @@ func (x *CancelExperimentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelExperimentRequest.ProtoReflect.Descriptor instead.
 func (*CancelExperimentRequest) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{12}
+	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *CancelExperimentRequest) GetId() string {
@@ -952,7 +1045,7 @@ type CancelExperimentResponse struct {
 
 func (x *CancelExperimentResponse) Reset() {
 	*x = CancelExperimentResponse{}
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[13]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -964,7 +1057,7 @@ func (x *CancelExperimentResponse) String() string {
 func (*CancelExperimentResponse) ProtoMessage() {}
 
 func (x *CancelExperimentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[13]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -977,7 +1070,7 @@ func (x *CancelExperimentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelExperimentResponse.ProtoReflect.Descriptor instead.
 func (*CancelExperimentResponse) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{13}
+	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *CancelExperimentResponse) GetExperiment() *Experiment {
@@ -998,7 +1091,7 @@ type DeleteExperimentRequest struct {
 
 func (x *DeleteExperimentRequest) Reset() {
 	*x = DeleteExperimentRequest{}
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[14]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1010,7 +1103,7 @@ func (x *DeleteExperimentRequest) String() string {
 func (*DeleteExperimentRequest) ProtoMessage() {}
 
 func (x *DeleteExperimentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[14]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1023,7 +1116,7 @@ func (x *DeleteExperimentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteExperimentRequest.ProtoReflect.Descriptor instead.
 func (*DeleteExperimentRequest) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{14}
+	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *DeleteExperimentRequest) GetId() string {
@@ -1042,7 +1135,7 @@ type DeleteExperimentResponse struct {
 
 func (x *DeleteExperimentResponse) Reset() {
 	*x = DeleteExperimentResponse{}
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[15]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1054,7 +1147,7 @@ func (x *DeleteExperimentResponse) String() string {
 func (*DeleteExperimentResponse) ProtoMessage() {}
 
 func (x *DeleteExperimentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[15]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1067,7 +1160,7 @@ func (x *DeleteExperimentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteExperimentResponse.ProtoReflect.Descriptor instead.
 func (*DeleteExperimentResponse) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{15}
+	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{16}
 }
 
 // ListRunsRequest asks for a page of an experiment's runs.
@@ -1089,7 +1182,7 @@ type ListRunsRequest struct {
 
 func (x *ListRunsRequest) Reset() {
 	*x = ListRunsRequest{}
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[16]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1101,7 +1194,7 @@ func (x *ListRunsRequest) String() string {
 func (*ListRunsRequest) ProtoMessage() {}
 
 func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[16]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1114,7 +1207,7 @@ func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsRequest.ProtoReflect.Descriptor instead.
 func (*ListRunsRequest) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{16}
+	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListRunsRequest) GetExperiment() string {
@@ -1165,7 +1258,7 @@ type ListRunsResponse struct {
 
 func (x *ListRunsResponse) Reset() {
 	*x = ListRunsResponse{}
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[17]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1177,7 +1270,7 @@ func (x *ListRunsResponse) String() string {
 func (*ListRunsResponse) ProtoMessage() {}
 
 func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[17]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1190,7 +1283,7 @@ func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsResponse.ProtoReflect.Descriptor instead.
 func (*ListRunsResponse) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{17}
+	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ListRunsResponse) GetRuns() []*Run {
@@ -1218,7 +1311,7 @@ type GetRunRequest struct {
 
 func (x *GetRunRequest) Reset() {
 	*x = GetRunRequest{}
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[18]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1230,7 +1323,7 @@ func (x *GetRunRequest) String() string {
 func (*GetRunRequest) ProtoMessage() {}
 
 func (x *GetRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[18]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1243,7 +1336,7 @@ func (x *GetRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRunRequest.ProtoReflect.Descriptor instead.
 func (*GetRunRequest) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{18}
+	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *GetRunRequest) GetId() string {
@@ -1268,7 +1361,7 @@ type GetRunResponse struct {
 
 func (x *GetRunResponse) Reset() {
 	*x = GetRunResponse{}
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[19]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1280,7 +1373,7 @@ func (x *GetRunResponse) String() string {
 func (*GetRunResponse) ProtoMessage() {}
 
 func (x *GetRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[19]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1293,7 +1386,7 @@ func (x *GetRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRunResponse.ProtoReflect.Descriptor instead.
 func (*GetRunResponse) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{19}
+	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *GetRunResponse) GetRun() *Run {
@@ -1330,7 +1423,7 @@ type ListComponentsRequest struct {
 
 func (x *ListComponentsRequest) Reset() {
 	*x = ListComponentsRequest{}
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[20]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1342,7 +1435,7 @@ func (x *ListComponentsRequest) String() string {
 func (*ListComponentsRequest) ProtoMessage() {}
 
 func (x *ListComponentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[20]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1355,7 +1448,7 @@ func (x *ListComponentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListComponentsRequest.ProtoReflect.Descriptor instead.
 func (*ListComponentsRequest) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{20}
+	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ListComponentsRequest) GetKind() string {
@@ -1383,7 +1476,7 @@ type ListComponentsResponse struct {
 
 func (x *ListComponentsResponse) Reset() {
 	*x = ListComponentsResponse{}
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[21]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1395,7 +1488,7 @@ func (x *ListComponentsResponse) String() string {
 func (*ListComponentsResponse) ProtoMessage() {}
 
 func (x *ListComponentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[21]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1408,7 +1501,7 @@ func (x *ListComponentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListComponentsResponse.ProtoReflect.Descriptor instead.
 func (*ListComponentsResponse) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{21}
+	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ListComponentsResponse) GetComponents() []*Component {
@@ -1443,7 +1536,7 @@ type Component struct {
 
 func (x *Component) Reset() {
 	*x = Component{}
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[22]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1455,7 +1548,7 @@ func (x *Component) String() string {
 func (*Component) ProtoMessage() {}
 
 func (x *Component) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[22]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1468,7 +1561,7 @@ func (x *Component) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Component.ProtoReflect.Descriptor instead.
 func (*Component) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{22}
+	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Component) GetKind() string {
@@ -1548,7 +1641,7 @@ const file_neoteny_v1_experiment_proto_rawDesc = "" +
 	"\n" +
 	"tasks_done\x18\n" +
 	" \x01(\x03R\ttasksDone\x12#\n" +
-	"\rruns_diverged\x18\v \x01(\x05R\frunsDiverged\"\xbd\x02\n" +
+	"\rruns_diverged\x18\v \x01(\x05R\frunsDiverged\"\xe9\x02\n" +
 	"\n" +
 	"Experiment\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12.\n" +
@@ -1558,11 +1651,19 @@ const file_neoteny_v1_experiment_proto_rawDesc = "" +
 	"\n" +
 	"created_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x125\n" +
 	"\bended_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\aendedAt\x12\x18\n" +
-	"\amessage\x18\a \x01(\tR\amessage\"z\n" +
+	"\amessage\x18\a \x01(\tR\amessage\x12*\n" +
+	"\x06source\x18\b \x01(\v2\x12.neoteny.v1.SourceR\x06source\"\x86\x01\n" +
+	"\x06Source\x12\x1c\n" +
+	"\x04name\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\xff\x01R\x04name\x12\x1d\n" +
+	"\x04text\x18\x02 \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80\x10R\x04text\x12\x1b\n" +
+	"\x04form\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18@R\x04form\x12\"\n" +
+	"\x03set\x18\x04 \x03(\tB\x10\xbaH\r\x92\x01\n" +
+	"\x10\x80\x02\"\x05r\x03\x18\x80 R\x03set\"\xa6\x01\n" +
 	"\x17SubmitExperimentRequest\x12'\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\trequestId\x126\n" +
-	"\x04spec\x18\x02 \x01(\v2\x1a.neoteny.v1.ExperimentSpecB\x06\xbaH\x03\xc8\x01\x01R\x04spec\"l\n" +
+	"\x04spec\x18\x02 \x01(\v2\x1a.neoteny.v1.ExperimentSpecB\x06\xbaH\x03\xc8\x01\x01R\x04spec\x12*\n" +
+	"\x06source\x18\x03 \x01(\v2\x12.neoteny.v1.SourceR\x06source\"l\n" +
 	"\x18SubmitExperimentResponse\x126\n" +
 	"\n" +
 	"experiment\x18\x01 \x01(\v2\x16.neoteny.v1.ExperimentR\n" +
@@ -1683,84 +1784,87 @@ func file_neoteny_v1_experiment_proto_rawDescGZIP() []byte {
 }
 
 var file_neoteny_v1_experiment_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_neoteny_v1_experiment_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_neoteny_v1_experiment_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_neoteny_v1_experiment_proto_goTypes = []any{
 	(ExperimentState)(0),               // 0: neoteny.v1.ExperimentState
 	(*Progress)(nil),                   // 1: neoteny.v1.Progress
 	(*Experiment)(nil),                 // 2: neoteny.v1.Experiment
-	(*SubmitExperimentRequest)(nil),    // 3: neoteny.v1.SubmitExperimentRequest
-	(*SubmitExperimentResponse)(nil),   // 4: neoteny.v1.SubmitExperimentResponse
-	(*ValidateExperimentRequest)(nil),  // 5: neoteny.v1.ValidateExperimentRequest
-	(*ValidateExperimentResponse)(nil), // 6: neoteny.v1.ValidateExperimentResponse
-	(*GetExperimentRequest)(nil),       // 7: neoteny.v1.GetExperimentRequest
-	(*GetExperimentResponse)(nil),      // 8: neoteny.v1.GetExperimentResponse
-	(*ListExperimentsRequest)(nil),     // 9: neoteny.v1.ListExperimentsRequest
-	(*ListExperimentsResponse)(nil),    // 10: neoteny.v1.ListExperimentsResponse
-	(*WatchExperimentRequest)(nil),     // 11: neoteny.v1.WatchExperimentRequest
-	(*WatchExperimentResponse)(nil),    // 12: neoteny.v1.WatchExperimentResponse
-	(*CancelExperimentRequest)(nil),    // 13: neoteny.v1.CancelExperimentRequest
-	(*CancelExperimentResponse)(nil),   // 14: neoteny.v1.CancelExperimentResponse
-	(*DeleteExperimentRequest)(nil),    // 15: neoteny.v1.DeleteExperimentRequest
-	(*DeleteExperimentResponse)(nil),   // 16: neoteny.v1.DeleteExperimentResponse
-	(*ListRunsRequest)(nil),            // 17: neoteny.v1.ListRunsRequest
-	(*ListRunsResponse)(nil),           // 18: neoteny.v1.ListRunsResponse
-	(*GetRunRequest)(nil),              // 19: neoteny.v1.GetRunRequest
-	(*GetRunResponse)(nil),             // 20: neoteny.v1.GetRunResponse
-	(*ListComponentsRequest)(nil),      // 21: neoteny.v1.ListComponentsRequest
-	(*ListComponentsResponse)(nil),     // 22: neoteny.v1.ListComponentsResponse
-	(*Component)(nil),                  // 23: neoteny.v1.Component
-	nil,                                // 24: neoteny.v1.Component.PresetsEntry
-	(*ExperimentSpec)(nil),             // 25: neoteny.v1.ExperimentSpec
-	(*timestamppb.Timestamp)(nil),      // 26: google.protobuf.Timestamp
-	(RunState)(0),                      // 27: neoteny.v1.RunState
-	(*Run)(nil),                        // 28: neoteny.v1.Run
-	(*TaskTable)(nil),                  // 29: neoteny.v1.TaskTable
+	(*Source)(nil),                     // 3: neoteny.v1.Source
+	(*SubmitExperimentRequest)(nil),    // 4: neoteny.v1.SubmitExperimentRequest
+	(*SubmitExperimentResponse)(nil),   // 5: neoteny.v1.SubmitExperimentResponse
+	(*ValidateExperimentRequest)(nil),  // 6: neoteny.v1.ValidateExperimentRequest
+	(*ValidateExperimentResponse)(nil), // 7: neoteny.v1.ValidateExperimentResponse
+	(*GetExperimentRequest)(nil),       // 8: neoteny.v1.GetExperimentRequest
+	(*GetExperimentResponse)(nil),      // 9: neoteny.v1.GetExperimentResponse
+	(*ListExperimentsRequest)(nil),     // 10: neoteny.v1.ListExperimentsRequest
+	(*ListExperimentsResponse)(nil),    // 11: neoteny.v1.ListExperimentsResponse
+	(*WatchExperimentRequest)(nil),     // 12: neoteny.v1.WatchExperimentRequest
+	(*WatchExperimentResponse)(nil),    // 13: neoteny.v1.WatchExperimentResponse
+	(*CancelExperimentRequest)(nil),    // 14: neoteny.v1.CancelExperimentRequest
+	(*CancelExperimentResponse)(nil),   // 15: neoteny.v1.CancelExperimentResponse
+	(*DeleteExperimentRequest)(nil),    // 16: neoteny.v1.DeleteExperimentRequest
+	(*DeleteExperimentResponse)(nil),   // 17: neoteny.v1.DeleteExperimentResponse
+	(*ListRunsRequest)(nil),            // 18: neoteny.v1.ListRunsRequest
+	(*ListRunsResponse)(nil),           // 19: neoteny.v1.ListRunsResponse
+	(*GetRunRequest)(nil),              // 20: neoteny.v1.GetRunRequest
+	(*GetRunResponse)(nil),             // 21: neoteny.v1.GetRunResponse
+	(*ListComponentsRequest)(nil),      // 22: neoteny.v1.ListComponentsRequest
+	(*ListComponentsResponse)(nil),     // 23: neoteny.v1.ListComponentsResponse
+	(*Component)(nil),                  // 24: neoteny.v1.Component
+	nil,                                // 25: neoteny.v1.Component.PresetsEntry
+	(*ExperimentSpec)(nil),             // 26: neoteny.v1.ExperimentSpec
+	(*timestamppb.Timestamp)(nil),      // 27: google.protobuf.Timestamp
+	(RunState)(0),                      // 28: neoteny.v1.RunState
+	(*Run)(nil),                        // 29: neoteny.v1.Run
+	(*TaskTable)(nil),                  // 30: neoteny.v1.TaskTable
 }
 var file_neoteny_v1_experiment_proto_depIdxs = []int32{
-	25, // 0: neoteny.v1.Experiment.spec:type_name -> neoteny.v1.ExperimentSpec
+	26, // 0: neoteny.v1.Experiment.spec:type_name -> neoteny.v1.ExperimentSpec
 	0,  // 1: neoteny.v1.Experiment.state:type_name -> neoteny.v1.ExperimentState
 	1,  // 2: neoteny.v1.Experiment.progress:type_name -> neoteny.v1.Progress
-	26, // 3: neoteny.v1.Experiment.created_at:type_name -> google.protobuf.Timestamp
-	26, // 4: neoteny.v1.Experiment.ended_at:type_name -> google.protobuf.Timestamp
-	25, // 5: neoteny.v1.SubmitExperimentRequest.spec:type_name -> neoteny.v1.ExperimentSpec
-	2,  // 6: neoteny.v1.SubmitExperimentResponse.experiment:type_name -> neoteny.v1.Experiment
-	25, // 7: neoteny.v1.ValidateExperimentRequest.spec:type_name -> neoteny.v1.ExperimentSpec
-	2,  // 8: neoteny.v1.GetExperimentResponse.experiment:type_name -> neoteny.v1.Experiment
-	0,  // 9: neoteny.v1.ListExperimentsRequest.states:type_name -> neoteny.v1.ExperimentState
-	2,  // 10: neoteny.v1.ListExperimentsResponse.experiments:type_name -> neoteny.v1.Experiment
-	2,  // 11: neoteny.v1.WatchExperimentResponse.experiment:type_name -> neoteny.v1.Experiment
-	2,  // 12: neoteny.v1.CancelExperimentResponse.experiment:type_name -> neoteny.v1.Experiment
-	27, // 13: neoteny.v1.ListRunsRequest.states:type_name -> neoteny.v1.RunState
-	28, // 14: neoteny.v1.ListRunsResponse.runs:type_name -> neoteny.v1.Run
-	28, // 15: neoteny.v1.GetRunResponse.run:type_name -> neoteny.v1.Run
-	29, // 16: neoteny.v1.GetRunResponse.table:type_name -> neoteny.v1.TaskTable
-	23, // 17: neoteny.v1.ListComponentsResponse.components:type_name -> neoteny.v1.Component
-	24, // 18: neoteny.v1.Component.presets:type_name -> neoteny.v1.Component.PresetsEntry
-	3,  // 19: neoteny.v1.ExperimentService.SubmitExperiment:input_type -> neoteny.v1.SubmitExperimentRequest
-	5,  // 20: neoteny.v1.ExperimentService.ValidateExperiment:input_type -> neoteny.v1.ValidateExperimentRequest
-	7,  // 21: neoteny.v1.ExperimentService.GetExperiment:input_type -> neoteny.v1.GetExperimentRequest
-	9,  // 22: neoteny.v1.ExperimentService.ListExperiments:input_type -> neoteny.v1.ListExperimentsRequest
-	11, // 23: neoteny.v1.ExperimentService.WatchExperiment:input_type -> neoteny.v1.WatchExperimentRequest
-	13, // 24: neoteny.v1.ExperimentService.CancelExperiment:input_type -> neoteny.v1.CancelExperimentRequest
-	15, // 25: neoteny.v1.ExperimentService.DeleteExperiment:input_type -> neoteny.v1.DeleteExperimentRequest
-	17, // 26: neoteny.v1.ExperimentService.ListRuns:input_type -> neoteny.v1.ListRunsRequest
-	19, // 27: neoteny.v1.ExperimentService.GetRun:input_type -> neoteny.v1.GetRunRequest
-	21, // 28: neoteny.v1.ExperimentService.ListComponents:input_type -> neoteny.v1.ListComponentsRequest
-	4,  // 29: neoteny.v1.ExperimentService.SubmitExperiment:output_type -> neoteny.v1.SubmitExperimentResponse
-	6,  // 30: neoteny.v1.ExperimentService.ValidateExperiment:output_type -> neoteny.v1.ValidateExperimentResponse
-	8,  // 31: neoteny.v1.ExperimentService.GetExperiment:output_type -> neoteny.v1.GetExperimentResponse
-	10, // 32: neoteny.v1.ExperimentService.ListExperiments:output_type -> neoteny.v1.ListExperimentsResponse
-	12, // 33: neoteny.v1.ExperimentService.WatchExperiment:output_type -> neoteny.v1.WatchExperimentResponse
-	14, // 34: neoteny.v1.ExperimentService.CancelExperiment:output_type -> neoteny.v1.CancelExperimentResponse
-	16, // 35: neoteny.v1.ExperimentService.DeleteExperiment:output_type -> neoteny.v1.DeleteExperimentResponse
-	18, // 36: neoteny.v1.ExperimentService.ListRuns:output_type -> neoteny.v1.ListRunsResponse
-	20, // 37: neoteny.v1.ExperimentService.GetRun:output_type -> neoteny.v1.GetRunResponse
-	22, // 38: neoteny.v1.ExperimentService.ListComponents:output_type -> neoteny.v1.ListComponentsResponse
-	29, // [29:39] is the sub-list for method output_type
-	19, // [19:29] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	27, // 3: neoteny.v1.Experiment.created_at:type_name -> google.protobuf.Timestamp
+	27, // 4: neoteny.v1.Experiment.ended_at:type_name -> google.protobuf.Timestamp
+	3,  // 5: neoteny.v1.Experiment.source:type_name -> neoteny.v1.Source
+	26, // 6: neoteny.v1.SubmitExperimentRequest.spec:type_name -> neoteny.v1.ExperimentSpec
+	3,  // 7: neoteny.v1.SubmitExperimentRequest.source:type_name -> neoteny.v1.Source
+	2,  // 8: neoteny.v1.SubmitExperimentResponse.experiment:type_name -> neoteny.v1.Experiment
+	26, // 9: neoteny.v1.ValidateExperimentRequest.spec:type_name -> neoteny.v1.ExperimentSpec
+	2,  // 10: neoteny.v1.GetExperimentResponse.experiment:type_name -> neoteny.v1.Experiment
+	0,  // 11: neoteny.v1.ListExperimentsRequest.states:type_name -> neoteny.v1.ExperimentState
+	2,  // 12: neoteny.v1.ListExperimentsResponse.experiments:type_name -> neoteny.v1.Experiment
+	2,  // 13: neoteny.v1.WatchExperimentResponse.experiment:type_name -> neoteny.v1.Experiment
+	2,  // 14: neoteny.v1.CancelExperimentResponse.experiment:type_name -> neoteny.v1.Experiment
+	28, // 15: neoteny.v1.ListRunsRequest.states:type_name -> neoteny.v1.RunState
+	29, // 16: neoteny.v1.ListRunsResponse.runs:type_name -> neoteny.v1.Run
+	29, // 17: neoteny.v1.GetRunResponse.run:type_name -> neoteny.v1.Run
+	30, // 18: neoteny.v1.GetRunResponse.table:type_name -> neoteny.v1.TaskTable
+	24, // 19: neoteny.v1.ListComponentsResponse.components:type_name -> neoteny.v1.Component
+	25, // 20: neoteny.v1.Component.presets:type_name -> neoteny.v1.Component.PresetsEntry
+	4,  // 21: neoteny.v1.ExperimentService.SubmitExperiment:input_type -> neoteny.v1.SubmitExperimentRequest
+	6,  // 22: neoteny.v1.ExperimentService.ValidateExperiment:input_type -> neoteny.v1.ValidateExperimentRequest
+	8,  // 23: neoteny.v1.ExperimentService.GetExperiment:input_type -> neoteny.v1.GetExperimentRequest
+	10, // 24: neoteny.v1.ExperimentService.ListExperiments:input_type -> neoteny.v1.ListExperimentsRequest
+	12, // 25: neoteny.v1.ExperimentService.WatchExperiment:input_type -> neoteny.v1.WatchExperimentRequest
+	14, // 26: neoteny.v1.ExperimentService.CancelExperiment:input_type -> neoteny.v1.CancelExperimentRequest
+	16, // 27: neoteny.v1.ExperimentService.DeleteExperiment:input_type -> neoteny.v1.DeleteExperimentRequest
+	18, // 28: neoteny.v1.ExperimentService.ListRuns:input_type -> neoteny.v1.ListRunsRequest
+	20, // 29: neoteny.v1.ExperimentService.GetRun:input_type -> neoteny.v1.GetRunRequest
+	22, // 30: neoteny.v1.ExperimentService.ListComponents:input_type -> neoteny.v1.ListComponentsRequest
+	5,  // 31: neoteny.v1.ExperimentService.SubmitExperiment:output_type -> neoteny.v1.SubmitExperimentResponse
+	7,  // 32: neoteny.v1.ExperimentService.ValidateExperiment:output_type -> neoteny.v1.ValidateExperimentResponse
+	9,  // 33: neoteny.v1.ExperimentService.GetExperiment:output_type -> neoteny.v1.GetExperimentResponse
+	11, // 34: neoteny.v1.ExperimentService.ListExperiments:output_type -> neoteny.v1.ListExperimentsResponse
+	13, // 35: neoteny.v1.ExperimentService.WatchExperiment:output_type -> neoteny.v1.WatchExperimentResponse
+	15, // 36: neoteny.v1.ExperimentService.CancelExperiment:output_type -> neoteny.v1.CancelExperimentResponse
+	17, // 37: neoteny.v1.ExperimentService.DeleteExperiment:output_type -> neoteny.v1.DeleteExperimentResponse
+	19, // 38: neoteny.v1.ExperimentService.ListRuns:output_type -> neoteny.v1.ListRunsResponse
+	21, // 39: neoteny.v1.ExperimentService.GetRun:output_type -> neoteny.v1.GetRunResponse
+	23, // 40: neoteny.v1.ExperimentService.ListComponents:output_type -> neoteny.v1.ListComponentsResponse
+	31, // [31:41] is the sub-list for method output_type
+	21, // [21:31] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_neoteny_v1_experiment_proto_init() }
@@ -1776,7 +1880,7 @@ func file_neoteny_v1_experiment_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_neoteny_v1_experiment_proto_rawDesc), len(file_neoteny_v1_experiment_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   24,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -109,7 +109,9 @@ type ExperimentRecord struct {
 	// When it ended.
 	EndedAt *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=ended_at,json=endedAt,proto3" json:"ended_at,omitempty"`
 	// Why it has failed.
-	Message       string `protobuf:"bytes,15,opt,name=message,proto3" json:"message,omitempty"`
+	Message string `protobuf:"bytes,15,opt,name=message,proto3" json:"message,omitempty"`
+	// The file that the spec was read from.
+	Source        *Source `protobuf:"bytes,16,opt,name=source,proto3" json:"source,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -247,6 +249,13 @@ func (x *ExperimentRecord) GetMessage() string {
 		return x.Message
 	}
 	return ""
+}
+
+func (x *ExperimentRecord) GetSource() *Source {
+	if x != nil {
+		return x.Source
+	}
+	return nil
 }
 
 // TrialRecord is one trial of an experiment; it never changes once the
@@ -631,7 +640,7 @@ var File_neoteny_v1_store_proto protoreflect.FileDescriptor
 const file_neoteny_v1_store_proto_rawDesc = "" +
 	"\n" +
 	"\x16neoteny/v1/store.proto\x12\n" +
-	"neoteny.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bneoteny/v1/experiment.proto\x1a\x15neoteny/v1/spec.proto\x1a\x15neoteny/v1/work.proto\"\xca\x05\n" +
+	"neoteny.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bneoteny/v1/experiment.proto\x1a\x15neoteny/v1/spec.proto\x1a\x15neoteny/v1/work.proto\"\xf6\x05\n" +
 	"\x10ExperimentRecord\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
 	"\n" +
@@ -650,7 +659,8 @@ const file_neoteny_v1_store_proto_rawDesc = "" +
 	"\bselected\x18\f \x03(\v2*.neoteny.v1.ExperimentRecord.SelectedEntryR\bselected\x121\n" +
 	"\x05state\x18\r \x01(\x0e2\x1b.neoteny.v1.ExperimentStateR\x05state\x125\n" +
 	"\bended_at\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\aendedAt\x12\x18\n" +
-	"\amessage\x18\x0f \x01(\tR\amessage\x1a;\n" +
+	"\amessage\x18\x0f \x01(\tR\amessage\x12*\n" +
+	"\x06source\x18\x10 \x01(\v2\x12.neoteny.v1.SourceR\x06source\x1a;\n" +
 	"\rSelectedEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe5\x04\n" +
@@ -721,6 +731,7 @@ var file_neoteny_v1_store_proto_goTypes = []any{
 	(*timestamppb.Timestamp)(nil), // 10: google.protobuf.Timestamp
 	(*Seeds)(nil),                 // 11: neoteny.v1.Seeds
 	(ExperimentState)(0),          // 12: neoteny.v1.ExperimentState
+	(*Source)(nil),                // 13: neoteny.v1.Source
 }
 var file_neoteny_v1_store_proto_depIdxs = []int32{
 	8,  // 0: neoteny.v1.ExperimentRecord.spec:type_name -> neoteny.v1.ExperimentSpec
@@ -730,18 +741,19 @@ var file_neoteny_v1_store_proto_depIdxs = []int32{
 	6,  // 4: neoteny.v1.ExperimentRecord.selected:type_name -> neoteny.v1.ExperimentRecord.SelectedEntry
 	12, // 5: neoteny.v1.ExperimentRecord.state:type_name -> neoteny.v1.ExperimentState
 	10, // 6: neoteny.v1.ExperimentRecord.ended_at:type_name -> google.protobuf.Timestamp
-	7,  // 7: neoteny.v1.TrialRecord.params:type_name -> neoteny.v1.TrialRecord.ParamsEntry
-	9,  // 8: neoteny.v1.TrialRecord.spec_overflow:type_name -> neoteny.v1.BlobRef
-	11, // 9: neoteny.v1.TrialRecord.seeds:type_name -> neoteny.v1.Seeds
-	4,  // 10: neoteny.v1.TrialRecord.needs:type_name -> neoteny.v1.TrialNeed
-	3,  // 11: neoteny.v1.TrialRecord.asides:type_name -> neoteny.v1.AsideSchedule
-	0,  // 12: neoteny.v1.ControlRecord.desired:type_name -> neoteny.v1.Desired
-	10, // 13: neoteny.v1.ControlRecord.requested_at:type_name -> google.protobuf.Timestamp
-	14, // [14:14] is the sub-list for method output_type
-	14, // [14:14] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	13, // 7: neoteny.v1.ExperimentRecord.source:type_name -> neoteny.v1.Source
+	7,  // 8: neoteny.v1.TrialRecord.params:type_name -> neoteny.v1.TrialRecord.ParamsEntry
+	9,  // 9: neoteny.v1.TrialRecord.spec_overflow:type_name -> neoteny.v1.BlobRef
+	11, // 10: neoteny.v1.TrialRecord.seeds:type_name -> neoteny.v1.Seeds
+	4,  // 11: neoteny.v1.TrialRecord.needs:type_name -> neoteny.v1.TrialNeed
+	3,  // 12: neoteny.v1.TrialRecord.asides:type_name -> neoteny.v1.AsideSchedule
+	0,  // 13: neoteny.v1.ControlRecord.desired:type_name -> neoteny.v1.Desired
+	10, // 14: neoteny.v1.ControlRecord.requested_at:type_name -> google.protobuf.Timestamp
+	15, // [15:15] is the sub-list for method output_type
+	15, // [15:15] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_neoteny_v1_store_proto_init() }

@@ -37,7 +37,7 @@ func (s *Server) SubmitExperiment(ctx context.Context, req *pb.SubmitExperimentR
 	}
 	wctx, cancel := context.WithTimeoutCause(ctx, writeTime, errNoEtcd)
 	defer cancel()
-	rec, existed, err := s.cluster.CreateSubmission(wctx, id, req.Spec, s.cfg.Now())
+	rec, existed, err := s.cluster.CreateSubmission(wctx, id, req.Spec, req.Source, s.cfg.Now())
 	switch {
 	case errors.Is(err, cluster.ErrConflict):
 		return nil, status.Error(codes.AlreadyExists, err.Error())
@@ -98,6 +98,7 @@ func (s *Server) view(ctx context.Context, id string) (v *pb.Experiment, err err
 		var e *mirror.Experiment
 		if e, err = find(st, id); err == nil {
 			v = s.experimentView(st, e, spec)
+			v.Source = e.Rec.Source
 		}
 	})
 	return v, err

@@ -454,12 +454,12 @@ func TestRunsOfOneSpecHaveOneName(t *testing.T) {
 	a.In = strings.NewReader("# a remark\n" + tiny)
 	two, err := a.ReadSpec("-", app.FileFlags{}, 0)
 	require.NoError(t, err)
-	require.Equal(t, local.Digest(one, ""), local.Digest(two, ""), "remarks do not matter")
+	require.Equal(t, local.Digest(one.Spec, ""), local.Digest(two.Spec, ""), "remarks do not matter")
 	a.In = strings.NewReader(tiny)
 	two, err = a.ReadSpec("-", app.FileFlags{}, 2)
 	require.NoError(t, err)
-	require.NotEqual(t, local.Digest(one, ""), local.Digest(two, ""))
-	require.NotEqual(t, local.Digest(one, ""), local.Digest(one, "/state"))
+	require.NotEqual(t, local.Digest(one.Spec, ""), local.Digest(two.Spec, ""))
+	require.NotEqual(t, local.Digest(one.Spec, ""), local.Digest(one.Spec, "/state"))
 }
 
 func TestAgain(t *testing.T) {

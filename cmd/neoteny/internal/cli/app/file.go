@@ -14,19 +14,19 @@ import (
 // ReadSpec reads an experiment file, "-" from the program's standard input, as the
 // flags say. A positive segmentTasks takes the place of the file's. Own
 // datasets are read, and looked up in the default data folder, but not added.
-func (a *App) ReadSpec(file string, flags FileFlags, segmentTasks int32) (*pb.ExperimentSpec, error) {
+func (a *App) ReadSpec(file string, flags FileFlags, segmentTasks int32) (*Experiment, error) {
 	return a.readSpec(file, flags, segmentTasks, &owndata.Resolver{Folder: DataFlag{}.Folder})
 }
 
 // ReadSpecAndData is ReadSpec that adds own datasets which the file gives by path
 // to the data folder.
-func (a *App) ReadSpecAndData(file string, flags FileFlags, segmentTasks int32, dir DataFlag) (*pb.ExperimentSpec, error) {
+func (a *App) ReadSpecAndData(file string, flags FileFlags, segmentTasks int32, dir DataFlag) (*Experiment, error) {
 	return a.readSpec(file, flags, segmentTasks, &owndata.Resolver{
 		Folder: dir.Folder, Add: true, Say: func(line string) { fmt.Fprintln(a.Progress, line) },
 	})
 }
 
-func (a *App) readSpec(file string, flags FileFlags, segmentTasks int32, own *owndata.Resolver) (*pb.ExperimentSpec, error) {
+func (a *App) readSpec(file string, flags FileFlags, segmentTasks int32, own *owndata.Resolver) (*Experiment, error) {
 	if segmentTasks < 0 {
 		return nil, Usagef("--segment-tasks must not be negative")
 	}
@@ -68,7 +68,30 @@ func (a *App) readSpec(file string, flags FileFlags, segmentTasks int32, own *ow
 	if segmentTasks > 0 {
 		v.Spec.Segments = &pb.Segments{Tasks: segmentTasks}
 	}
-	return v.Spec, nil
+	return &Experiment{Spec: v.Spec, Source: sourceOf(file, flags, doc.Text)}, nil
+}
+
+// Experiment is what a file amounts to, and the file.
+type Experiment struct {
+	Spec   *pb.ExperimentSpec
+	Source *pb.Source // to be kept with the results; nil of a file that is too large for that
+}
+
+// maxSource is the largest file that is kept with the results.
+const maxSource = 256 << 10
+
+func sourceOf(file string, flags FileFlags, text []byte) *pb.Source {
+	if len(text) > maxSource {
+		return nil
+	}
+	s := &pb.Source{Name: filepath.Base(file), Text: text, Set: flags.Set}
+	if file == "-" {
+		s.Name = "standard input"
+	}
+	if f := flags.Form(); f != experiment.Default {
+		s.Form = string(f)
+	}
+	return s
 }
 
 // SayWhatIsSkipped says which probes the control arms of a plan do without.

@@ -28,7 +28,9 @@ const FolderHelp = `DIR/<experiment id> holds:
   runs.csv, runs.json             every run with its digest and run key
   plots/<metric>.svg              the metric over tasks for every arm, matrices of accuracies as heat maps
   steps/<trial>/<seed>.parquet    every value, with the columns of tasks.csv and the step
-  experiment.yaml                 the experiment, ready to be submitted again
+  experiment.yaml                 the experiment with includes, --set and forms applied, ready to be submitted again
+  source.yaml, provenance.json    the file as it was written; program, machine and numerics version
+  SHA256SUMS                      the digest of every file, for neoteny verify --fast and sha256sum -c
 The folder appears when it is complete. Results of another experiment are never overwritten.`
 
 // CoordinatorFlag is where commands find the cluster.

@@ -56,18 +56,20 @@ func (submitCmd) Help() string {
 func (c *submitCmd) Run(ctx context.Context, a *app.App) error {
 	read := a.ReadSpec
 	if !c.DryRun {
-		read = func(file string, flags app.FileFlags, segmentTasks int32) (*pb.ExperimentSpec, error) {
+		read = func(file string, flags app.FileFlags, segmentTasks int32) (*app.Experiment, error) {
 			return a.ReadSpecAndData(file, flags, segmentTasks, c.DataFlag)
 		}
 	}
-	spec, err := read(c.File, c.FileFlags, c.SegmentTasks)
+	file, err := read(c.File, c.FileFlags, c.SegmentTasks)
 	if err != nil {
 		return err
 	}
+	spec := file.Spec
 	req := &pb.SubmitExperimentRequest{RequestId: c.RequestID, Spec: spec}
 	if c.DryRun {
 		return c.dryRun(a, req)
 	}
+	req.Source = file.Source
 	if req.RequestId == "" {
 		req.RequestId = uuid.NewString() // a call that is made again must not be a second experiment
 	}

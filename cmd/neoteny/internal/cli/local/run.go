@@ -44,6 +44,8 @@ type RunCmd struct {
 	Etcd         []string `help:"Use this etcd in place of an embedded one; implies --keep." placeholder:"HOST:PORT,…"`
 	Blob         string   `help:"Use this blob store in place of a folder of the state folder." placeholder:"URL"`
 	Pprof        bool     `help:"Offer /debug/pprof/ too."`
+	// Source is the file, to be kept with the results.
+	Source *pb.Source `kong:"-"`
 	app.FileFlags
 	app.StrictFlag
 	wiring.Addresses
@@ -170,10 +172,12 @@ func (c *RunCmd) Live(ctx context.Context, a *app.App, spec *pb.ExperimentSpec, 
 
 // plan reads the file and checks it.
 func (c *RunCmd) plan(a *app.App) (*pb.ExperimentSpec, *experiment.Plan, error) {
-	spec, err := a.ReadSpecAndData(c.File, c.FileFlags, c.SegmentTasks, c.DataFlag)
+	file, err := a.ReadSpecAndData(c.File, c.FileFlags, c.SegmentTasks, c.DataFlag)
 	if err != nil {
 		return nil, nil, err
 	}
+	spec := file.Spec
+	c.Source = file.Source
 	plan, err := experiment.Expand(spec)
 	if err != nil {
 		return nil, nil, experiment.InFile(c.File, err)
@@ -249,7 +253,7 @@ func (c *RunCmd) submit(ctx context.Context, a *app.App, s *wiring.Stack, spec *
 		if n > 1 {
 			id = fmt.Sprintf("%s-%d", name, n)
 		}
-		resp, err := s.API.SubmitExperiment(ctx, &pb.SubmitExperimentRequest{RequestId: id, Spec: spec})
+		resp, err := s.API.SubmitExperiment(ctx, &pb.SubmitExperimentRequest{RequestId: id, Spec: spec, Source: c.Source})
 		if err != nil {
 			return nil, false, app.InFile(c.File, err)
 		}

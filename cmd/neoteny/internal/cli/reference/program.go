@@ -33,11 +33,11 @@ func (programCmd) Help() string {
 }
 
 func (c *programCmd) Run(a *app.App) error {
-	spec, err := a.ReadSpec(c.File, c.FileFlags, 0)
+	file, err := a.ReadSpec(c.File, c.FileFlags, 0)
 	if err != nil {
 		return err
 	}
-	plan, err := experiment.Expand(spec)
+	plan, err := experiment.Expand(file.Spec)
 	if err != nil {
 		return experiment.InFile(c.File, err)
 	}

@@ -5,6 +5,7 @@ import (
 	"runtime"
 
 	"neoteny/cmd/neoteny/internal/cli/app"
+	"neoteny/cmd/neoteny/internal/cli/build"
 	"neoteny/pkg/engine"
 )
 
@@ -34,7 +35,7 @@ func (c *versionCmd) Run(a *app.App) error {
 		ISA             string `json:"isa"`
 		Go              string `json:"go"`
 		Platform        string `json:"platform"`
-	}{app.ProgramVersion(), app.Revision(), engine.NumericsVersion, app.ISA(), runtime.Version(), runtime.GOOS + "/" + runtime.GOARCH}
+	}{build.Version(), build.Revision(), engine.NumericsVersion, build.ISA(), runtime.Version(), runtime.GOOS + "/" + runtime.GOARCH}
 	if c.JSON() {
 		return a.PrintJSON(v)
 	}

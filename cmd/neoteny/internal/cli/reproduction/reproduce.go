@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"neoteny/cmd/neoteny/internal/cli/app"
+	"neoteny/cmd/neoteny/internal/cli/build"
 	"neoteny/cmd/neoteny/internal/cli/local"
 	"neoteny/cmd/neoteny/internal/cli/render"
 	"neoteny/cmd/neoteny/internal/cli/results"
@@ -342,7 +343,7 @@ func (c *reproduceCmd) live(ctx context.Context, a *app.App, name, dir string, s
 		return nil, err
 	}
 	run := &local.RunCmd{File: name, Out: dir, Workers: c.Workers, Keep: true, StateDir: state, Addresses: c.Addresses, DataFlag: c.DataFlag}
-	f := &finished{Work: recipes.Work(spec), NumericsVersion: engine.NumericsVersion, Machine: machine()}
+	f := &finished{Work: recipes.Work(spec), NumericsVersion: engine.NumericsVersion, Machine: recipes.Machine(build.ThisMachine())}
 	l, err := run.Live(ctx, a, bare, plan, func(ctx context.Context, _ *wiring.Stack, r *results.Result) error {
 		if failed := r.Failed(); len(failed) > 0 {
 			return fmt.Errorf("%d of %d runs failed, the first of them %s: %s", len(failed), len(r.Runs), failed[0].GetId(), failed[0].GetMessage())

@@ -32,6 +32,8 @@ type Result struct {
 type Run struct {
 	*pb.Run
 	Table *pb.TaskTable
+
+	measured string // the id that the metrics service knows it by, where it is another
 }
 
 // calls is how many requests are under way at a time.
@@ -143,7 +145,7 @@ func series(ctx context.Context, api pb.MetricsServiceClient, run Run, fn func(m
 	var asides []metric.Points
 	for _, b := range run.Table.GetAsides() {
 		t := cluster.DeferredTrack(b.GetStep() - 1)
-		err := track(ctx, api, run.GetId(), t, func(p metric.Points) error {
+		err := track(ctx, api, cmp.Or(run.measured, run.GetId()), t, func(p metric.Points) error {
 			asides = append(asides, p)
 			return nil
 		})
@@ -161,7 +163,7 @@ func series(ctx context.Context, api pb.MetricsServiceClient, run Run, fn func(m
 		}
 		return nil
 	}
-	err := track(ctx, api, run.GetId(), "", func(p metric.Points) error {
+	err := track(ctx, api, cmp.Or(run.measured, run.GetId()), "", func(p metric.Points) error {
 		if err := before(&p.Column); err != nil {
 			return err
 		}

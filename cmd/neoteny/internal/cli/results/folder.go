@@ -129,7 +129,7 @@ func (r *Result) write(ctx context.Context, dir string, metrics pb.MetricsServic
 		name  string
 		write func(io.Writer) error
 	}{
-		{"experiment.yaml", func(w io.Writer) error { _, err := w.Write(spec); return err }},
+		{specFile, func(w io.Writer) error { _, err := w.Write(spec); return err }},
 		{"summary.json", r.WriteJSON},
 		{"summary.txt", r.WriteText},
 		{"tasks.csv", r.WriteTasksCSV},
@@ -145,15 +145,21 @@ func (r *Result) write(ctx context.Context, dir string, metrics pb.MetricsServic
 	if err := r.writePlots(dir); err != nil {
 		return err
 	}
+	if err := r.writeProvenance(dir, metrics != nil); err != nil {
+		return err
+	}
 	if metrics == nil {
-		return nil
+		return writeSums(dir)
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(calls)
 	for _, run := range r.Runs {
 		g.Go(func() error { return r.writeRunSteps(ctx, dir, metrics, run) })
 	}
-	return g.Wait()
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return writeSums(dir)
 }
 
 // writeRunSteps writes steps/<trial>/<seed>.parquet, nothing for a run that

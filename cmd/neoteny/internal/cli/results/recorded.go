@@ -10,13 +10,22 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	pb "neoteny/proto/neoteny/v1"
 )
 
 // Recorded is what a folder of results says of its runs.
 type Recorded struct {
-	Runs   []*pb.Run
+	Runs []*pb.Run
+	// Of the experiment; unset where summary.json cannot be read.
+	ID                 string
+	CreatedAt, EndedAt *timestamppb.Timestamp
+	// Provenance is nil in folders of programs that did not write it yet.
+	Provenance *Provenance
+
 	values map[string]map[cell]string // by trial and seed
 	runs   map[string]*pb.Run         // the same
 }
@@ -56,6 +65,10 @@ func ReadFolder(dir string) (*Recorded, error) {
 		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, "runs.json"), err)
 	}
 	r := &Recorded{values: map[string]map[cell]string{}, runs: map[string]*pb.Run{}}
+	if r.Provenance, err = readProvenance(dir); err != nil {
+		return nil, err
+	}
+	r.readSummary(filepath.Join(dir, "summary.json"))
 	for i, raw := range file.Runs {
 		run, err := readRun(raw)
 		if err != nil {
@@ -70,6 +83,22 @@ func ReadFolder(dir string) (*Recorded, error) {
 	return r, nil
 }
 
+// readSummary reads what no run can say. Where the file is damaged the comparison of
+// folders reports that.
+func (r *Recorded) readSummary(path string) {
+	var s summaryFile
+	b, err := os.ReadFile(path)
+	if err != nil || json.Unmarshal(b, &s) != nil {
+		return
+	}
+	r.ID = s.ID
+	for at, text := range map[**timestamppb.Timestamp]string{&r.CreatedAt: s.CreatedAt, &r.EndedAt: s.EndedAt} {
+		if t, err := time.Parse(timeFormat, text); err == nil {
+			*at = timestamppb.New(t)
+		}
+	}
+}
+
 func (r *Recorded) readTasks(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -77,9 +106,18 @@ func (r *Recorded) readTasks(path string) error {
 	}
 	defer f.Close()
 	rows := csv.NewReader(f)
-	rows.FieldsPerRecord = len(taskColumns)
-	if _, err := rows.Read(); err != nil {
+	head, err := rows.Read() // of which all rows have as many fields
+	if err != nil {
 		return fmt.Errorf("the head: %w", err)
+	}
+	at := map[string]int{}
+	for i, name := range head {
+		at[name] = i
+	}
+	for _, name := range []string{"trial", "seed", "task", "metric", "layer", "value"} {
+		if _, ok := at[name]; !ok {
+			return fmt.Errorf("wrong number of fields in the head: there is no column %s", name)
+		}
 	}
 	for {
 		row, err := rows.Read()
@@ -89,12 +127,20 @@ func (r *Recorded) readTasks(path string) error {
 		if err != nil {
 			return err
 		}
-		run := row[2] + "/" + row[5]
+		run := row[at["trial"]] + "/" + row[at["seed"]]
 		if r.values[run] == nil {
 			r.values[run] = map[cell]string{}
 		}
-		r.values[run][cell{row[6], row[7], row[8], row[9]}] = row[10]
+		r.values[run][cell{row[at["task"]], "", row[at["metric"]], row[at["layer"]]}] = row[at["value"]]
 	}
+}
+
+// Ended reports whether a run that was made again is recorded with an end that can be
+// compared.
+func (r *Recorded) Ended(now Run) bool {
+	then := r.runs[runName(now.Run)]
+	_, ended := outcomes[then.GetState()]
+	return then == nil || ended
 }
 
 // Compare holds a run against what is recorded of its trial and seed.
@@ -122,6 +168,7 @@ func (r *Recorded) difference(name string, run Run) string {
 	n := 0
 	for place, value := range run.cells() {
 		n++
+		place.state = ""
 		switch was, ok := recorded[place]; {
 		case !ok:
 			return fmt.Sprintf("%v: %s, not recorded", place, value)

@@ -248,7 +248,7 @@ func TestFolder(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, filepath.Join(out, id), dir)
 	require.Equal(t, []string{
-		"experiment.yaml", "plots/dormant_units.svg", "plots/online_accuracy.svg", "runs.csv", "runs.json",
+		"SHA256SUMS", "experiment.yaml", "plots/dormant_units.svg", "plots/online_accuracy.svg", "provenance.json", "runs.csv", "runs.json",
 		"steps/backprop/0.parquet", "steps/backprop/1.parquet", "steps/backprop/2.parquet", "steps/l2/0.parquet", "steps/l2/1.parquet", "steps/l2/2.parquet",
 		"summary.json", "summary.txt", "tasks.csv", "trials.csv",
 	}, files(t, dir))

@@ -48,7 +48,7 @@ func (r *Result) UnmarshalJSON(b []byte) error {
 		if err := protojson.Unmarshal(b, &run); err != nil {
 			return err
 		}
-		r.Runs = append(r.Runs, Run{run.GetRun(), run.GetTable()})
+		r.Runs = append(r.Runs, Run{Run: run.GetRun(), Table: run.GetTable()})
 	}
 	return r.summarize()
 }

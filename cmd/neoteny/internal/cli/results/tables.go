@@ -394,6 +394,9 @@ type summaryFile struct {
 	*report.Summary
 }
 
+// timeFormat of times in summary.json.
+const timeFormat = "2006-01-02T15:04:05.000Z07:00"
+
 type counts struct {
 	All      int `json:"all"`
 	Done     int `json:"done"`
@@ -410,10 +413,10 @@ func (r *Result) WriteJSON(w io.Writer) error {
 		Steps: e.GetProgress().GetStepsDone(), Tasks: e.GetProgress().GetTasksDone(),
 	}
 	if t := e.GetCreatedAt(); t != nil {
-		s.CreatedAt = t.AsTime().Format("2006-01-02T15:04:05.000Z07:00")
+		s.CreatedAt = t.AsTime().Format(timeFormat)
 	}
 	if t := e.GetEndedAt(); t != nil {
-		s.EndedAt = t.AsTime().Format("2006-01-02T15:04:05.000Z07:00")
+		s.EndedAt = t.AsTime().Format(timeFormat)
 	}
 	for _, run := range r.Runs {
 		if run.GetState() == pb.RunState_RUN_STATE_DONE {

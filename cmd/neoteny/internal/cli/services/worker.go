@@ -13,6 +13,7 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	"neoteny/cmd/neoteny/internal/cli/app"
+	"neoteny/cmd/neoteny/internal/cli/build"
 	"neoteny/cmd/neoteny/internal/cli/wiring"
 	"neoteny/internal/datashare"
 	"neoteny/internal/rpc"
@@ -93,7 +94,7 @@ func (c *workerCmd) Run(ctx context.Context, a *app.App) error {
 			log.Warn("data folder lacks datasets that this worker is required to have", "error", err)
 		}
 		note := wiring.Notice{Log: log, Record: &pb.Worker{
-			Id: c.ID, Address: address, Slots: int32(c.Slots), NumericsVersion: engine.NumericsVersion, Isa: app.ISA(), Version: app.ProgramVersion(), DataFolder: dataDir,
+			Id: c.ID, Address: address, Slots: int32(c.Slots), NumericsVersion: engine.NumericsVersion, Isa: build.ISA(), Version: build.Version(), DataFolder: dataDir,
 		}}
 		cl, bucket, err := wiring.OpenStores(ctx, c.StoreFlags, log, tel, &note)
 		if err != nil {

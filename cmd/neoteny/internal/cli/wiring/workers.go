@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"neoteny/cmd/neoteny/internal/cli/app"
+	"neoteny/cmd/neoteny/internal/cli/build"
 	"neoteny/internal/blob"
 	"neoteny/internal/cluster"
 	"neoteny/internal/datastore"
@@ -63,7 +64,7 @@ func RunWorker(ctx context.Context, p WorkerParts) (err error) {
 	w, err := worker.New(worker.Deps{
 		Cluster: p.Cluster, Blob: p.Blob, Metrics: stream, Data: p.Data, Logger: log, Telemetry: p.Counters,
 		Missing: func() []string { return datastore.Lacking(p.DataDir) },
-	}, worker.Config{DataFolder: p.DataDir, ID: p.ID, Address: p.Address, Version: app.ProgramVersion(), ISA: app.ISA(), Slots: p.Slots, Lanes: p.Lanes, LeaseTTL: p.Lease, DrainTimeout: p.Drain})
+	}, worker.Config{DataFolder: p.DataDir, ID: p.ID, Address: p.Address, Version: build.Version(), ISA: build.ISA(), Slots: p.Slots, Lanes: p.Lanes, LeaseTTL: p.Lease, DrainTimeout: p.Drain})
 	if err != nil {
 		return err
 	}
