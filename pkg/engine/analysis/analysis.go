@@ -128,5 +128,8 @@ func (r *Resolved) Run(env Env) (*Result, error) {
 	return out, nil
 }
 
-// Inputs returns what the analysis of that name needs.
-func Inputs(name string) []Input { return infos[name].Inputs }
+// InfoOf returns the description of the analysis of that name.
+func InfoOf(name string) (info Info, ok bool) {
+	info, ok = infos[name]
+	return info, ok
+}

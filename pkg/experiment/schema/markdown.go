@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"cmp"
 	_ "embed"
 	"encoding/json"
 	"fmt"
@@ -8,7 +9,9 @@ import (
 	"slices"
 	"strings"
 
+	"neoteny/pkg/engine/analysis"
 	"neoteny/pkg/engine/component"
+	"neoteny/pkg/engine/probe"
 )
 
 // preface says what no single field does.
@@ -186,7 +189,7 @@ func (m *markdown) kind(kind string, docs []component.Doc) {
 		if len(doc.Publishes) > 0 {
 			fmt.Fprintf(m, " Publishes: %s.", strings.Join(doc.Publishes, ", "))
 		}
-		m.WriteString("\n")
+		m.WriteString(measures(kind, doc.Name) + "\n")
 		defaults := object{}
 		if err := json.Unmarshal(doc.Defaults, &defaults); err != nil {
 			panic(fmt.Sprintf("schema: defaults of %s %s: %v", kind, doc.Name, err)) // were made by package component
@@ -208,6 +211,25 @@ func (m *markdown) kind(kind string, docs []component.Doc) {
 			fmt.Fprintf(m, "\nPresets: %s.\n", strings.Join(slices.Sorted(maps.Keys(doc.Presets)), ", "))
 		}
 	}
+}
+
+// measures says which metrics a probe or an analysis has, and when a probe measures
+// unless it is told.
+func measures(kind, name string) string {
+	metrics := func(list []string) string { return " Metrics: `" + strings.Join(list, "`, `") + "`." }
+	switch kind {
+	case "analysis":
+		info, _ := analysis.InfoOf(name)
+		return metrics(info.Metrics)
+	case "probe":
+		info, _ := probe.InfoOf(name)
+		reduce := map[string]string{"": "mean", "mean": "mean", "last": "last value", "max": "largest value"}[info.Reduce]
+		if info.Every == "step" {
+			return metrics(info.Metrics) + " Measured every step; a task has the " + reduce + " over its steps."
+		}
+		return metrics(info.Metrics) + " Measured at the " + cmp.Or(info.At, "end") + " of every task; with every: N, in steps, a task has the " + reduce + " over its measurements."
+	}
+	return ""
 }
 
 func (m *markdown) plainObject(v object) object {

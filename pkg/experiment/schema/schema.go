@@ -368,7 +368,8 @@ func (b *builder) nested(v any) {
 // analysis has the fields that analyses have beside their parameters.
 func (b *builder) analysis(name string) object {
 	inputs, required := object{}, []string{}
-	for _, in := range analysis.Inputs(name) {
+	info, _ := analysis.InfoOf(name)
+	for _, in := range info.Inputs {
 		inputs[in.Name] = object{"$ref": b.input()["$ref"], "description": in.Doc}
 		required = append(required, in.Name)
 	}
