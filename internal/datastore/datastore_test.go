@@ -60,9 +60,14 @@ func TestAFolderThatMayNotBeReadIsNotCorrupt(t *testing.T) {
 	require.EqualError(t, err, "dataset fake cannot be read: open /data/fake/x.gz: permission denied: change the permissions of the data folder, or name another one with --data")
 	require.Equal(t, Unreadable, StateOf(err))
 	require.Equal(t, Corrupt, StateOf(unfit("fake", "/data/fake/x.gz", errors.New("not gzip"))))
+	require.NoError(t, Access(t.TempDir(), "mnist"), "missing is no lack of permission")
+	require.NoError(t, Access(t.TempDir(), "mnits"))
 	if os.Geteuid() == 0 {
 		return // root may read everything
 	}
+	dir := t.TempDir()
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "mnist"), 0))
+	require.ErrorIs(t, Access(dir, "mnist"), fs.ErrPermission)
 	f := newFake()
 	s := f.store(t)
 	folder := filepath.Join(s.dir, "fake")

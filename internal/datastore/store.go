@@ -95,6 +95,22 @@ func Lacking(dir string) []string {
 	return out
 }
 
+// Access says why a dataset's files in the data folder dir may not be looked at; nil where they may, or are not
+// there. Like Lacking it reads none.
+func Access(dir, name string) error {
+	meta, known := data.Lookup(name)
+	if !known {
+		return nil
+	}
+	for _, f := range meta.Files {
+		path := filepath.Join(dir, meta.Name, f.Name)
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrPermission) {
+			return unfit(name, path, err)
+		}
+	}
+	return nil
+}
+
 // Ensure makes sure that the data folder dir holds intact copies of the named datasets, importing what is missing
 // from where it can be had without asking (as Import does with from empty). A corrupt dataset is an error, never
 // replaced behind the user's back. Errors about several datasets come back joined, each with the command to run.

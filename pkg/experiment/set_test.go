@@ -105,3 +105,21 @@ func TestSetErrors(t *testing.T) {
 		require.ErrorContains(t, err, want, set)
 	}
 }
+
+// No assignment stops the program, and what is accepted is a document.
+func FuzzSet(f *testing.F) {
+	for _, s := range []string{"stream.tasks=3", "learner.methods[+]={kind: test-reset}", `sweep.grid["stream.batch"]=[1]`, "arms.plain=null", "probes[test-dormant]=null", "seeds.count=&a [*a]", "a[\"=", "learner.methods[0].kind=x", "x={<<: 1}"} {
+		f.Add(s, "seeds.count=2")
+	}
+	f.Fuzz(func(t *testing.T, one, two string) {
+		d, err := ReadDocument([]byte(formed), Options{Set: []string{one, two}})
+		if err != nil {
+			return
+		}
+		for _, form := range d.Forms() {
+			v, err := d.Variant(form)
+			require.NoError(t, err)
+			require.NotNil(t, v.Spec)
+		}
+	})
+}

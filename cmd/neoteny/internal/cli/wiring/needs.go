@@ -123,6 +123,8 @@ func Lacks(dir string, names []string) error {
 	for _, name := range names {
 		if _, known := data.Lookup(name); !known {
 			errs = append(errs, fmt.Errorf("no dataset is called %s", name))
+		} else if err := datastore.Access(dir, name); err != nil {
+			errs = append(errs, err)
 		} else if slices.Contains(lacking, name) {
 			errs = append(errs, &data.MissingError{Name: name, Dir: dir})
 		}
