@@ -158,7 +158,7 @@ func TestText(t *testing.T) {
 	require.NoError(t, r.WriteText(&b))
 	require.Equal(t, `quick-7: failed, 6 of 7 runs done, 1 failed
 
-Mean and 95 % interval over seeds, the best arm first
+Mean and 95 % interval over seeds, arms ranked
 METRIC                 ARM               MEAN OVER TASKS  LAST TASK       SEEDS
 dormant_units/hidden0  backprop lr=0.01  1.500 ± 0        2.000 ± 0           3
                        l2 lr=0.01        1.500 ± 0        2.000 ± 0      3 of 4

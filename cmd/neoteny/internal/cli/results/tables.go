@@ -23,7 +23,7 @@ import (
 func (r *Result) WriteText(w io.Writer) error {
 	fmt.Fprintf(w, "%s: %s, %s\n", r.Experiment.GetId(), StateName(r.Experiment.GetState()), RunsText(r.Experiment.GetProgress()))
 	if t := r.armTable(); len(t.Rows) > 0 {
-		fmt.Fprintf(w, "\nMean and 95 %% interval over seeds, the best arm first\n")
+		fmt.Fprintf(w, "\nMean and 95 %% interval over seeds, arms ranked\n")
 		if err := t.Write(w); err != nil {
 			return err
 		}
