@@ -227,9 +227,3 @@ func Resolve(path string, raw map[string]any) (*Resolved, Info, error) {
 	}
 	return r, infos[r.Name], nil
 }
-
-// InfoOf returns the description of the probe of that name.
-func InfoOf(name string) (info Info, ok bool) {
-	info, ok = infos[name]
-	return info, ok
-}

@@ -222,12 +222,12 @@ func measures(kind, name string) string {
 		info, _ := analysis.InfoOf(name)
 		return metrics(info.Metrics)
 	case "probe":
-		info, _ := probe.InfoOf(name)
+		info, _ := probe.Of(name)
 		reduce := map[string]string{"": "mean", "mean": "mean", "last": "last value", "max": "largest value"}[info.Reduce]
 		if info.Every == "step" {
-			return metrics(info.Metrics) + " Measured every step; a task has the " + reduce + " over its steps."
+			return metrics(info.Names()) + " Measured every step; a task has the " + reduce + " over its steps."
 		}
-		return metrics(info.Metrics) + " Measured at the " + cmp.Or(info.At, "end") + " of every task; with every: N, in steps, a task has the " + reduce + " over its measurements."
+		return metrics(info.Names()) + " Measured at the " + cmp.Or(info.At, "end") + " of every task; with every: N, in steps, a task has the " + reduce + " over its measurements."
 	}
 	return ""
 }

@@ -30,6 +30,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	_ "neoteny/pkg/engine/all"
 	"neoteny/pkg/experiment/report"
 	pb "neoteny/proto/neoteny/v1"
 )

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"neoteny/cmd/neoteny/internal/cli/render"
+	"neoteny/pkg/engine/probe"
 	"neoteny/pkg/experiment/report"
 	pb "neoteny/proto/neoteny/v1"
 )
@@ -225,17 +226,14 @@ func btoi(b bool) int {
 	return 0
 }
 
-// falling are words of metrics of which less is better.
-var falling = []string{"loss", "error", "forgetting", "dormant", "dead", "gap", "drift", "variance"}
-
 // lowerIsBetter says in which order arms are ranked by a metric: as select says of its
-// own, else by the metric's name.
+// own, else as the metric's probe says.
 func (r *Result) lowerIsBetter(metric string) bool {
 	if sel := r.Experiment.GetSpec().GetSelect(); sel.GetMetric() == metric {
 		return sel.GetMode() == "min"
 	}
 	name, _, _ := strings.Cut(metric, "/")
-	return slices.ContainsFunc(strings.Split(name, "_"), func(word string) bool { return slices.Contains(falling, word) })
+	return r.describe(name).Better == probe.Lower
 }
 
 // fill writes intervals into a table's rows, so many columns each from the given one
