@@ -113,7 +113,7 @@ func (c *Client) AssignPack(ctx context.Context, segs []SegmentAt, to Holder, no
 		val, err := marshal(&pb.Assignment{
 			Id:       AssignmentID(seg.Ref, next.Attempt),
 			Worker:   to.ID,
-			Segments: []*pb.AssignedSegment{{Ref: seg.Ref, Attempt: next.Attempt, Start: seg.Start}},
+			Segments: []*pb.AssignedSegment{{Ref: seg.Ref, Attempt: next.Attempt, Start: seg.Start, Earlier: seg.Earlier}},
 			Pack:     pack,
 		})
 		if err != nil {
@@ -268,9 +268,19 @@ func (c *Client) finish(ctx context.Context, what string, ref *pb.SegmentRef, at
 			Attempt:  cur.Attempt, // attempts rise over the whole track: they fence its metrics too
 			Start:    r.Checkpoint,
 			QueuedAt: now,
+			Earlier:  EarlierOf(cur),
 		}
 		return next, rest, nil
 	})
+}
+
+// EarlierOf is where a segment has started, for the one that goes on from its end; nil
+// at the run's beginning.
+func EarlierOf(seg *pb.Segment) *pb.Earlier {
+	if seg.GetStart() == nil {
+		return nil
+	}
+	return &pb.Earlier{Checkpoint: seg.Start, Step: seg.GetRef().GetFirstStep()}
 }
 
 // compact moves the bulk of a result to the overflow store when the record

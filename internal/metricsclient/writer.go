@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"neoteny/internal/metric"
@@ -198,7 +199,11 @@ func (w *Writer) fail(err error) {
 	if w.err != nil {
 		return
 	}
-	w.c.log.Error("metrics writer ended", "run", w.track.Run, "track", w.track.Name, "attempt", w.attempt, "error", err)
+	level := slog.LevelError
+	if _, ok := errors.AsType[*GapError](err); ok {
+		level = slog.LevelDebug // who writes makes the rows again, and says so
+	}
+	w.c.log.Log(context.Background(), level, "metrics writer ended", "run", w.track.Run, "track", w.track.Name, "attempt", w.attempt, "error", err)
 	owes := w.owes()
 	w.abandon(err)
 	w.closed = false // Close is still to come

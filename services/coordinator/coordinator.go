@@ -54,6 +54,9 @@ type Config struct {
 	NumericsVersion int32
 	// MaxFailures of one segment before its run fails; default 3.
 	MaxFailures int
+	// RetryPause is how long a segment that failed waits to be tried again, and four
+	// times as long after each further failure; default 1 second, negative: not at all.
+	RetryPause time.Duration
 	// WorkerFailures in a row before a worker is out of service; default 3.
 	WorkerFailures int
 	// WorkerPause is how long a worker is out of service then; default 1 minute.
@@ -88,6 +91,9 @@ func (c Config) withDefaults() Config {
 			*p = v
 		}
 	}
+	if c.RetryPause == 0 {
+		c.RetryPause = time.Second
+	}
 	dur(&c.WorkerPause, time.Minute)
 	dur(&c.WatchInterval, 200*time.Millisecond)
 	dur(&c.Tick, time.Second)
@@ -102,6 +108,7 @@ func (c Config) schedule() schedule.Config {
 	return schedule.Config{
 		NumericsVersion: c.NumericsVersion,
 		MaxFailures:     c.MaxFailures,
+		RetryPause:      c.RetryPause,
 		WorkerFailures:  c.WorkerFailures,
 		WorkerPause:     c.WorkerPause,
 		QueuePerSlot:    c.QueuePerSlot,

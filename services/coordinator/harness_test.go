@@ -71,7 +71,7 @@ func newWorld(t require.TestingT) *world { return newWorldAt(t, endpoints) }
 func newWorldAt(t require.TestingT, at []string) *world {
 	ctx, cancel := context.WithCancel(context.Background())
 	w := &world{t: t, ctx: ctx, at: at, prefix: fmt.Sprintf("/t%d/", prefixes.Add(1)), model: &fakeModel{}}
-	w.cfg = Config{NumericsVersion: 1, WatchInterval: time.Millisecond, Tick: 10 * time.Millisecond}
+	w.cfg = Config{NumericsVersion: 1, WatchInterval: time.Millisecond, RetryPause: -1, Tick: 10 * time.Millisecond}
 	var err error
 	w.blob, err = blob.Open(ctx, "mem://")
 	require.NoError(t, err)

@@ -29,12 +29,8 @@ func (w *Worker) origin(j *job, run *runInfo) (origin, error) {
 }
 
 // load brings a life that was just made to the first step of the segment.
-func (w *Worker) load(j *job, l life) error {
-	var b []byte
-	err := w.retry(j.steps, "blob", "read checkpoint", func() (err error) {
-		b, err = w.store.Get(j.steps, j.start, w.cfg.MaxCheckpoint)
-		return err
-	})
+func (w *Worker) load(j *job, run *runInfo, l life) error {
+	b, err := w.checkpoint(j, run)
 	if err != nil {
 		return err
 	}

@@ -21,9 +21,10 @@ func keyOf(ref *pb.SegmentRef) trackKey {
 
 // job is one segment on this worker.
 type job struct {
-	ref   *pb.SegmentRef
-	start *pb.BlobRef
-	key   trackKey
+	ref     *pb.SegmentRef
+	start   *pb.BlobRef
+	earlier *pb.Earlier // what start can be made again from
+	key     trackKey
 
 	// ctx ends when the work is to be dropped; steps, which is part of it, also
 	// when it is to stop and be saved.
@@ -107,7 +108,10 @@ func (b *board) queue(ctx context.Context, a *pb.Assignment, s *pb.AssignedSegme
 		}
 		b.drop(i)
 	}
-	j := &job{ref: s.GetRef(), start: s.GetStart(), key: key, ended: make(chan struct{}), pack: a.GetPack(), assignment: a.GetId(), attempt: s.GetAttempt()}
+	j := &job{
+		ref: s.GetRef(), start: s.GetStart(), earlier: s.GetEarlier(), key: key, ended: make(chan struct{}),
+		pack: a.GetPack(), assignment: a.GetId(), attempt: s.GetAttempt(),
+	}
 	j.ctx, j.cancel = context.WithCancelCause(ctx)
 	j.steps, j.stop = context.WithCancelCause(j.ctx)
 	b.waiting = append(b.waiting, j)

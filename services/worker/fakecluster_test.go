@@ -180,17 +180,21 @@ func (c *fakeCluster) RunSpec(ctx context.Context, id string) ([]byte, *pb.Run, 
 // assign gives [first, end) to the worker under a new attempt, and returns the
 // assignment's id.
 func (c *fakeCluster) assign(first, end int64, start *pb.BlobRef) string {
+	return c.assignFrom(first, end, start, nil)
+}
+
+func (c *fakeCluster) assignFrom(first, end int64, start *pb.BlobRef, earlier *pb.Earlier) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	seg := c.segments[first]
 	if seg == nil {
-		seg = &pb.Segment{Ref: &pb.SegmentRef{Run: runID, Track: "main", FirstStep: first, EndStep: end}, Start: start}
+		seg = &pb.Segment{Ref: &pb.SegmentRef{Run: runID, Track: "main", FirstStep: first, EndStep: end}, Start: start, Earlier: earlier}
 		c.segments[first] = seg
 	}
 	seg.Attempt++
 	seg.State = pb.SegmentState_SEGMENT_STATE_ASSIGNED
 	id := fmt.Sprintf("%d.%d", first, seg.Attempt)
-	c.events <- cluster.AssignmentEvent{Assignment: &pb.Assignment{Id: id, Segments: []*pb.AssignedSegment{{Ref: seg.Ref, Attempt: seg.Attempt, Start: seg.Start}}}}
+	c.events <- cluster.AssignmentEvent{Assignment: &pb.Assignment{Id: id, Segments: []*pb.AssignedSegment{{Ref: seg.Ref, Attempt: seg.Attempt, Start: seg.Start, Earlier: seg.Earlier}}}}
 	return id
 }
 

@@ -23,6 +23,8 @@ type fakeStore struct {
 	gets   int
 	putErr func(n int) error // of the n-th call, from 1
 	getErr func(n int) error
+	// checked: reading compares content and reference, as the real one does.
+	checked bool
 }
 
 func (s *fakeStore) Put(ctx context.Context, key string, data []byte) (*pb.BlobRef, error) {
@@ -55,6 +57,9 @@ func (s *fakeStore) Get(ctx context.Context, ref *pb.BlobRef, _ int64) ([]byte, 
 	if !ok {
 		return nil, blob.ErrNotFound
 	}
+	if sum := sha256.Sum256(b); s.checked && hex.EncodeToString(sum[:]) != ref.GetSha256() {
+		return nil, blob.ErrCorrupt
+	}
 	return b, ctx.Err()
 }
 
@@ -68,6 +73,8 @@ type fakeMetrics struct {
 	full     bool // Append waits
 	err      error
 	attempts []int64
+	firsts   []int64                             // where writers began
+	gap      func(run string, first int64) error // of a writer that began there; nil: none
 }
 
 func (m *fakeMetrics) set(f func()) {
@@ -96,7 +103,7 @@ func (m *fakeMetrics) Open(run, _, arm string, attempt, first int64) (metricWrit
 		return nil, errors.New("fake: wrong arm")
 	}
 	m.open[run] = true
-	m.attempts = append(m.attempts, attempt)
+	m.attempts, m.firsts = append(m.attempts, attempt), append(m.firsts, first)
 	return &fakeWriter{m: m, run: run, first: first, next: first}, nil
 }
 
@@ -138,6 +145,13 @@ func (w *fakeWriter) Append(ctx context.Context, r metric.Rows) error {
 func (w *fakeWriter) Flush(ctx context.Context) (*pb.MetricManifest, error) {
 	if err := w.until(ctx, func() bool { return !w.m.away }); err != nil {
 		return nil, err
+	}
+	w.m.mu.Lock()
+	defer w.m.mu.Unlock()
+	if w.m.gap != nil {
+		if err := w.m.gap(w.run, w.first); err != nil {
+			return nil, err
+		}
 	}
 	return &pb.MetricManifest{Steps: w.next - w.first, Values: w.next - w.first}, nil
 }

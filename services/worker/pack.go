@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"neoteny/internal/metricsclient"
 	"neoteny/pkg/engine"
 )
 
@@ -81,11 +82,11 @@ func (w *Worker) lockstep(hard context.Context, jobs []*job) (alone []*job) {
 		return jobs
 	}
 
-	outs, kept := make([]outcome, len(lanes)), make([]bool, len(lanes))
+	outs, kept, gaps := make([]outcome, len(lanes)), make([]bool, len(lanes)), make([]bool, len(lanes))
 	var ends sync.WaitGroup
 	for i, l := range lanes {
 		ends.Go(func() {
-			if outs[i], kept[i] = w.part(hard, l, errs[i]); !kept[i] {
+			if outs[i], kept[i], gaps[i] = w.part(hard, l, errs[i]); !kept[i] && !gaps[i] {
 				w.board.end(l.job)
 			}
 		})
@@ -93,6 +94,9 @@ func (w *Worker) lockstep(hard context.Context, jobs []*job) (alone []*job) {
 	ends.Wait()
 	w.keep(p, lanes, outs, kept)
 	for i, l := range lanes {
+		if gaps[i] { // alone, it makes again what is missing
+			alone = append(alone, l.job)
+		}
 		if kept[i] { // not before the lives are where the next segments find them
 			w.board.end(l.job)
 		}
@@ -134,7 +138,7 @@ func (w *Worker) assemble(jobs []*job) ([]*lane, pack, error) {
 		start := "fresh"
 		if j := lanes[i].job; j.start != nil {
 			start = "checkpoint"
-			if err := w.load(j, l); err != nil {
+			if err := w.load(j, lanes[i].run, l); err != nil {
 				return nil, nil, err
 			}
 		}
@@ -172,8 +176,9 @@ func (w *Worker) advance(p pack, lanes []*lane, end int64) (errs []error, err er
 	return errs, err
 }
 
-// part brings one lane to its end, after the pack's.
-func (w *Worker) part(hard context.Context, l *lane, err error) (out outcome, committed bool) {
+// part brings one lane to its end, after the pack's, but for one whose metrics have a
+// gap.
+func (w *Worker) part(hard context.Context, l *lane, err error) (out outcome, committed, gap bool) {
 	defer l.close()
 	if l.err != nil {
 		err = l.err
@@ -183,5 +188,8 @@ func (w *Worker) part(hard context.Context, l *lane, err error) (out outcome, co
 			return failed
 		})
 	}
-	return out, w.conclude(hard, l.job, out, err)
+	if _, gap = errors.AsType[*metricsclient.GapError](err); gap {
+		return out, false, true
+	}
+	return out, w.conclude(hard, l.job, out, err), false
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"neoteny/internal/cluster"
+	"neoteny/internal/metricsclient"
 	"neoteny/pkg/engine"
 	pb "neoteny/proto/neoteny/v1"
 )
@@ -81,6 +82,11 @@ func (w *Worker) do(hard context.Context, j *job) {
 	var out outcome
 	err := safely(func() (err error) {
 		out, err = w.live(j)
+		if gap, ok := errors.AsType[*metricsclient.GapError](err); ok {
+			if err = w.refill(j, gap); err == nil {
+				out, err = w.live(j)
+			}
+		}
 		return err
 	})
 	if w.conclude(hard, j, out, err) && !out.last {
@@ -141,7 +147,7 @@ func (w *Worker) begin(j *job) (*runInfo, life, error) {
 		w.tel.Start("fresh")
 		return run, l, nil
 	}
-	if err := w.load(j, l); err != nil {
+	if err := w.load(j, run, l); err != nil {
 		return nil, nil, err
 	}
 	w.tel.Start("checkpoint")

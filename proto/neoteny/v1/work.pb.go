@@ -321,7 +321,10 @@ type Segment struct {
 	// When it was assigned last.
 	AssignedAt *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=assigned_at,json=assignedAt,proto3" json:"assigned_at,omitempty"`
 	// When it was committed.
-	DoneAt        *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=done_at,json=doneAt,proto3" json:"done_at,omitempty"`
+	DoneAt *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=done_at,json=doneAt,proto3" json:"done_at,omitempty"`
+	// What start is made again from where it is lost or damaged; unset: the run's
+	// beginning.
+	Earlier       *Earlier `protobuf:"bytes,12,opt,name=earlier,proto3" json:"earlier,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -433,6 +436,68 @@ func (x *Segment) GetDoneAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Segment) GetEarlier() *Earlier {
+	if x != nil {
+		return x.Earlier
+	}
+	return nil
+}
+
+// Earlier is a checkpoint before the one that a segment starts from.
+type Earlier struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where it is.
+	Checkpoint *BlobRef `protobuf:"bytes,1,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
+	// Step that it is of.
+	Step          int64 `protobuf:"varint,2,opt,name=step,proto3" json:"step,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Earlier) Reset() {
+	*x = Earlier{}
+	mi := &file_neoteny_v1_work_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Earlier) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Earlier) ProtoMessage() {}
+
+func (x *Earlier) ProtoReflect() protoreflect.Message {
+	mi := &file_neoteny_v1_work_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Earlier.ProtoReflect.Descriptor instead.
+func (*Earlier) Descriptor() ([]byte, []int) {
+	return file_neoteny_v1_work_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Earlier) GetCheckpoint() *BlobRef {
+	if x != nil {
+		return x.Checkpoint
+	}
+	return nil
+}
+
+func (x *Earlier) GetStep() int64 {
+	if x != nil {
+		return x.Step
+	}
+	return 0
+}
+
 // SegmentFailure is one failed attempt.
 type SegmentFailure struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -450,7 +515,7 @@ type SegmentFailure struct {
 
 func (x *SegmentFailure) Reset() {
 	*x = SegmentFailure{}
-	mi := &file_neoteny_v1_work_proto_msgTypes[3]
+	mi := &file_neoteny_v1_work_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -462,7 +527,7 @@ func (x *SegmentFailure) String() string {
 func (*SegmentFailure) ProtoMessage() {}
 
 func (x *SegmentFailure) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_work_proto_msgTypes[3]
+	mi := &file_neoteny_v1_work_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -475,7 +540,7 @@ func (x *SegmentFailure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SegmentFailure.ProtoReflect.Descriptor instead.
 func (*SegmentFailure) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_work_proto_rawDescGZIP(), []int{3}
+	return file_neoteny_v1_work_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *SegmentFailure) GetAttempt() int64 {
@@ -525,7 +590,7 @@ type Boundary struct {
 
 func (x *Boundary) Reset() {
 	*x = Boundary{}
-	mi := &file_neoteny_v1_work_proto_msgTypes[4]
+	mi := &file_neoteny_v1_work_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -537,7 +602,7 @@ func (x *Boundary) String() string {
 func (*Boundary) ProtoMessage() {}
 
 func (x *Boundary) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_work_proto_msgTypes[4]
+	mi := &file_neoteny_v1_work_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -550,7 +615,7 @@ func (x *Boundary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Boundary.ProtoReflect.Descriptor instead.
 func (*Boundary) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_work_proto_rawDescGZIP(), []int{4}
+	return file_neoteny_v1_work_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Boundary) GetTask() int32 {
@@ -595,7 +660,7 @@ type TaskRow struct {
 
 func (x *TaskRow) Reset() {
 	*x = TaskRow{}
-	mi := &file_neoteny_v1_work_proto_msgTypes[5]
+	mi := &file_neoteny_v1_work_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -607,7 +672,7 @@ func (x *TaskRow) String() string {
 func (*TaskRow) ProtoMessage() {}
 
 func (x *TaskRow) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_work_proto_msgTypes[5]
+	mi := &file_neoteny_v1_work_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -620,7 +685,7 @@ func (x *TaskRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskRow.ProtoReflect.Descriptor instead.
 func (*TaskRow) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_work_proto_rawDescGZIP(), []int{5}
+	return file_neoteny_v1_work_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *TaskRow) GetTask() int32 {
@@ -650,7 +715,7 @@ type ColumnName struct {
 
 func (x *ColumnName) Reset() {
 	*x = ColumnName{}
-	mi := &file_neoteny_v1_work_proto_msgTypes[6]
+	mi := &file_neoteny_v1_work_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -662,7 +727,7 @@ func (x *ColumnName) String() string {
 func (*ColumnName) ProtoMessage() {}
 
 func (x *ColumnName) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_work_proto_msgTypes[6]
+	mi := &file_neoteny_v1_work_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -675,7 +740,7 @@ func (x *ColumnName) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ColumnName.ProtoReflect.Descriptor instead.
 func (*ColumnName) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_work_proto_rawDescGZIP(), []int{6}
+	return file_neoteny_v1_work_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ColumnName) GetMetric() string {
@@ -723,7 +788,7 @@ type SegmentResult struct {
 
 func (x *SegmentResult) Reset() {
 	*x = SegmentResult{}
-	mi := &file_neoteny_v1_work_proto_msgTypes[7]
+	mi := &file_neoteny_v1_work_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -735,7 +800,7 @@ func (x *SegmentResult) String() string {
 func (*SegmentResult) ProtoMessage() {}
 
 func (x *SegmentResult) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_work_proto_msgTypes[7]
+	mi := &file_neoteny_v1_work_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -748,7 +813,7 @@ func (x *SegmentResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SegmentResult.ProtoReflect.Descriptor instead.
 func (*SegmentResult) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_work_proto_rawDescGZIP(), []int{7}
+	return file_neoteny_v1_work_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *SegmentResult) GetEndStep() int64 {
@@ -838,7 +903,7 @@ type Divergence struct {
 
 func (x *Divergence) Reset() {
 	*x = Divergence{}
-	mi := &file_neoteny_v1_work_proto_msgTypes[8]
+	mi := &file_neoteny_v1_work_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -850,7 +915,7 @@ func (x *Divergence) String() string {
 func (*Divergence) ProtoMessage() {}
 
 func (x *Divergence) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_work_proto_msgTypes[8]
+	mi := &file_neoteny_v1_work_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -863,7 +928,7 @@ func (x *Divergence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Divergence.ProtoReflect.Descriptor instead.
 func (*Divergence) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_work_proto_rawDescGZIP(), []int{8}
+	return file_neoteny_v1_work_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Divergence) GetStep() int64 {
@@ -907,7 +972,7 @@ type MetricManifest struct {
 
 func (x *MetricManifest) Reset() {
 	*x = MetricManifest{}
-	mi := &file_neoteny_v1_work_proto_msgTypes[9]
+	mi := &file_neoteny_v1_work_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -919,7 +984,7 @@ func (x *MetricManifest) String() string {
 func (*MetricManifest) ProtoMessage() {}
 
 func (x *MetricManifest) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_work_proto_msgTypes[9]
+	mi := &file_neoteny_v1_work_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -932,7 +997,7 @@ func (x *MetricManifest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MetricManifest.ProtoReflect.Descriptor instead.
 func (*MetricManifest) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_work_proto_rawDescGZIP(), []int{9}
+	return file_neoteny_v1_work_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *MetricManifest) GetSteps() int64 {
@@ -957,14 +1022,16 @@ type AssignedSegment struct {
 	// The attempt that fences every write about it.
 	Attempt int64 `protobuf:"varint,2,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	// Checkpoint to start from.
-	Start         *BlobRef `protobuf:"bytes,3,opt,name=start,proto3" json:"start,omitempty"`
+	Start *BlobRef `protobuf:"bytes,3,opt,name=start,proto3" json:"start,omitempty"`
+	// What start is made again from where it is lost or damaged.
+	Earlier       *Earlier `protobuf:"bytes,4,opt,name=earlier,proto3" json:"earlier,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *AssignedSegment) Reset() {
 	*x = AssignedSegment{}
-	mi := &file_neoteny_v1_work_proto_msgTypes[10]
+	mi := &file_neoteny_v1_work_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -976,7 +1043,7 @@ func (x *AssignedSegment) String() string {
 func (*AssignedSegment) ProtoMessage() {}
 
 func (x *AssignedSegment) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_work_proto_msgTypes[10]
+	mi := &file_neoteny_v1_work_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -989,7 +1056,7 @@ func (x *AssignedSegment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AssignedSegment.ProtoReflect.Descriptor instead.
 func (*AssignedSegment) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_work_proto_rawDescGZIP(), []int{10}
+	return file_neoteny_v1_work_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *AssignedSegment) GetRef() *SegmentRef {
@@ -1013,6 +1080,13 @@ func (x *AssignedSegment) GetStart() *BlobRef {
 	return nil
 }
 
+func (x *AssignedSegment) GetEarlier() *Earlier {
+	if x != nil {
+		return x.Earlier
+	}
+	return nil
+}
+
 // Assignment is what a worker is given: 1..N segments that travel together.
 type Assignment struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1031,7 +1105,7 @@ type Assignment struct {
 
 func (x *Assignment) Reset() {
 	*x = Assignment{}
-	mi := &file_neoteny_v1_work_proto_msgTypes[11]
+	mi := &file_neoteny_v1_work_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1043,7 +1117,7 @@ func (x *Assignment) String() string {
 func (*Assignment) ProtoMessage() {}
 
 func (x *Assignment) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_work_proto_msgTypes[11]
+	mi := &file_neoteny_v1_work_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1056,7 +1130,7 @@ func (x *Assignment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignment.ProtoReflect.Descriptor instead.
 func (*Assignment) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_work_proto_rawDescGZIP(), []int{11}
+	return file_neoteny_v1_work_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Assignment) GetId() string {
@@ -1120,7 +1194,7 @@ type Worker struct {
 
 func (x *Worker) Reset() {
 	*x = Worker{}
-	mi := &file_neoteny_v1_work_proto_msgTypes[12]
+	mi := &file_neoteny_v1_work_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1132,7 +1206,7 @@ func (x *Worker) String() string {
 func (*Worker) ProtoMessage() {}
 
 func (x *Worker) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_work_proto_msgTypes[12]
+	mi := &file_neoteny_v1_work_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1145,7 +1219,7 @@ func (x *Worker) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Worker.ProtoReflect.Descriptor instead.
 func (*Worker) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_work_proto_rawDescGZIP(), []int{12}
+	return file_neoteny_v1_work_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Worker) GetId() string {
@@ -1288,14 +1362,16 @@ type Run struct {
 	AsidesDone int32 `protobuf:"varint,25,opt,name=asides_done,json=asidesDone,proto3" json:"asides_done,omitempty"`
 	// Where it diverged; set in the state RUN_STATE_DIVERGED, but for a run that starts
 	// from one which diverged.
-	Divergence    *Divergence `protobuf:"bytes,26,opt,name=divergence,proto3" json:"divergence,omitempty"`
+	Divergence *Divergence `protobuf:"bytes,26,opt,name=divergence,proto3" json:"divergence,omitempty"`
+	// What its segments have left that were committed. Set when it has ended.
+	Committed     *Committed `protobuf:"bytes,27,opt,name=committed,proto3" json:"committed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Run) Reset() {
 	*x = Run{}
-	mi := &file_neoteny_v1_work_proto_msgTypes[13]
+	mi := &file_neoteny_v1_work_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1307,7 +1383,7 @@ func (x *Run) String() string {
 func (*Run) ProtoMessage() {}
 
 func (x *Run) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_work_proto_msgTypes[13]
+	mi := &file_neoteny_v1_work_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1320,7 +1396,7 @@ func (x *Run) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Run.ProtoReflect.Descriptor instead.
 func (*Run) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_work_proto_rawDescGZIP(), []int{13}
+	return file_neoteny_v1_work_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Run) GetId() string {
@@ -1505,6 +1581,88 @@ func (x *Run) GetDivergence() *Divergence {
 	return nil
 }
 
+func (x *Run) GetCommitted() *Committed {
+	if x != nil {
+		return x.Committed
+	}
+	return nil
+}
+
+// Committed is what is left of the segments of a run that has ended: what its
+// results must hold, and what it could go on from.
+type Committed struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Step up to which its main track is committed.
+	Step int64 `protobuf:"varint,1,opt,name=step,proto3" json:"step,omitempty"`
+	// Checkpoint at that step; unset where there is none.
+	Checkpoint *BlobRef `protobuf:"bytes,2,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
+	// The last attempt of the main track: one that goes on has to be higher.
+	Attempt int64 `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	// Per-step values that the metrics service made durable for all committed
+	// segments, deferred measurements included.
+	Metrics       *MetricManifest `protobuf:"bytes,4,opt,name=metrics,proto3" json:"metrics,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Committed) Reset() {
+	*x = Committed{}
+	mi := &file_neoteny_v1_work_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Committed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Committed) ProtoMessage() {}
+
+func (x *Committed) ProtoReflect() protoreflect.Message {
+	mi := &file_neoteny_v1_work_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Committed.ProtoReflect.Descriptor instead.
+func (*Committed) Descriptor() ([]byte, []int) {
+	return file_neoteny_v1_work_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *Committed) GetStep() int64 {
+	if x != nil {
+		return x.Step
+	}
+	return 0
+}
+
+func (x *Committed) GetCheckpoint() *BlobRef {
+	if x != nil {
+		return x.Checkpoint
+	}
+	return nil
+}
+
+func (x *Committed) GetAttempt() int64 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *Committed) GetMetrics() *MetricManifest {
+	if x != nil {
+		return x.Metrics
+	}
+	return nil
+}
+
 // Input is an artifact of another run, as a run is given it.
 type Input struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1522,7 +1680,7 @@ type Input struct {
 
 func (x *Input) Reset() {
 	*x = Input{}
-	mi := &file_neoteny_v1_work_proto_msgTypes[14]
+	mi := &file_neoteny_v1_work_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1534,7 +1692,7 @@ func (x *Input) String() string {
 func (*Input) ProtoMessage() {}
 
 func (x *Input) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_work_proto_msgTypes[14]
+	mi := &file_neoteny_v1_work_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1547,7 +1705,7 @@ func (x *Input) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Input.ProtoReflect.Descriptor instead.
 func (*Input) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_work_proto_rawDescGZIP(), []int{14}
+	return file_neoteny_v1_work_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Input) GetName() string {
@@ -1596,7 +1754,7 @@ type TaskTable struct {
 
 func (x *TaskTable) Reset() {
 	*x = TaskTable{}
-	mi := &file_neoteny_v1_work_proto_msgTypes[15]
+	mi := &file_neoteny_v1_work_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1608,7 +1766,7 @@ func (x *TaskTable) String() string {
 func (*TaskTable) ProtoMessage() {}
 
 func (x *TaskTable) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_work_proto_msgTypes[15]
+	mi := &file_neoteny_v1_work_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1621,7 +1779,7 @@ func (x *TaskTable) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TaskTable.ProtoReflect.Descriptor instead.
 func (*TaskTable) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_work_proto_rawDescGZIP(), []int{15}
+	return file_neoteny_v1_work_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *TaskTable) GetColumns() []*ColumnName {
@@ -1668,7 +1826,7 @@ const file_neoteny_v1_work_proto_rawDesc = "" +
 	"\x05track\x18\x02 \x01(\tR\x05track\x12&\n" +
 	"\n" +
 	"first_step\x18\x03 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\tfirstStep\x12\x19\n" +
-	"\bend_step\x18\x04 \x01(\x03R\aendStep\"\xf0\x03\n" +
+	"\bend_step\x18\x04 \x01(\x03R\aendStep\"\x9f\x04\n" +
 	"\aSegment\x12(\n" +
 	"\x03ref\x18\x01 \x01(\v2\x16.neoteny.v1.SegmentRefR\x03ref\x12.\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x18.neoteny.v1.SegmentStateR\x05state\x12\x18\n" +
@@ -1682,7 +1840,13 @@ const file_neoteny_v1_work_proto_rawDesc = "" +
 	"\vassigned_at\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"assignedAt\x123\n" +
-	"\adone_at\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\x06doneAt\"v\n" +
+	"\adone_at\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\x06doneAt\x12-\n" +
+	"\aearlier\x18\f \x01(\v2\x13.neoteny.v1.EarlierR\aearlier\"R\n" +
+	"\aEarlier\x123\n" +
+	"\n" +
+	"checkpoint\x18\x01 \x01(\v2\x13.neoteny.v1.BlobRefR\n" +
+	"checkpoint\x12\x12\n" +
+	"\x04step\x18\x02 \x01(\x03R\x04step\"v\n" +
 	"\x0eSegmentFailure\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\x03R\aattempt\x12\x16\n" +
 	"\x06worker\x18\x02 \x01(\tR\x06worker\x12\x14\n" +
@@ -1730,11 +1894,12 @@ const file_neoteny_v1_work_proto_rawDesc = "" +
 	"\x04what\x18\x04 \x01(\tR\x04what\">\n" +
 	"\x0eMetricManifest\x12\x14\n" +
 	"\x05steps\x18\x01 \x01(\x03R\x05steps\x12\x16\n" +
-	"\x06values\x18\x02 \x01(\x03R\x06values\"\x80\x01\n" +
+	"\x06values\x18\x02 \x01(\x03R\x06values\"\xaf\x01\n" +
 	"\x0fAssignedSegment\x12(\n" +
 	"\x03ref\x18\x01 \x01(\v2\x16.neoteny.v1.SegmentRefR\x03ref\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\x03R\aattempt\x12)\n" +
-	"\x05start\x18\x03 \x01(\v2\x13.neoteny.v1.BlobRefR\x05start\"\x81\x01\n" +
+	"\x05start\x18\x03 \x01(\v2\x13.neoteny.v1.BlobRefR\x05start\x12-\n" +
+	"\aearlier\x18\x04 \x01(\v2\x13.neoteny.v1.EarlierR\aearlier\"\x81\x01\n" +
 	"\n" +
 	"Assignment\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
@@ -1756,7 +1921,7 @@ const file_neoteny_v1_work_proto_rawDesc = "" +
 	" \x03(\tR\x0fmissingDatasets\x12\x1f\n" +
 	"\vdata_folder\x18\v \x01(\tR\n" +
 	"dataFolder\x12\x14\n" +
-	"\x05lanes\x18\f \x01(\x05R\x05lanes\"\xd9\a\n" +
+	"\x05lanes\x18\f \x01(\x05R\x05lanes\"\x8e\b\n" +
 	"\x03Run\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1e\n" +
 	"\n" +
@@ -1791,13 +1956,21 @@ const file_neoteny_v1_work_proto_rawDesc = "" +
 	"asidesDone\x126\n" +
 	"\n" +
 	"divergence\x18\x1a \x01(\v2\x16.neoteny.v1.DivergenceR\n" +
-	"divergence\x1a9\n" +
+	"divergence\x123\n" +
+	"\tcommitted\x18\x1b \x01(\v2\x15.neoteny.v1.CommittedR\tcommitted\x1a9\n" +
 	"\vParamsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1aQ\n" +
 	"\x0eArtifactsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12)\n" +
-	"\x05value\x18\x02 \x01(\v2\x13.neoteny.v1.BlobRefR\x05value:\x028\x01\"r\n" +
+	"\x05value\x18\x02 \x01(\v2\x13.neoteny.v1.BlobRefR\x05value:\x028\x01\"\xa4\x01\n" +
+	"\tCommitted\x12\x12\n" +
+	"\x04step\x18\x01 \x01(\x03R\x04step\x123\n" +
+	"\n" +
+	"checkpoint\x18\x02 \x01(\v2\x13.neoteny.v1.BlobRefR\n" +
+	"checkpoint\x12\x18\n" +
+	"\aattempt\x18\x03 \x01(\x03R\aattempt\x124\n" +
+	"\ametrics\x18\x04 \x01(\v2\x1a.neoteny.v1.MetricManifestR\ametrics\"r\n" +
 	"\x05Input\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03run\x18\x02 \x01(\tR\x03run\x12\x1a\n" +
@@ -1839,70 +2012,78 @@ func file_neoteny_v1_work_proto_rawDescGZIP() []byte {
 }
 
 var file_neoteny_v1_work_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_neoteny_v1_work_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_neoteny_v1_work_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_neoteny_v1_work_proto_goTypes = []any{
 	(SegmentState)(0),             // 0: neoteny.v1.SegmentState
 	(RunState)(0),                 // 1: neoteny.v1.RunState
 	(*BlobRef)(nil),               // 2: neoteny.v1.BlobRef
 	(*SegmentRef)(nil),            // 3: neoteny.v1.SegmentRef
 	(*Segment)(nil),               // 4: neoteny.v1.Segment
-	(*SegmentFailure)(nil),        // 5: neoteny.v1.SegmentFailure
-	(*Boundary)(nil),              // 6: neoteny.v1.Boundary
-	(*TaskRow)(nil),               // 7: neoteny.v1.TaskRow
-	(*ColumnName)(nil),            // 8: neoteny.v1.ColumnName
-	(*SegmentResult)(nil),         // 9: neoteny.v1.SegmentResult
-	(*Divergence)(nil),            // 10: neoteny.v1.Divergence
-	(*MetricManifest)(nil),        // 11: neoteny.v1.MetricManifest
-	(*AssignedSegment)(nil),       // 12: neoteny.v1.AssignedSegment
-	(*Assignment)(nil),            // 13: neoteny.v1.Assignment
-	(*Worker)(nil),                // 14: neoteny.v1.Worker
-	(*Run)(nil),                   // 15: neoteny.v1.Run
-	(*Input)(nil),                 // 16: neoteny.v1.Input
-	(*TaskTable)(nil),             // 17: neoteny.v1.TaskTable
-	nil,                           // 18: neoteny.v1.SegmentResult.ArtifactsEntry
-	nil,                           // 19: neoteny.v1.Run.ParamsEntry
-	nil,                           // 20: neoteny.v1.Run.ArtifactsEntry
-	(*timestamppb.Timestamp)(nil), // 21: google.protobuf.Timestamp
+	(*Earlier)(nil),               // 5: neoteny.v1.Earlier
+	(*SegmentFailure)(nil),        // 6: neoteny.v1.SegmentFailure
+	(*Boundary)(nil),              // 7: neoteny.v1.Boundary
+	(*TaskRow)(nil),               // 8: neoteny.v1.TaskRow
+	(*ColumnName)(nil),            // 9: neoteny.v1.ColumnName
+	(*SegmentResult)(nil),         // 10: neoteny.v1.SegmentResult
+	(*Divergence)(nil),            // 11: neoteny.v1.Divergence
+	(*MetricManifest)(nil),        // 12: neoteny.v1.MetricManifest
+	(*AssignedSegment)(nil),       // 13: neoteny.v1.AssignedSegment
+	(*Assignment)(nil),            // 14: neoteny.v1.Assignment
+	(*Worker)(nil),                // 15: neoteny.v1.Worker
+	(*Run)(nil),                   // 16: neoteny.v1.Run
+	(*Committed)(nil),             // 17: neoteny.v1.Committed
+	(*Input)(nil),                 // 18: neoteny.v1.Input
+	(*TaskTable)(nil),             // 19: neoteny.v1.TaskTable
+	nil,                           // 20: neoteny.v1.SegmentResult.ArtifactsEntry
+	nil,                           // 21: neoteny.v1.Run.ParamsEntry
+	nil,                           // 22: neoteny.v1.Run.ArtifactsEntry
+	(*timestamppb.Timestamp)(nil), // 23: google.protobuf.Timestamp
 }
 var file_neoteny_v1_work_proto_depIdxs = []int32{
 	3,  // 0: neoteny.v1.Segment.ref:type_name -> neoteny.v1.SegmentRef
 	0,  // 1: neoteny.v1.Segment.state:type_name -> neoteny.v1.SegmentState
 	2,  // 2: neoteny.v1.Segment.start:type_name -> neoteny.v1.BlobRef
-	9,  // 3: neoteny.v1.Segment.result:type_name -> neoteny.v1.SegmentResult
-	5,  // 4: neoteny.v1.Segment.failures:type_name -> neoteny.v1.SegmentFailure
-	21, // 5: neoteny.v1.Segment.queued_at:type_name -> google.protobuf.Timestamp
-	21, // 6: neoteny.v1.Segment.assigned_at:type_name -> google.protobuf.Timestamp
-	21, // 7: neoteny.v1.Segment.done_at:type_name -> google.protobuf.Timestamp
-	2,  // 8: neoteny.v1.SegmentResult.checkpoint:type_name -> neoteny.v1.BlobRef
-	6,  // 9: neoteny.v1.SegmentResult.boundaries:type_name -> neoteny.v1.Boundary
-	8,  // 10: neoteny.v1.SegmentResult.columns:type_name -> neoteny.v1.ColumnName
-	7,  // 11: neoteny.v1.SegmentResult.rows:type_name -> neoteny.v1.TaskRow
-	11, // 12: neoteny.v1.SegmentResult.metrics:type_name -> neoteny.v1.MetricManifest
-	18, // 13: neoteny.v1.SegmentResult.artifacts:type_name -> neoteny.v1.SegmentResult.ArtifactsEntry
-	2,  // 14: neoteny.v1.SegmentResult.overflow:type_name -> neoteny.v1.BlobRef
-	10, // 15: neoteny.v1.SegmentResult.divergence:type_name -> neoteny.v1.Divergence
-	3,  // 16: neoteny.v1.AssignedSegment.ref:type_name -> neoteny.v1.SegmentRef
-	2,  // 17: neoteny.v1.AssignedSegment.start:type_name -> neoteny.v1.BlobRef
-	12, // 18: neoteny.v1.Assignment.segments:type_name -> neoteny.v1.AssignedSegment
-	21, // 19: neoteny.v1.Worker.started_at:type_name -> google.protobuf.Timestamp
-	1,  // 20: neoteny.v1.Run.state:type_name -> neoteny.v1.RunState
-	19, // 21: neoteny.v1.Run.params:type_name -> neoteny.v1.Run.ParamsEntry
-	2,  // 22: neoteny.v1.Run.table:type_name -> neoteny.v1.BlobRef
-	20, // 23: neoteny.v1.Run.artifacts:type_name -> neoteny.v1.Run.ArtifactsEntry
-	16, // 24: neoteny.v1.Run.inputs:type_name -> neoteny.v1.Input
-	10, // 25: neoteny.v1.Run.divergence:type_name -> neoteny.v1.Divergence
-	2,  // 26: neoteny.v1.Input.blob:type_name -> neoteny.v1.BlobRef
-	8,  // 27: neoteny.v1.TaskTable.columns:type_name -> neoteny.v1.ColumnName
-	7,  // 28: neoteny.v1.TaskTable.rows:type_name -> neoteny.v1.TaskRow
-	6,  // 29: neoteny.v1.TaskTable.boundaries:type_name -> neoteny.v1.Boundary
-	6,  // 30: neoteny.v1.TaskTable.asides:type_name -> neoteny.v1.Boundary
-	2,  // 31: neoteny.v1.SegmentResult.ArtifactsEntry.value:type_name -> neoteny.v1.BlobRef
-	2,  // 32: neoteny.v1.Run.ArtifactsEntry.value:type_name -> neoteny.v1.BlobRef
-	33, // [33:33] is the sub-list for method output_type
-	33, // [33:33] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	10, // 3: neoteny.v1.Segment.result:type_name -> neoteny.v1.SegmentResult
+	6,  // 4: neoteny.v1.Segment.failures:type_name -> neoteny.v1.SegmentFailure
+	23, // 5: neoteny.v1.Segment.queued_at:type_name -> google.protobuf.Timestamp
+	23, // 6: neoteny.v1.Segment.assigned_at:type_name -> google.protobuf.Timestamp
+	23, // 7: neoteny.v1.Segment.done_at:type_name -> google.protobuf.Timestamp
+	5,  // 8: neoteny.v1.Segment.earlier:type_name -> neoteny.v1.Earlier
+	2,  // 9: neoteny.v1.Earlier.checkpoint:type_name -> neoteny.v1.BlobRef
+	2,  // 10: neoteny.v1.SegmentResult.checkpoint:type_name -> neoteny.v1.BlobRef
+	7,  // 11: neoteny.v1.SegmentResult.boundaries:type_name -> neoteny.v1.Boundary
+	9,  // 12: neoteny.v1.SegmentResult.columns:type_name -> neoteny.v1.ColumnName
+	8,  // 13: neoteny.v1.SegmentResult.rows:type_name -> neoteny.v1.TaskRow
+	12, // 14: neoteny.v1.SegmentResult.metrics:type_name -> neoteny.v1.MetricManifest
+	20, // 15: neoteny.v1.SegmentResult.artifacts:type_name -> neoteny.v1.SegmentResult.ArtifactsEntry
+	2,  // 16: neoteny.v1.SegmentResult.overflow:type_name -> neoteny.v1.BlobRef
+	11, // 17: neoteny.v1.SegmentResult.divergence:type_name -> neoteny.v1.Divergence
+	3,  // 18: neoteny.v1.AssignedSegment.ref:type_name -> neoteny.v1.SegmentRef
+	2,  // 19: neoteny.v1.AssignedSegment.start:type_name -> neoteny.v1.BlobRef
+	5,  // 20: neoteny.v1.AssignedSegment.earlier:type_name -> neoteny.v1.Earlier
+	13, // 21: neoteny.v1.Assignment.segments:type_name -> neoteny.v1.AssignedSegment
+	23, // 22: neoteny.v1.Worker.started_at:type_name -> google.protobuf.Timestamp
+	1,  // 23: neoteny.v1.Run.state:type_name -> neoteny.v1.RunState
+	21, // 24: neoteny.v1.Run.params:type_name -> neoteny.v1.Run.ParamsEntry
+	2,  // 25: neoteny.v1.Run.table:type_name -> neoteny.v1.BlobRef
+	22, // 26: neoteny.v1.Run.artifacts:type_name -> neoteny.v1.Run.ArtifactsEntry
+	18, // 27: neoteny.v1.Run.inputs:type_name -> neoteny.v1.Input
+	11, // 28: neoteny.v1.Run.divergence:type_name -> neoteny.v1.Divergence
+	17, // 29: neoteny.v1.Run.committed:type_name -> neoteny.v1.Committed
+	2,  // 30: neoteny.v1.Committed.checkpoint:type_name -> neoteny.v1.BlobRef
+	12, // 31: neoteny.v1.Committed.metrics:type_name -> neoteny.v1.MetricManifest
+	2,  // 32: neoteny.v1.Input.blob:type_name -> neoteny.v1.BlobRef
+	9,  // 33: neoteny.v1.TaskTable.columns:type_name -> neoteny.v1.ColumnName
+	8,  // 34: neoteny.v1.TaskTable.rows:type_name -> neoteny.v1.TaskRow
+	7,  // 35: neoteny.v1.TaskTable.boundaries:type_name -> neoteny.v1.Boundary
+	7,  // 36: neoteny.v1.TaskTable.asides:type_name -> neoteny.v1.Boundary
+	2,  // 37: neoteny.v1.SegmentResult.ArtifactsEntry.value:type_name -> neoteny.v1.BlobRef
+	2,  // 38: neoteny.v1.Run.ArtifactsEntry.value:type_name -> neoteny.v1.BlobRef
+	39, // [39:39] is the sub-list for method output_type
+	39, // [39:39] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_neoteny_v1_work_proto_init() }
@@ -1916,7 +2097,7 @@ func file_neoteny_v1_work_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_neoteny_v1_work_proto_rawDesc), len(file_neoteny_v1_work_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   19,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"iter"
 	"slices"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -38,7 +39,13 @@ type Segment struct {
 	Rec     *pb.Segment
 	Mod     int64
 	Dropped bool // its checkpoint is deleted
+	// FailedAt is when its last failure was seen, by this process's clock; zero where
+	// that was before its time.
+	FailedAt time.Time
 }
+
+// EarlierOf is where a segment has started, for the one that goes on from its end.
+func EarlierOf(seg *pb.Segment) *pb.Earlier { return cluster.EarlierOf(seg) }
 
 // SegmentAt is a segment at a revision, for use outside of the mirror.
 type SegmentAt = cluster.SegmentAt
@@ -94,7 +101,7 @@ type moved struct {
 	good, bad         string // worker that committed; that failed by its own fault
 }
 
-func (e *Experiment) setSegment(c cluster.Change) (m moved) {
+func (e *Experiment) setSegment(c cluster.Change, now time.Time) (m moved) {
 	main := c.Ref.Track == MainTrack
 	if !main && !cluster.IsDeferred(c.Ref.Track) {
 		return m
@@ -124,7 +131,7 @@ func (e *Experiment) setSegment(c cluster.Change) (m moved) {
 		m.commits, m.good = 1, rec.Worker
 	}
 	if k := len(rec.Failures) - len(old.Failures); k > 0 {
-		m.failures = k
+		m.failures, g.FailedAt = k, now
 		if f := rec.Failures[len(rec.Failures)-1]; !f.Permanent {
 			m.bad = f.Worker
 		}

@@ -90,7 +90,7 @@ func (s *State) Apply(rev int64, changes []cluster.Change, now time.Time) (seen 
 		case cluster.KindRun:
 			s.experiment(c.Experiment).setRun(c)
 		case cluster.KindSegment:
-			m := s.experiment(c.Experiment).setSegment(c)
+			m := s.experiment(c.Experiment).setSegment(c, now)
 			if !first { // what was before this coordinator is not its to judge
 				seen.Commits += m.commits
 				seen.Failures += m.failures

@@ -96,7 +96,7 @@ func (e *Experiment) Sum() Tally {
 	for _, tr := range e.Trials {
 		c := costOf(tr)
 		addN(c, tr.Seeds().Len())
-		if c.steps >= largest[tr.Rec.Arm].steps {
+		if old := largest[tr.Rec.Arm]; c.steps > old.steps || c.steps == old.steps && c.segments > old.segments {
 			largest[tr.Rec.Arm] = c
 		}
 	}

@@ -108,7 +108,7 @@ func (s Snapshot) queue(e *mirror.Experiment, slots int) (q *queue, open int) {
 				if at, ok := s.State.SlotOf(g); ok {
 					places[at] = true
 				}
-			case g.Pending() && !s.settled(g):
+			case g.Pending() && !s.settled(g) && s.pause(g) <= 0:
 				open++
 				if g.IsDeferred() {
 					deferred++

@@ -58,29 +58,30 @@ func (s Snapshot) upkeepDeferred(r *mirror.Run) (out []Action) {
 			out = append(out, Requeue{Segment: g.Rec, Mod: g.Mod})
 		}
 	}
-	fork := func(step int64, start *pb.BlobRef) {
+	fork := func(step int64, start *pb.BlobRef, earlier *pb.Earlier) {
 		if r.DeferredAt(step) == nil && t.Deferred.At(step) && open < maxOpenDeferred {
 			open++
-			out = append(out, s.fork(r, step, start))
+			out = append(out, s.fork(r, step, start, earlier))
 		}
 	}
-	fork(0, nil)
+	fork(0, nil, nil)
 	for _, g := range r.Segments[r.Pruned:] { // what the others lead to is measured
 		res := g.Rec.Result
 		if g.Done() && res.GetCheckpoint() != nil && res.EndStep < r.Rec.Steps {
-			fork(res.EndStep, res.Checkpoint)
+			fork(res.EndStep, res.Checkpoint, mirror.EarlierOf(g.Rec))
 		}
 	}
 	return out
 }
 
 // fork queues the measurement at a step, from the checkpoint there.
-func (s Snapshot) fork(r *mirror.Run, step int64, start *pb.BlobRef) Action {
+func (s Snapshot) fork(r *mirror.Run, step int64, start *pb.BlobRef, earlier *pb.Earlier) Action {
 	return Fork{Mod: r.Rev.Mod, Segment: &pb.Segment{
 		Ref:      &pb.SegmentRef{Run: r.ID, Track: mirror.DeferredTrack(step), FirstStep: step, EndStep: step + 1},
 		State:    pb.SegmentState_SEGMENT_STATE_PENDING,
 		Start:    start,
 		QueuedAt: timestamppb.New(s.Now),
+		Earlier:  earlier,
 	}}
 }
 

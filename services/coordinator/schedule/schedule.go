@@ -18,6 +18,7 @@ import (
 type Config struct {
 	NumericsVersion int32         // of the runs that are made
 	MaxFailures     int           // of one segment before its run fails
+	RetryPause      time.Duration // before a segment is tried again; four times as long each time
 	WorkerFailures  int           // in a row before a worker is out of service
 	WorkerPause     time.Duration // how long it is out of service then
 	QueuePerSlot    int           // segments of each experiment that wait for each slot
@@ -48,6 +49,23 @@ func (s Snapshot) settled(g *mirror.Segment) bool {
 		return len(g.Rec.Failures) >= s.Config.MaxFailures
 	}
 	return false
+}
+
+// maxRetryPause is the longest time that a segment waits to be tried again.
+const maxRetryPause = time.Minute
+
+// pause is how long a segment still waits to be tried again: what made it fail may pass
+// in a moment.
+func (s Snapshot) pause(g *mirror.Segment) time.Duration {
+	n := len(g.Rec.Failures)
+	if n == 0 || g.FailedAt.IsZero() {
+		return 0
+	}
+	wait := s.Config.RetryPause
+	for range n - 1 {
+		wait = min(4*wait, maxRetryPause)
+	}
+	return g.FailedAt.Add(wait).Sub(s.Now)
 }
 
 // lost reports whether a segment is assigned, and the assignment has gone with

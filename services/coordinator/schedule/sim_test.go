@@ -61,6 +61,11 @@ func (s *sim) configure(args []string) {
 	s.cfg.NumericsVersion = int32(s.number(o["numerics"], int64(s.cfg.NumericsVersion)))
 	s.cfg.MaxFailures = int(s.number(o["max-failures"], int64(s.cfg.MaxFailures)))
 	s.cfg.WorkerFailures = int(s.number(o["worker-failures"], int64(s.cfg.WorkerFailures)))
+	if o["retry-pause"] != "" {
+		var err error
+		s.cfg.RetryPause, err = time.ParseDuration(o["retry-pause"])
+		require.NoError(s.t, err)
+	}
 	s.cfg.QueuePerSlot = int(s.number(o["queue-per-slot"], int64(s.cfg.QueuePerSlot)))
 }
 

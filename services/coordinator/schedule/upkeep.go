@@ -137,6 +137,7 @@ func (s Snapshot) continueRun(r *mirror.Run, g *mirror.Segment) Action {
 		Attempt:  prev.Attempt, // attempts rise over the whole track: they fence its metrics too
 		Start:    prev.Result.GetCheckpoint(),
 		QueuedAt: timestamppb.New(s.Now),
+		Earlier:  mirror.EarlierOf(prev),
 	}}
 }
 

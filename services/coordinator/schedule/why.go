@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	pb "neoteny/proto/neoteny/v1"
 	"neoteny/services/coordinator/mirror"
@@ -39,6 +40,9 @@ func (s Snapshot) WhyExperiment(e *mirror.Experiment, assigned int64) string {
 func (s Snapshot) WhyRun(r *mirror.Run, v *pb.Run) string {
 	e, g := r.Experiment, r.Last()
 	switch {
+	case !mirror.Final(v.State) && e.Control == 0 && g != nil && g.Pending() && s.pause(g) > 0:
+		return fmt.Sprintf("is tried again in %s, after %d failures, the last: %s",
+			s.pause(g).Round(100*time.Millisecond), len(g.Rec.Failures), g.Trouble())
 	case v.State == pb.RunState_RUN_STATE_PENDING:
 		return s.pending(e, v, r.Datasets(), true)
 	case mirror.Final(v.State):
