@@ -48,7 +48,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: filepath.Join("testdata", "script"),
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "glob1": glob1, "interrupt": interrupt, "edit": edit, "editstep": editStep,
+			"exits": exits, "glob1": glob1, "interrupt": interrupt, "damage": damage, "edit": edit, "editstep": editStep,
 		},
 		Setup: func(e *testscript.Env) error {
 			// Nothing of the machine's own gets in: no data folder, no settings.
