@@ -57,8 +57,9 @@ func (r *Result) WriteFolder(ctx context.Context, parent string, metrics pb.Metr
 	if id := r.Experiment.GetId(); !plainName(id) {
 		return "", fmt.Errorf("write results: experiment id %q is no name for a folder", id)
 	}
-	temp, err := os.MkdirTemp(parent, "."+r.Experiment.GetId()+".*")
-	if err != nil {
+	dir = filepath.Join(parent, r.Experiment.GetId())
+	temp := filepath.Join(parent, "."+r.Experiment.GetId()+".part")
+	if err := anew(temp, dir); err != nil {
 		return "", fmt.Errorf("write results into %s: %w", parent, cause(err))
 	}
 	defer func() {
@@ -66,13 +67,25 @@ func (r *Result) WriteFolder(ctx context.Context, parent string, metrics pb.Metr
 			err = errors.Join(err, os.RemoveAll(temp))
 		}
 	}()
-	if err := os.Chmod(temp, 0o755); err != nil {
-		return "", fmt.Errorf("write results: %w", err)
-	}
 	if err := r.write(ctx, temp, metrics); err != nil {
 		return "", fmt.Errorf("write results into %s: %w", parent, err)
 	}
-	return place(temp, filepath.Join(parent, r.Experiment.GetId()), r.Experiment.GetId())
+	return place(temp, dir, r.Experiment.GetId())
+}
+
+// anew makes a folder to build results in, and tidies up after a program that was
+// killed in the middle: its part is removed, and the results that it was about to
+// replace are put back.
+func anew(temp, dir string) error {
+	if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
+		if err := os.Rename(temp+".old", dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	if err := errors.Join(os.RemoveAll(temp), os.RemoveAll(temp+".old")); err != nil {
+		return err
+	}
+	return os.Mkdir(temp, 0o755)
 }
 
 // plainName says that a name which came from a server stays in its folder.

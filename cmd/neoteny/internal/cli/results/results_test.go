@@ -236,7 +236,7 @@ func TestAsides(t *testing.T) {
 	}, rows)
 	var b bytes.Buffer
 	require.NoError(t, r.WriteText(&b))
-	require.Contains(t, b.String(), "\nRuns that lack measurements\nquick-7/backprop/1: 1 of 2 deferred measurements failed, the first at step 99: no\n")
+	require.Contains(t, b.String(), "\nRuns that lack measurements\nquick-7/backprop/1 (lr=0.01): 1 of 2 deferred measurements failed, the first at step 99: no\n")
 }
 
 func TestFolder(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 
 	"neoteny/cmd/neoteny/internal/cli/render"
 	"neoteny/pkg/engine/probe"
+	"neoteny/pkg/experiment"
 	"neoteny/pkg/experiment/report"
 	pb "neoteny/proto/neoteny/v1"
 )
@@ -118,7 +119,11 @@ func writeMessages(w io.Writer, title string, runs []Run) {
 			fmt.Fprintf(w, "and %d more, see runs.csv\n", len(runs)-i)
 			break
 		}
-		fmt.Fprintf(w, "%s: %s\n", run.GetId(), strings.Join(strings.Fields(run.GetMessage()), " "))
+		name := run.GetId()
+		if label := experiment.Label(run.GetParams()); label != "" {
+			name += " (" + label + ")"
+		}
+		fmt.Fprintf(w, "%s: %s\n", name, strings.Join(strings.Fields(run.GetMessage()), " "))
 	}
 }
 
