@@ -27,6 +27,8 @@ const FolderHelp = `DIR/<experiment id> holds:
   trials.csv                      every trial, by rank: what the sweep set, means with intervals
   runs.csv, runs.json             every run with its digest and run key
   plots/<metric>.svg              the metric over tasks for every arm, matrices of accuracies as heat maps
+  plots/<metric>-steps.svg        over steps, where it is measured at steps (up to 20 million steps in all)
+  plots/<metric>-sweep.svg        over each parameter that was swept; -parallel.svg from three parameters on
   steps/<trial>/<seed>.parquet    every value, with the columns of tasks.csv and the step
   experiment.yaml                 the experiment with includes, --set and forms applied, ready to be submitted again
   source.yaml, provenance.json    the file as it was written; program, machine and numerics version

@@ -26,6 +26,11 @@ const (
 	// dots is how many points a curve has at most for each to get a dot.
 	dots      = 15
 	seedAlpha = 0.55
+	// bandRoom is how far beyond its lines a panel reaches for the bands around them, in
+	// heights of the lines.
+	bandRoom = 0.35
+	// dense is from how many points on lines are thin.
+	dense = 120
 )
 
 // Measured reports whether there is anything to draw.
@@ -78,6 +83,18 @@ func (l Lines) extent(logX, logY bool) (x, y span) {
 			}
 		}
 	}
+	if y.empty() || logY {
+		return x, y
+	}
+	// Of the bands, as much as leaves the lines most of the height.
+	room, means := (y.high-y.low)*bandRoom, y
+	for _, c := range l.Curves {
+		for i := range c.X {
+			if low, high := at(c.Low, i), at(c.High, i); room > 0 && drawable(low) && drawable(high) {
+				y = span{min(y.low, max(low, means.low-room)), max(y.high, min(high, means.high+room))}
+			}
+		}
+	}
 	return x, y
 }
 
@@ -123,6 +140,11 @@ func (l Lines) draw(p *pane) {
 	alpha, thick := 0.2, 1.4
 	if len(l.Curves) > 5 {
 		alpha, thick = 0.11, 1.1
+	}
+	for _, c := range l.Curves {
+		if len(c.X) >= dense {
+			alpha, thick = 0.11, 0.9
+		}
 	}
 	for _, c := range l.Curves {
 		for _, ring := range c.rings(p) {

@@ -177,9 +177,13 @@ func series(ctx context.Context, api pb.MetricsServiceClient, run Run, fn func(m
 
 // track is series of one track.
 func track(ctx context.Context, api pb.MetricsServiceClient, run, name string, fn func(metric.Points) error) error {
+	return query(ctx, api, &pb.QuerySeriesRequest{Run: run, Track: name}, fn)
+}
+
+func query(ctx context.Context, api pb.MetricsServiceClient, req *pb.QuerySeriesRequest, fn func(metric.Points) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // ends the stream when fn fails
-	stream, err := api.QuerySeries(ctx, &pb.QuerySeriesRequest{Run: run, Track: name})
+	stream, err := api.QuerySeries(ctx, req)
 	if err != nil {
 		return err
 	}

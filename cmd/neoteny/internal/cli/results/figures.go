@@ -1,6 +1,7 @@
 package results
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"path/filepath"
@@ -8,6 +9,7 @@ import (
 	"strings"
 
 	"neoteny/cmd/neoteny/internal/cli/chart"
+	"neoteny/pkg/engine/component"
 	"neoteny/pkg/experiment"
 	"neoteny/pkg/experiment/report"
 	pb "neoteny/proto/neoteny/v1"
@@ -36,19 +38,55 @@ func (r *Result) writePlots(dir string) error {
 	return nil
 }
 
+// maxPlotSteps bounds the steps of the runs whose per-step data are drawn unasked: that
+// reads all of them again.
+const maxPlotSteps = 20_000_000
+
+// writeStepPlots writes plots/<metric>-steps.svg of what was measured at steps, from the
+// per-step data of the folder.
+func (r *Result) writeStepPlots(ctx context.Context, dir string) error {
+	steps := int64(0)
+	for _, run := range r.Runs {
+		steps += run.GetStepsDone()
+	}
+	if steps > maxPlotSteps {
+		return nil
+	}
+	for _, metric := range r.Metrics() {
+		if !plainName(metric) || !r.describe(metric).PerStep {
+			continue
+		}
+		f, err := r.StepFigure(ctx, FolderSteps(dir), Selection{Metric: metric, shown: r.shown()}, StepRange{})
+		if err != nil {
+			return err
+		}
+		if f == nil {
+			continue
+		}
+		if err := writeFile(filepath.Join(dir, "plots", metric+"-steps.svg"), f.WriteSVG); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // figures are those of all metrics, in order of their names.
 func (r *Result) figures() []NamedFigure {
 	var out []NamedFigure
+	add := func(name string, f *chart.Figure) {
+		if f != nil {
+			out = append(out, NamedFigure{name, f})
+		}
+	}
 	for _, metric := range r.Metrics() {
 		if !plainName(metric) {
 			continue
 		}
-		f := r.taskFigure(metric, r.shown(), false)
-		if metric == matrixMetric {
-			f = r.matrixFigure(r.shown())
-		}
-		if f != nil {
-			out = append(out, NamedFigure{metric, f})
+		sel := Selection{Metric: metric, shown: r.shown()}
+		add(metric, r.TaskFigure(sel))
+		if r.Swept() && metric != matrixMetric {
+			add(metric+"-sweep", r.SweepFigure(sel))
+			add(metric+"-parallel", r.ParallelFigure(sel))
 		}
 	}
 	return out
@@ -61,6 +99,81 @@ func (r *Result) Metrics() []string {
 		for k := range r.Summary.Arms[i].Trials {
 			for _, m := range r.Summary.Arms[i].Trials[k].Metrics {
 				names[m.Metric] = true
+			}
+		}
+	}
+	return sortedKeys(names)
+}
+
+// Selection is what a figure shows.
+type Selection struct {
+	Metric string
+	Layer  *string // one layer only; nil for all
+	Log    bool    // a logarithmic axis
+	shown  []shownCurve
+}
+
+// Select chooses a metric, "metric" or "metric/layer" with hyphens or underscores, and
+// arms or trials in the order in which they are named; none means all.
+func (r *Result) Select(metric string, arms []string, log bool) (Selection, error) {
+	sel := Selection{Log: log}
+	name, layer, one := strings.Cut(metric, "/")
+	sel.Metric = strings.ReplaceAll(name, "-", "_")
+	have := r.Metrics()
+	if !slices.Contains(have, sel.Metric) {
+		return sel, fmt.Errorf("no metric %q in %s%s (have: %s)", name, r.Experiment.GetId(), likeMetric(sel.Metric, have), strings.Join(have, ", "))
+	}
+	if one {
+		layers := r.layers(sel.Metric)
+		if !slices.Contains(layers, layer) {
+			layers = slices.DeleteFunc(layers, func(l string) bool { return l == "" })
+			return sel, fmt.Errorf("no layer %q of %s%s (have: %s)", layer, sel.Metric, component.DidYouMean(layer, layers), strings.Join(layers, ", "))
+		}
+		sel.Layer = &layer
+	}
+	all := r.shown()
+	if len(arms) == 0 {
+		sel.shown = all
+		return sel, nil
+	}
+	for _, arm := range arms {
+		n := len(sel.shown)
+		for _, s := range all {
+			if s.arm == arm || s.trial.Trial == arm || s.name == arm {
+				sel.shown = append(sel.shown, s)
+			}
+		}
+		if len(sel.shown) == n {
+			names := r.armNames()
+			return sel, fmt.Errorf("no arm %q in %s%s (have: %s)", arm, r.Experiment.GetId(), component.DidYouMean(arm, names), strings.Join(names, ", "))
+		}
+	}
+	return sel, nil
+}
+
+// likeMetric suggests a metric for a name that is none: one that is spelt much like it,
+// or has a word that is.
+func likeMetric(name string, have []string) string {
+	if like := component.DidYouMean(name, have); like != "" {
+		return like
+	}
+	for _, m := range have {
+		if words := strings.Split(m, "_"); slices.Contains(words, name) || component.DidYouMean(name, words) != "" {
+			return component.DidYouMean(m, have)
+		}
+	}
+	return ""
+}
+
+// layers of a metric; "" is the whole network.
+func (r *Result) layers(metric string) []string {
+	names := map[string]bool{}
+	for i := range r.Summary.Arms {
+		for k := range r.Summary.Arms[i].Trials {
+			for _, m := range r.Summary.Arms[i].Trials[k].Metrics {
+				if m.Metric == metric {
+					names[m.Layer] = true
+				}
 			}
 		}
 	}
@@ -109,13 +222,17 @@ func legend(shown []shownCurve) []chart.Entry {
 	return out
 }
 
-// taskFigure draws a metric over tasks, nil where there is nothing to draw.
-func (r *Result) taskFigure(metric string, shown []shownCurve, log bool) *chart.Figure {
-	w := r.describe(metric)
+// TaskFigure draws a metric over tasks, nil where there is nothing to draw. A matrix
+// over tasks is a heat map for each arm.
+func (r *Result) TaskFigure(sel Selection) *chart.Figure {
+	if sel.Metric == matrixMetric && sel.Layer == nil && !sel.Log {
+		return r.matrixFigure(sel.shown)
+	}
+	w := r.describe(sel.Metric)
 	panels, perPoint := map[string]chart.Lines{}, 1
-	for i, s := range shown {
+	for i, s := range sel.shown {
 		for _, m := range s.trial.Metrics {
-			if m.Metric != metric {
+			if m.Metric != sel.Metric || sel.Layer != nil && m.Layer != *sel.Layer {
 				continue
 			}
 			c := r.taskCurve(s.arm, s.trial, m)
@@ -130,14 +247,14 @@ func (r *Result) taskFigure(metric string, shown []shownCurve, log bool) *chart.
 		}
 	}
 	f := &chart.Figure{
-		Title: w.Title + " of " + r.Experiment.GetId(), Legend: legend(shown),
-		X: chart.Axis{Label: "Task", Whole: true}, Y: w.axis(log),
+		Title: w.Title + " of " + r.Experiment.GetId(), Legend: legend(sel.shown),
+		X: chart.Axis{Label: "Task", Whole: true}, Y: w.axis(sel.Log),
 	}
 	var note []string
 	if w.Reduced != "" {
 		note = append(note, sentence("%s", w.Reduced))
 	}
-	note = append(note, seedsNote(shown, metric)...)
+	note = append(note, seedsNote(sel.shown, sel.Metric)...)
 	if perPoint > 1 {
 		note = append(note, sentence("each point is the mean of %d tasks", perPoint))
 	}
@@ -146,7 +263,7 @@ func (r *Result) taskFigure(metric string, shown []shownCurve, log bool) *chart.
 	if len(f.Panels) == 0 {
 		return nil
 	}
-	f.Notes = append(f.Notes, logNote(log, panels)...)
+	f.Notes = append(f.Notes, logNote(sel.Log, panels)...)
 	return f
 }
 
@@ -165,6 +282,9 @@ func (r *Result) addPanels(f *chart.Figure, panels map[string]chart.Lines) {
 		f.Panels = append(f.Panels, chart.Panel{Title: title, Content: panels[layer]})
 	}
 }
+
+// notMeasured stands where there is no value.
+var notMeasured = math.NaN()
 
 // fewSeeds is below how many seeds each of them is drawn in place of a band.
 const fewSeeds = 3
@@ -198,7 +318,7 @@ func (r *Result) runsOf(arm string, trial *report.Trial) []Run {
 func (r Run) column(metric, layer string, tasks int) []float64 {
 	values := make([]float64, tasks)
 	for t := range values {
-		values[t] = math.NaN()
+		values[t] = notMeasured
 	}
 	for i, c := range r.Table.GetColumns() {
 		if c.GetMetric() != metric || c.GetLayer() != layer {

@@ -164,12 +164,15 @@ func (r *Result) write(ctx context.Context, dir string, metrics pb.MetricsServic
 	if metrics == nil {
 		return writeSums(dir)
 	}
-	g, ctx := errgroup.WithContext(ctx)
+	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(calls)
 	for _, run := range r.Runs {
-		g.Go(func() error { return r.writeRunSteps(ctx, dir, metrics, run) })
+		g.Go(func() error { return r.writeRunSteps(gctx, dir, metrics, run) })
 	}
 	if err := g.Wait(); err != nil {
+		return err
+	}
+	if err := r.writeStepPlots(ctx, dir); err != nil {
 		return err
 	}
 	return writeSums(dir)

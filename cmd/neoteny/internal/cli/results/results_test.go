@@ -14,6 +14,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -129,6 +130,9 @@ func (f *fake) QuerySeries(r *pb.QuerySeriesRequest, s grpc.ServerStreamingServe
 		{Metric: "online_accuracy", Steps: []int64{0, 1}, Values: []float32{.5, .25}},
 		{Metric: "online_accuracy", Steps: []int64{2}, Values: []float32{1}},
 	} {
+		if len(r.GetMetrics()) > 0 && !slices.Contains(r.GetMetrics(), piece.GetMetric()) {
+			continue
+		}
 		if err := s.Send(piece); err != nil {
 			return err
 		}
@@ -249,7 +253,7 @@ func TestFolder(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, filepath.Join(out, id), dir)
 	require.Equal(t, []string{
-		"SHA256SUMS", "experiment.yaml", "plots/dormant_units.svg", "plots/online_accuracy.svg", "provenance.json", "runs.csv", "runs.json",
+		"SHA256SUMS", "experiment.yaml", "plots/dormant_units.svg", "plots/online_accuracy-steps.svg", "plots/online_accuracy.svg", "provenance.json", "runs.csv", "runs.json",
 		"steps/backprop/0.parquet", "steps/backprop/1.parquet", "steps/backprop/2.parquet", "steps/l2/0.parquet", "steps/l2/1.parquet", "steps/l2/2.parquet",
 		"summary.json", "summary.txt", "tasks.csv", "trials.csv",
 	}, files(t, dir))
