@@ -36,7 +36,7 @@ func made(t *testing.T, file string, tasks int, columns []*pb.ColumnName, runs [
 			}
 			table.Rows = append(table.Rows, row)
 		}
-		r.Runs = append(r.Runs, Run{run, table})
+		r.Runs = append(r.Runs, Run{Run: run, Table: table})
 	}
 	require.NoError(t, r.summarize())
 	return r
