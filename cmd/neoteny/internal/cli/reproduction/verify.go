@@ -191,7 +191,9 @@ func (c *verifyCmd) conclude(a *app.App, v *verification) error {
 	if v.Differ > 0 {
 		return fmt.Errorf("%d of %d runs differ from %s", v.Differ, len(v.Runs), c.Dir)
 	}
-	if n := len(v.Differences); n > 0 {
+	if n := len(v.Differences); n == 1 {
+		return fmt.Errorf("1 file of %s is not what it should be", c.Dir)
+	} else if n > 1 {
 		return fmt.Errorf("%d files of %s are not what they should be", n, c.Dir)
 	}
 	return nil
