@@ -101,6 +101,27 @@ type Metric struct {
 	Better Better
 }
 
+// String says what the metric is, as in "Online accuracy, share of examples, from 0 to 1, more is better".
+func (m Metric) String() string {
+	s := m.Title
+	if m.Unit != "" {
+		s += ", " + m.Unit
+	}
+	switch low, high := m.Range.Ends(); {
+	case !math.IsInf(high, 0):
+		s += fmt.Sprintf(", from %v to %v", low, high)
+	case !math.IsInf(low, 0):
+		s += fmt.Sprintf(", at least %v", low)
+	}
+	switch m.Better {
+	case Higher:
+		s += ", more is better"
+	case Lower:
+		s += ", less is better"
+	}
+	return s
+}
+
 // Range is an interval of values. The zero range has no ends.
 type Range struct{ Low, High float64 }
 

@@ -2,6 +2,7 @@ package chart
 
 import (
 	"math"
+	"slices"
 	"strconv"
 )
 
@@ -54,6 +55,8 @@ func newScale(a Axis, s span, room float64) scale {
 	switch {
 	case len(a.Names) > 0:
 		sc.ticks = nameTicks(a.Names)
+	case len(a.Marks) > 0:
+		sc.ticks = sc.marks()
 	case a.Log:
 		sc.ticks = logTicks(low, high)
 	default:
@@ -81,6 +84,19 @@ func (s scale) place(v float64) float64 {
 	return min(max(f, -1e3), 1e3)
 }
 
+// marks are the values that are to be marked; one too close to the last has no label.
+func (s scale) marks() (ticks []tick) {
+	last := math.Inf(-1)
+	for _, v := range slices.Sorted(slices.Values(s.Marks)) {
+		t := tick{value: v}
+		if at := s.place(v); at-last > 0.1 {
+			t.label, last = valueLabel(v), at
+		}
+		ticks = append(ticks, t)
+	}
+	return ticks
+}
+
 const maxTicks = 7
 
 // linearTicks marks multiples of 1, 2 or 5 times a power of ten.
@@ -106,7 +122,7 @@ func tickLabel(v, step, largest float64) string {
 	switch {
 	case v == 0:
 		return "0"
-	case largest >= 1e6 && largest < 1e12 && step >= 1e4:
+	case largest >= 1e5 && largest < 1e12 && step >= 1e3:
 		return suffixed(v, step)
 	case largest >= 1e6, largest < 1e-3:
 		digits := int(math.Floor(math.Log10(math.Abs(v)))) - int(math.Floor(math.Log10(step)+1e-9))
@@ -169,7 +185,7 @@ func logTicks(low, high float64) []tick {
 			}
 			t := tick{value: v}
 			if labelled[m] && math.Mod(e, every) == 0 {
-				t.label = logLabel(v)
+				t.label = valueLabel(v)
 			}
 			ticks = append(ticks, t)
 		}
@@ -177,8 +193,9 @@ func logTicks(low, high float64) []tick {
 	return ticks
 }
 
-func logLabel(v float64) string {
-	if v >= 1e-3 && v < 1e4 {
+// valueLabel writes a value by itself.
+func valueLabel(v float64) string {
+	if a := math.Abs(v); v == 0 || a >= 1e-3 && a < 1e4 {
 		return strconv.FormatFloat(v, 'g', 6, 64)
 	}
 	return trimExponent(strconv.FormatFloat(v, 'e', -1, 64))

@@ -55,9 +55,10 @@ type Axis struct {
 	// both 0 where there are none.
 	Low, High float64
 	Log       bool
-	Whole     bool     // marks at whole numbers only: there is no task 2.5
-	Names     []string // in place of the numbers 0, 1, 2, …
-	Down      bool     // from the top to the bottom
+	Whole     bool      // marks at whole numbers only: there is no task 2.5
+	Marks     []float64 // the values that are marked, where there are few; else round ones
+	Names     []string  // in place of the numbers 0, 1, 2, …
+	Down      bool      // from the top to the bottom
 }
 
 // bounded reports whether the axis has ends that it never passes.
@@ -75,6 +76,7 @@ func (a Axis) clamp(v float64) float64 {
 type Ramp struct {
 	Label     string
 	Low, High float64
+	Log       bool
 }
 
 // span is a range of values; the empty one has low above high.

@@ -393,11 +393,18 @@ func (l *layout) drawRamp(p *page, top float64) {
 	y := top - tickSize*leading - 3 - h
 	for i := range parts {
 		x := left + w*float64(i)/parts
-		c := l.Ramp.colour(l.Ramp.Low + (l.Ramp.High-l.Ramp.Low)*(float64(i)+0.5)/parts)
+		c := l.Ramp.colour(l.Ramp.at((float64(i) + 0.5) / parts))
 		p.rectangle(c, x, y, min(x+w/parts+0.3, left+w), y+h)
 	}
-	for _, t := range linearTicks(l.Ramp.Low, l.Ramp.High, false) {
-		x := left + w*(t.value-l.Ramp.Low)/(l.Ramp.High-l.Ramp.Low)
+	ticks := linearTicks(l.Ramp.Low, l.Ramp.High, false)
+	if l.Ramp.Log {
+		ticks = logTicks(l.Ramp.Low, l.Ramp.High)
+	}
+	for _, t := range ticks {
+		if t.label == "" {
+			continue
+		}
+		x := left + w*l.Ramp.place(t.value)
 		p.line(draw.LineStyle{Color: ink, Width: vg.Points(0.6)}, pt(x, y), pt(x, y-2.5))
 		p.text(t.label, x, y-3.5, tickSize, ink, anchor{draw.XCenter, draw.XRight}, 0)
 	}

@@ -38,6 +38,23 @@ func (c Curve) Measured() bool {
 	return slices.ContainsFunc(c.Mean, drawable)
 }
 
+// Only returns the curve with the points at some X.
+func (c Curve) Only(keep func(x float64) bool) Curve {
+	some := func(v []float64) (out []float64) {
+		for i := range v {
+			if keep(c.X[i]) {
+				out = append(out, v[i])
+			}
+		}
+		return out
+	}
+	o := Curve{Entry: c.Entry, X: some(c.X), Mean: some(c.Mean), Low: some(c.Low), High: some(c.High)}
+	for _, s := range c.Seeds {
+		o.Seeds = append(o.Seeds, some(s))
+	}
+	return o
+}
+
 // Averaged returns the curve with at most n points, each the mean of as many neighbours
 // as it says; what was not measured is left out of them.
 func (c Curve) Averaged(n int) (Curve, int) {
@@ -195,12 +212,15 @@ func drawLine(p *pane, clip draw.Canvas, style draw.LineStyle, x, y []float64, r
 
 func (p *page) disc(style draw.LineStyle, at vg.Point, radius float64) {
 	p.SetColor(style.Color)
-	var path vg.Path
+	p.Fill(circle(at, radius))
+}
+
+func circle(at vg.Point, radius float64) (path vg.Path) {
 	r := vg.Points(radius)
 	path.Move(vg.Point{X: at.X + r, Y: at.Y})
 	path.Arc(at, r, 0, 2*math.Pi)
 	path.Close()
-	p.Fill(path)
+	return path
 }
 
 // rings are the outlines of a curve's band, one between two gaps.

@@ -56,7 +56,7 @@ func (g Points) draw(p *pane) {
 			sum, n = sum+v, n+1
 			at := p.point(one.X, p.y.clamp(v))
 			if at.X += vg.Points(aside); clip.Contains(at) {
-				p.disc(draw.LineStyle{Color: faded(colour(one.Entry), 0.6)}, at, 1.9)
+				p.dot(one.Entry, at)
 			}
 		}
 		if n == 0 {
@@ -76,4 +76,15 @@ func (g Points) draw(p *pane) {
 			p.StrokeLines(style, clip.ClipLinesXY(means[e])...)
 		}
 	}
+}
+
+// dot is the point of an entry: a ring where another entry has a disc of the colour.
+func (p *page) dot(entry int, at vg.Point) {
+	style := draw.LineStyle{Color: faded(colour(entry), 0.6), Width: vg.Points(0.9)}
+	if dash(entry) == nil {
+		p.disc(style, at, 1.9)
+		return
+	}
+	p.SetLineStyle(style)
+	p.Stroke(circle(at, 1.6))
 }

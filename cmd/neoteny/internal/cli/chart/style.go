@@ -73,9 +73,25 @@ var viridis = []color.NRGBA{
 	{R: 0xfd, G: 0xe7, B: 0x25, A: 0xff},
 }
 
+// place is where a value is on the scale, from 0 to 1.
+func (r Ramp) place(v float64) float64 {
+	if r.Log {
+		return math.Log(v/r.Low) / math.Log(r.High/r.Low)
+	}
+	return (v - r.Low) / (r.High - r.Low)
+}
+
+// at is the value at a place.
+func (r Ramp) at(f float64) float64 {
+	if r.Log {
+		return r.Low * math.Pow(r.High/r.Low, f)
+	}
+	return r.Low + (r.High-r.Low)*f
+}
+
 // colour returns that of a value; grey for one that was not measured.
 func (r Ramp) colour(v float64) color.NRGBA {
-	f := (v - r.Low) / (r.High - r.Low)
+	f := r.place(v)
 	if !drawable(v) || math.IsNaN(f) {
 		return lacking
 	}

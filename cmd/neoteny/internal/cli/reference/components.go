@@ -12,6 +12,7 @@ import (
 	"neoteny/cmd/neoteny/internal/cli/app"
 	"neoteny/cmd/neoteny/internal/cli/render"
 	"neoteny/pkg/engine/component"
+	"neoteny/pkg/engine/probe"
 )
 
 func init() {
@@ -126,6 +127,11 @@ func (c *componentsCmd) describe(a *app.App, d component.Doc) error {
 	}
 	if len(d.Provides) > 0 {
 		fmt.Fprintf(a.Out, "provides: %s\n", join(d.Provides))
+	}
+	if info, ok := probe.Of(d.Name); ok && d.Kind == "probe" {
+		for _, m := range info.Metrics {
+			fmt.Fprintf(a.Out, "metric %s: %s\n", m.Metric, m)
+		}
 	}
 	var schema struct {
 		Properties map[string]struct {

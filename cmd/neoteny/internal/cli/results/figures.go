@@ -239,12 +239,13 @@ func (r *Result) TaskFigure(sel Selection) *chart.Figure {
 			if c.Entry = i; !c.Measured() {
 				continue
 			}
-			c, size := c.Averaged(maxPoints)
-			perPoint = max(perPoint, size)
 			lines := panels[m.Layer]
 			lines.Curves = append(lines.Curves, c)
 			panels[m.Layer] = lines
 		}
+	}
+	for _, lines := range panels {
+		perPoint = max(perPoint, condense(lines.Curves))
 	}
 	f := &chart.Figure{
 		Title: w.Title + " of " + r.Experiment.GetId(), Legend: legend(sel.shown),
@@ -265,6 +266,26 @@ func (r *Result) TaskFigure(sel Selection) *chart.Figure {
 	}
 	f.Notes = append(f.Notes, logNote(sel.Log, panels)...)
 	return f
+}
+
+// condense leaves out the tasks of which no curve has a value, as a metric that is
+// measured at every tenth task has none between, so that lines go on; where some curves
+// have one the others have a gap. It then averages neighbours where there are too many,
+// and returns how many.
+func condense(curves []chart.Curve) (perPoint int) {
+	measured := map[float64]bool{}
+	for _, c := range curves {
+		for t, x := range c.X {
+			measured[x] = measured[x] || !math.IsNaN(c.Mean[t])
+		}
+	}
+	perPoint = 1
+	for i := range curves {
+		c := curves[i].Only(func(x float64) bool { return measured[x] })
+		c, size := c.Averaged(maxPoints)
+		curves[i], perPoint = c, max(perPoint, size)
+	}
+	return perPoint
 }
 
 // addPanels makes a panel of each layer, that of the whole network first.

@@ -92,6 +92,18 @@ func (r *Result) sweptTrials(sel Selection) (trials []sweptTrial, without int) {
 	return trials, without
 }
 
+// spansPowers reports whether values span so many powers of ten, as losses do where
+// some trials explode, that only a logarithmic axis shows them.
+func spansPowers(trials []sweptTrial) bool {
+	e := nothingMeasured
+	for _, t := range trials {
+		for _, v := range t.values {
+			e.add(v)
+		}
+	}
+	return e.low > 0 && e.high/e.low >= 1000
+}
+
 // meanOf is the mean of what was measured, NaN without any.
 func meanOf(values []float64) float64 {
 	sum, n := 0.0, 0.0
@@ -130,6 +142,9 @@ func sweptAxis(label string, texts []string) (chart.Axis, func(text string) floa
 	}
 	wide := max(math.Abs(low), math.Abs(high)) >= 20*smallest
 	const few = 8
+	if all && len(numbers) <= few {
+		a.Marks = numbers
+	}
 	switch {
 	case all && low > 0 && wide:
 		a.Log = true
@@ -138,6 +153,7 @@ func sweptAxis(label string, texts []string) (chart.Axis, func(text string) floa
 		if all {
 			slices.SortFunc(names, func(a, b string) int { return cmp.Compare(parsed(a), parsed(b)) })
 		}
+		a.Marks = nil
 		for _, n := range names {
 			a.Names = append(a.Names, spokenValue(n))
 		}
@@ -190,6 +206,7 @@ func (r *Result) SweepFigure(sel Selection) *chart.Figure {
 		return nil
 	}
 	w := r.describe(sel.Metric)
+	sel.Log = sel.Log || spansPowers(trials)
 	f := &chart.Figure{Title: w.Title + " against what was swept in " + r.Experiment.GetId(), Y: w.axis(sel.Log)}
 	for _, arm := range arms {
 		f.Legend = append(f.Legend, chart.Entry{Name: arm})
@@ -267,6 +284,7 @@ const parallelFrom = 3
 func (r *Result) ParallelFigure(sel Selection) *chart.Figure {
 	trials, without := r.sweptTrials(sel)
 	w := r.describe(sel.Metric)
+	sel.Log = sel.Log || spansPowers(trials)
 	f := &chart.Figure{Title: w.Title + " and what was swept in " + r.Experiment.GetId(), Ramp: &chart.Ramp{Label: w.axis(false).Label}}
 	span := nothingMeasured
 	for _, arm := range sel.arms() {
@@ -307,7 +325,13 @@ func (r *Result) ParallelFigure(sel Selection) *chart.Figure {
 	if len(f.Panels) == 0 {
 		return nil
 	}
-	if span.low == span.high {
+	switch {
+	case sel.Log && span.low > 0:
+		f.Ramp.Log = true
+		if span.low == span.high {
+			span.low, span.high = span.low/2, span.high*2
+		}
+	case span.low == span.high:
 		span.low, span.high = span.low-0.5, span.high+0.5
 	}
 	f.Ramp.Low, f.Ramp.High = span.low, span.high

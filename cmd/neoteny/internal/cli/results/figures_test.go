@@ -100,6 +100,23 @@ func TestTaskFigureInWords(t *testing.T) {
 	require.EqualError(t, err, `no arm "alfa" in fig-1, did you mean "alpha"? (have: plain, zeta, alpha, lost)`)
 }
 
+func TestSparseTasksAreJoined(t *testing.T) {
+	r := made(t, figuresFile, 30, []*pb.ColumnName{{Metric: "first_accuracy"}}, append(done("zeta", 2), done("plain", 2)...), func(run *pb.Run, task, _ int) float64 {
+		if task%10 > 0 || task == 10 && run.GetArm() == "zeta" {
+			return math.NaN()
+		}
+		return float64(task) / 100
+	})
+	sel, err := r.Select("first_accuracy", nil, false)
+	require.NoError(t, err)
+	curves := r.TaskFigure(sel).Panels[0].Content.(chart.Lines).Curves
+	require.Equal(t, []float64{0, 10, 20}, curves[0].X)
+	require.Equal(t, []float64{0, .1, .2}, curves[0].Mean)
+	require.Equal(t, []float64{0, 10, 20}, curves[1].X)
+	require.True(t, math.IsNaN(curves[1].Mean[1]), "what others have measured is a gap")
+	require.Len(t, curves[0].Seeds[0], 3)
+}
+
 func TestMatrixFigure(t *testing.T) {
 	columns := []*pb.ColumnName{{Metric: "task_accuracy", Layer: "task0"}, {Metric: "task_accuracy", Layer: "task1"}, {Metric: "task_accuracy", Layer: "task10"}}
 	r := made(t, figuresFile, 2, columns, append(done("zeta", 2), done("plain", 2)...), func(run *pb.Run, task, c int) float64 {
@@ -146,7 +163,7 @@ func TestSweepFigures(t *testing.T) {
 	require.Len(t, f.Panels, 3, "what has one value was not swept")
 	require.Equal(t, chart.Axis{Label: "λ (learner.methods[l2].lambda)", Names: []string{"0", "1e-4", "0.01"}}, *f.Panels[0].X, "0 has no place on a logarithmic axis")
 	require.Equal(t, []string{"relu", "tanh"}, f.Panels[1].X.Names)
-	require.Equal(t, chart.Axis{Label: "lr (learner.optimizer.lr)", Log: true}, *f.Panels[2].X)
+	require.Equal(t, chart.Axis{Label: "lr (learner.optimizer.lr)", Log: true, Marks: []float64{.1, .001}}, *f.Panels[2].X)
 	points := f.Panels[2].Content.(chart.Points)
 	require.Equal(t, .001, points.Groups[0].X)
 	require.Len(t, points.Groups[0].Values, 12, "every seed is a point")
