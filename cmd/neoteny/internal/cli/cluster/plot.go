@@ -26,11 +26,11 @@ func init() {
 }
 
 type plotCmd struct {
-	Source string   `arg:"" help:"Folder of results, or the id of an experiment in a cluster." placeholder:"DIR|ID"`
-	Metric []string `help:"Metrics, or METRIC/LAYER for one layer. Default: all." placeholder:"METRIC,…"`
-	Arms   []string `help:"Arms (or trials), in the order of the legend. Default: all, in the order of the experiment file." placeholder:"ARM,…"`
+	Source string   `arg:"" name:"dir-or-id" help:"Folder of results, or the id of an experiment in a cluster."`
+	Metric []string `help:"Metrics, or METRIC/LAYER for one layer. Default: all." placeholder:"METRIC"`
+	Arms   []string `help:"Arms (or trials), in the order of the legend. Default: all, in the order of the experiment file." placeholder:"ARM"`
 	X      string   `help:"What the metric is drawn against: task, step (of the per-step data), or sweep (every parameter that was swept)." enum:"task,step,sweep" default:"task"`
-	Log    bool     `help:"A logarithmic axis for the metric."`
+	Log    *bool    `help:"A logarithmic axis for the metric, or none. Default: where its values span three powers of ten." negatable:""`
 	From   int64    `help:"With --x step: the first step." placeholder:"STEP"`
 	To     int64    `help:"With --x step: the step after the last." placeholder:"STEP"`
 	Format string   `help:"svg, pdf or png. Default: what the name of --out ends with, or svg." enum:",svg,pdf,png" default:""`
@@ -162,17 +162,20 @@ func (c *plotCmd) figures(ctx context.Context, r *results.Result, steps results.
 			add("", r.TaskFigure(sel))
 		}
 		if len(out) == n && len(c.Metric) > 0 {
-			return nil, c.nothing(metric)
+			return nil, c.nothing(metric, steps)
 		}
 	}
 	if len(out) == 0 {
-		return nil, c.nothing("any metric")
+		return nil, c.nothing("any metric", steps)
 	}
 	return out, nil
 }
 
-func (c *plotCmd) nothing(metric string) error {
-	if c.X == "step" {
+func (c *plotCmd) nothing(metric string, steps results.Steps) error {
+	switch _, cluster := steps.(results.ServiceSteps); {
+	case cluster:
+		return fmt.Errorf("the metrics service at %s has no values of %s in these steps; --metrics gives another address", c.Metrics, metric)
+	case c.X == "step":
 		return fmt.Errorf("there are no per-step values of %s in these steps; were the results saved with --no-steps?", metric)
 	}
 	return fmt.Errorf("there are no values of %s for these arms", metric)

@@ -109,13 +109,13 @@ func (r *Result) Metrics() []string {
 type Selection struct {
 	Metric string
 	Layer  *string // one layer only; nil for all
-	Log    bool    // a logarithmic axis
+	Log    *bool   // a logarithmic axis; nil: where the values need one
 	shown  []shownCurve
 }
 
 // Select chooses a metric, "metric" or "metric/layer" with hyphens or underscores, and
 // arms or trials in the order in which they are named; none means all.
-func (r *Result) Select(metric string, arms []string, log bool) (Selection, error) {
+func (r *Result) Select(metric string, arms []string, log *bool) (Selection, error) {
 	sel := Selection{Log: log}
 	name, layer, one := strings.Cut(metric, "/")
 	sel.Metric = strings.ReplaceAll(name, "-", "_")
@@ -225,7 +225,7 @@ func legend(shown []shownCurve) []chart.Entry {
 // TaskFigure draws a metric over tasks, nil where there is nothing to draw. A matrix
 // over tasks is a heat map for each arm.
 func (r *Result) TaskFigure(sel Selection) *chart.Figure {
-	if sel.Metric == matrixMetric && sel.Layer == nil && !sel.Log {
+	if sel.Metric == matrixMetric && sel.Layer == nil {
 		return r.matrixFigure(sel.shown)
 	}
 	w := r.describe(sel.Metric)
@@ -247,9 +247,10 @@ func (r *Result) TaskFigure(sel Selection) *chart.Figure {
 	for _, lines := range panels {
 		perPoint = max(perPoint, condense(lines.Curves))
 	}
+	log := sel.logarithmic(w, meansOf(panels))
 	f := &chart.Figure{
 		Title: w.Title + " of " + r.Experiment.GetId(), Legend: legend(sel.shown),
-		X: chart.Axis{Label: "Task", Whole: true}, Y: w.axis(sel.Log),
+		X: chart.Axis{Label: "Task", Whole: true}, Y: w.axis(log),
 	}
 	var note []string
 	if w.Reduced != "" {
@@ -264,8 +265,32 @@ func (r *Result) TaskFigure(sel Selection) *chart.Figure {
 	if len(f.Panels) == 0 {
 		return nil
 	}
-	f.Notes = append(f.Notes, logNote(sel.Log, panels)...)
+	f.Notes = append(f.Notes, logNote(log, panels)...)
 	return f
+}
+
+// logarithmic reports whether the axis of a figure is logarithmic: as is asked for, or
+// where values without an upper end span so many powers of ten, as losses do where some
+// arms explode, that on another axis all but the largest are 0.
+func (s Selection) logarithmic(w words, values extremes) bool {
+	if s.Log != nil {
+		return *s.Log
+	}
+	_, top := w.Range.Ends()
+	return math.IsInf(top, 1) && values.low > 0 && values.high/values.low >= 1000
+}
+
+// meansOf are the extremes of the lines of a figure.
+func meansOf(panels map[string]chart.Lines) extremes {
+	e := nothingMeasured
+	for _, l := range panels {
+		for _, c := range l.Curves {
+			for _, v := range c.Mean {
+				e.add(v)
+			}
+		}
+	}
+	return e
 }
 
 // condense leaves out the tasks of which no curve has a value, as a metric that is

@@ -204,7 +204,11 @@ func (r *Result) StepFigure(ctx context.Context, steps Steps, sel Selection, ove
 	if len(panels) == 0 {
 		return nil, nil
 	}
+	log := sel.logarithmic(w, meansOf(panels))
 	shades := dropShades(panels, w)
+	if len(sel.shown) > maxShaded && b.size > 1 {
+		shades = linesOnly(panels)
+	}
 	marks := taskMarks(b.from, end, perTask)
 	for layer, lines := range panels {
 		lines.Marks = marks
@@ -212,11 +216,11 @@ func (r *Result) StepFigure(ctx context.Context, steps Steps, sel Selection, ove
 	}
 	f := &chart.Figure{
 		Title: w.Title + " of " + r.Experiment.GetId(), Legend: legend(sel.shown),
-		X: chart.Axis{Label: "Training step", Whole: true}, Y: w.axis(sel.Log),
+		X: chart.Axis{Label: "Training step", Whole: true}, Y: w.axis(log),
 	}
 	f.Notes = []string{strings.Join(b.notes(sel, shades, len(marks) > 0), " ")}
 	r.addPanels(f, panels)
-	f.Notes = append(f.Notes, logNote(sel.Log, panels)...)
+	f.Notes = append(f.Notes, logNote(log, panels)...)
 	return f, nil
 }
 
@@ -250,7 +254,11 @@ func (b *bucketing) notes(sel Selection, shades shading, marks bool) []string {
 	if shades.drawn {
 		notes = append(notes, "Shades: from the smallest to the largest of these values, of any seed.")
 	}
-	if shades.left {
+	switch {
+	case shades.left && len(sel.shown) > maxShaded:
+		notes = append(notes, fmt.Sprintf("With more than %d arms their extremes and single seeds are left out.", maxShaded))
+		two = false
+	case shades.left:
 		notes = append(notes, "Shades that would fill the picture are left out.")
 	}
 	if two {
@@ -329,17 +337,24 @@ func (b *bucketing) curve(seeds []*buckets) chart.Curve {
 // shading says whether a figure has shades, and whether some were left out.
 type shading struct{ drawn, left bool }
 
+// maxShaded is how many arms are drawn with shades and single seeds, of which more
+// would hide each other.
+const maxShaded = 6
+
+// linesOnly leaves out all shades and single seeds.
+func linesOnly(panels map[string]chart.Lines) shading {
+	for _, l := range panels {
+		for i := range l.Curves {
+			l.Curves[i].Low, l.Curves[i].High, l.Curves[i].Seeds = nil, nil, nil
+		}
+	}
+	return shading{left: true}
+}
+
 // dropShades leaves out the shades that would fill most of the picture, as those of
 // single answers do, each of which is right or wrong: they say nothing and hide the rest.
 func dropShades(panels map[string]chart.Lines, w words) (s shading) {
-	lines := nothingMeasured
-	for _, l := range panels {
-		for _, c := range l.Curves {
-			for _, v := range c.Mean {
-				lines.add(v)
-			}
-		}
-	}
+	lines := meansOf(panels)
 	bottom, top := w.Range.Ends()
 	room := (lines.high - lines.low) / 3
 	bottom, top = max(bottom, lines.low-room), min(top, lines.high+room)

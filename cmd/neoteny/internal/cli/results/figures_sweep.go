@@ -92,16 +92,15 @@ func (r *Result) sweptTrials(sel Selection) (trials []sweptTrial, without int) {
 	return trials, without
 }
 
-// spansPowers reports whether values span so many powers of ten, as losses do where
-// some trials explode, that only a logarithmic axis shows them.
-func spansPowers(trials []sweptTrial) bool {
+// valuesOf are the extremes of all seeds.
+func valuesOf(trials []sweptTrial) extremes {
 	e := nothingMeasured
 	for _, t := range trials {
 		for _, v := range t.values {
 			e.add(v)
 		}
 	}
-	return e.low > 0 && e.high/e.low >= 1000
+	return e
 }
 
 // meanOf is the mean of what was measured, NaN without any.
@@ -206,8 +205,8 @@ func (r *Result) SweepFigure(sel Selection) *chart.Figure {
 		return nil
 	}
 	w := r.describe(sel.Metric)
-	sel.Log = sel.Log || spansPowers(trials)
-	f := &chart.Figure{Title: w.Title + " against what was swept in " + r.Experiment.GetId(), Y: w.axis(sel.Log)}
+	log := sel.logarithmic(w, valuesOf(trials))
+	f := &chart.Figure{Title: w.Title + " against what was swept in " + r.Experiment.GetId(), Y: w.axis(log)}
 	for _, arm := range arms {
 		f.Legend = append(f.Legend, chart.Entry{Name: arm})
 	}
@@ -284,7 +283,7 @@ const parallelFrom = 3
 func (r *Result) ParallelFigure(sel Selection) *chart.Figure {
 	trials, without := r.sweptTrials(sel)
 	w := r.describe(sel.Metric)
-	sel.Log = sel.Log || spansPowers(trials)
+	log := sel.logarithmic(w, valuesOf(trials))
 	f := &chart.Figure{Title: w.Title + " and what was swept in " + r.Experiment.GetId(), Ramp: &chart.Ramp{Label: w.axis(false).Label}}
 	span := nothingMeasured
 	for _, arm := range sel.arms() {
@@ -305,7 +304,7 @@ func (r *Result) ParallelFigure(sel Selection) *chart.Figure {
 			axis, place := sweptAxis(short[path], texts)
 			p.Axes, places = append(p.Axes, axis), append(places, place)
 		}
-		p.Axes = append(p.Axes, w.axis(sel.Log))
+		p.Axes = append(p.Axes, w.axis(log))
 		for _, t := range trials {
 			if t.arm != arm || len(t.values) == 0 {
 				continue
@@ -326,7 +325,7 @@ func (r *Result) ParallelFigure(sel Selection) *chart.Figure {
 		return nil
 	}
 	switch {
-	case sel.Log && span.low > 0:
+	case log && span.low > 0:
 		f.Ramp.Log = true
 		if span.low == span.high {
 			span.low, span.high = span.low/2, span.high*2

@@ -65,7 +65,7 @@ func TestTaskFigureInWords(t *testing.T) {
 	r := made(t, figuresFile, 3, []*pb.ColumnName{{Metric: "online_accuracy"}, {Metric: "first_accuracy"}, {Metric: "loss"}}, runs, func(run *pb.Run, task, _ int) float64 {
 		return 1 - .1*float64(task)*float64(run.GetSeed()+1)/5
 	})
-	sel, err := r.Select("online-accuracy", nil, false)
+	sel, err := r.Select("online-accuracy", nil, nil)
 	require.NoError(t, err)
 	f := r.TaskFigure(sel)
 	require.Equal(t, "Online accuracy of fig-1", f.Title)
@@ -79,11 +79,13 @@ func TestTaskFigureInWords(t *testing.T) {
 	require.Nil(t, curves[2].Low, "two seeds are thin lines")
 	require.Equal(t, [][]float64{{1, .98, .96}, {1, .96, .92}}, curves[2].Seeds)
 
+	yes := true
+	logOf := map[string]*bool{"loss": &yes}
 	for metric, want := range map[string][2]string{
 		"loss":           {"Loss", "Last value of each task."},
 		"first_accuracy": {"First accuracy (share of examples)", "At the start of every 10 tasks."},
 	} {
-		sel, err := r.Select(metric, []string{"alpha", "plain"}, metric == "loss")
+		sel, err := r.Select(metric, []string{"alpha", "plain"}, logOf[metric])
 		require.NoError(t, err)
 		f := r.TaskFigure(sel)
 		require.Equal(t, want[0], f.Y.Label)
@@ -92,11 +94,11 @@ func TestTaskFigureInWords(t *testing.T) {
 		require.Equal(t, []chart.Entry{{Name: "alpha"}, {Name: "plain"}}, f.Legend, "as they are asked for")
 		require.NoError(t, f.WriteSVG(&bytes.Buffer{}))
 	}
-	_, err = r.Select("acuracy", nil, false)
+	_, err = r.Select("acuracy", nil, nil)
 	require.EqualError(t, err, `no metric "acuracy" in fig-1, did you mean "first_accuracy"? (have: first_accuracy, loss, online_accuracy)`)
-	_, err = r.Select("loss/hidden1", nil, false)
+	_, err = r.Select("loss/hidden1", nil, nil)
 	require.ErrorContains(t, err, `no layer "hidden1" of loss`)
-	_, err = r.Select("loss", []string{"alfa"}, false)
+	_, err = r.Select("loss", []string{"alfa"}, nil)
 	require.EqualError(t, err, `no arm "alfa" in fig-1, did you mean "alpha"? (have: plain, zeta, alpha, lost)`)
 }
 
@@ -107,7 +109,7 @@ func TestSparseTasksAreJoined(t *testing.T) {
 		}
 		return float64(task) / 100
 	})
-	sel, err := r.Select("first_accuracy", nil, false)
+	sel, err := r.Select("first_accuracy", nil, nil)
 	require.NoError(t, err)
 	curves := r.TaskFigure(sel).Panels[0].Content.(chart.Lines).Curves
 	require.Equal(t, []float64{0, 10, 20}, curves[0].X)
@@ -115,6 +117,33 @@ func TestSparseTasksAreJoined(t *testing.T) {
 	require.Equal(t, []float64{0, 10, 20}, curves[1].X)
 	require.True(t, math.IsNaN(curves[1].Mean[1]), "what others have measured is a gap")
 	require.Len(t, curves[0].Seeds[0], 3)
+}
+
+// Where one arm explodes a linear axis would show nothing of the others.
+func TestAxisIsLogarithmicWhereValuesNeedIt(t *testing.T) {
+	r := made(t, figuresFile, 3, []*pb.ColumnName{{Metric: "loss"}, {Metric: "online_accuracy"}}, append(done("zeta", 3), done("plain", 3)...), func(run *pb.Run, task, c int) float64 {
+		if run.GetArm() == "zeta" {
+			return 1
+		}
+		return 1e-4
+	})
+	for _, metric := range []string{"loss", "online_accuracy"} {
+		sel, err := r.Select(metric, nil, nil)
+		require.NoError(t, err)
+		require.Equal(t, metric == "loss", r.TaskFigure(sel).Y.Log, "a share has an end")
+		no := false
+		sel.Log = &no
+		require.False(t, r.TaskFigure(sel).Y.Log)
+	}
+}
+
+func TestManyArmsOverStepsAreLinesOnly(t *testing.T) {
+	panels := map[string]chart.Lines{"": {Curves: []chart.Curve{{Mean: []float64{1}, Low: []float64{0}, High: []float64{2}, Seeds: [][]float64{{1}, {1}}}}}}
+	require.Equal(t, shading{left: true}, linesOnly(panels))
+	require.Equal(t, chart.Curve{Mean: []float64{1}}, panels[""].Curves[0])
+	b := &bucketing{size: 5}
+	notes := strings.Join(b.notes(Selection{shown: make([]shownCurve, 0)}, shading{left: true}, false), " ")
+	require.Contains(t, notes, "Shades that would fill the picture are left out.")
 }
 
 func TestMatrixFigure(t *testing.T) {
@@ -125,7 +154,7 @@ func TestMatrixFigure(t *testing.T) {
 		}
 		return .5 + .1*float64(task) + .01*float64(c) + .001*float64(run.GetSeed())
 	})
-	sel, err := r.Select("task_accuracy", nil, false)
+	sel, err := r.Select("task_accuracy", nil, nil)
 	require.NoError(t, err)
 	f := r.TaskFigure(sel)
 	require.Equal(t, "plain", f.Panels[0].Title)
@@ -157,7 +186,7 @@ func TestSweepFigures(t *testing.T) {
 	runs[0].State = pb.RunState_RUN_STATE_DIVERGED
 	r := made(t, figuresFile, 2, []*pb.ColumnName{{Metric: "online_accuracy"}}, runs, func(run *pb.Run, task, _ int) float64 { return .5 + .1*float64(task) })
 	require.True(t, r.Swept())
-	sel, err := r.Select("online_accuracy", nil, false)
+	sel, err := r.Select("online_accuracy", nil, nil)
 	require.NoError(t, err)
 	f := r.SweepFigure(sel)
 	require.Len(t, f.Panels, 3, "what has one value was not swept")
@@ -200,11 +229,11 @@ func TestStepFigureAndOpenFolder(t *testing.T) {
 	require.NoError(t, err)
 	require.JSONEq(t, string(want), string(got))
 	for _, m := range []string{"online_accuracy", "dormant_units"} {
-		sel, err := r.Select(m, nil, false)
+		sel, err := r.Select(m, nil, nil)
 		require.NoError(t, err)
 		a, err := r.StepFigure(t.Context(), ServiceSteps{metrics}, sel, StepRange{})
 		require.NoError(t, err)
-		sel, err = back.Select(m, nil, false)
+		sel, err = back.Select(m, nil, nil)
 		require.NoError(t, err)
 		b, err := back.StepFigure(t.Context(), FolderSteps(dir), sel, StepRange{})
 		require.NoError(t, err)
@@ -212,7 +241,7 @@ func TestStepFigureAndOpenFolder(t *testing.T) {
 		require.Equal(t, "Training step", a.X.Label)
 		require.Contains(t, a.Notes[0], "Lines: mean over 3 seeds.")
 	}
-	sel, err := back.Select("online_accuracy", nil, false)
+	sel, err := back.Select("online_accuracy", nil, nil)
 	require.NoError(t, err)
 	f, err := back.StepFigure(t.Context(), FolderSteps(dir), sel, StepRange{From: 1, To: 3})
 	require.NoError(t, err)
