@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 
 	"neoteny/pkg/experiment"
 	pb "neoteny/proto/neoteny/v1"
@@ -51,12 +50,13 @@ func OpenFolder(dir string) (*Result, error) {
 		r.Runs = append(r.Runs, Run{Run: run, Table: &pb.TaskTable{}})
 	}
 	path := filepath.Join(dir, "tasks.csv")
-	err = readTasks(path, func(run string, task int32, c *pb.ColumnName, value float64) error {
+	tables := make([]tableReader, len(r.Runs))
+	err = readTasks(path, func(run string, task int32, metric, layer string, value float64) error {
 		i, ok := places[run]
 		if !ok {
 			return fmt.Errorf("run %s is not in runs.json", run)
 		}
-		setCell(r.Runs[i].Table, task, c, value)
+		tables[i].set(r.Runs[i].Table, task, metric, layer, value)
 		return nil
 	})
 	if err != nil {
@@ -66,7 +66,7 @@ func OpenFolder(dir string) (*Result, error) {
 }
 
 // readTasks reads the lines of tasks.csv, whose columns are found by their names.
-func readTasks(path string, each func(run string, task int32, c *pb.ColumnName, value float64) error) error {
+func readTasks(path string, each func(run string, task int32, metric, layer string, value float64) error) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
@@ -101,20 +101,25 @@ func readTasks(path string, each func(run string, task int32, c *pb.ColumnName, 
 		if err != nil {
 			return fmt.Errorf("line %d: value %q is not a number", line, row[at[5]])
 		}
-		// Copies: the reader uses the row's memory again.
-		c := &pb.ColumnName{Metric: strings.Clone(row[at[3]]), Layer: strings.Clone(row[at[4]])}
-		if err := each(row[at[0]]+"/"+row[at[1]], int32(task), c, value); err != nil {
+		if err := each(row[at[0]]+"/"+row[at[1]], int32(task), row[at[3]], row[at[4]], value); err != nil {
 			return fmt.Errorf("line %d: %w", line, err)
 		}
 	}
 }
 
-// setCell puts a value into a table, whose rows come in order.
-func setCell(t *pb.TaskTable, task int32, c *pb.ColumnName, value float64) {
-	col := slices.IndexFunc(t.Columns, func(have *pb.ColumnName) bool { return have.Metric == c.Metric && have.Layer == c.Layer })
-	if col < 0 {
+// tableReader knows the columns of a table that is read cell by cell.
+type tableReader struct{ columns map[[2]string]int }
+
+// set puts a value into the table, whose rows come in order.
+func (r *tableReader) set(t *pb.TaskTable, task int32, metric, layer string, value float64) {
+	col, ok := r.columns[[2]string{metric, layer}]
+	if !ok {
+		if r.columns == nil {
+			r.columns = map[[2]string]int{}
+		}
 		col = len(t.Columns)
-		t.Columns = append(t.Columns, c)
+		r.columns[[2]string{metric, layer}] = col
+		t.Columns = append(t.Columns, &pb.ColumnName{Metric: metric, Layer: layer})
 		for _, row := range t.Rows {
 			row.Values = append(row.Values, notMeasured)
 		}
