@@ -126,16 +126,21 @@ func (c *Client) FillSpec(ctx context.Context, rec *pb.ExperimentRecord) error {
 
 // UpdateExperiment replaces a record that is at revision mod.
 func (c *Client) UpdateExperiment(ctx context.Context, rec *pb.ExperimentRecord, mod int64) (int64, error) {
-	if rec.SpecOverflow != nil {
-		rec = proto.CloneOf(rec)
-		rec.Spec = nil
-	}
-	val, err := marshal(rec)
+	val, err := storedExperiment(rec)
 	if err != nil {
 		return 0, err
 	}
 	key := pfxExp + rec.Id
 	return c.write(ctx, "update experiment "+rec.Id, []clientv3.Cmp{modIs(key, mod)}, clientv3.OpPut(key, val))
+}
+
+// storedExperiment is a record as it is kept: without a spec that overflowed.
+func storedExperiment(rec *pb.ExperimentRecord) (string, error) {
+	if rec.SpecOverflow != nil {
+		rec = proto.CloneOf(rec)
+		rec.Spec = nil
+	}
+	return marshal(rec)
 }
 
 // AddTrials writes the trials of an experiment whose record is at revision mod,

@@ -11,10 +11,13 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"pgregory.net/rapid"
 
 	"neoteny/internal/cluster"
 	pb "neoteny/proto/neoteny/v1"
+	"neoteny/services/coordinator/mirror"
 )
 
 // ledger follows every record and complains when history goes wrong.
@@ -23,6 +26,7 @@ type ledger struct {
 	last     map[string]*pb.Segment
 	commits  map[string]bool  // by segment
 	attempts map[string]int64 // the last, by run and track
+	floor    map[string]int64 // what a run that was taken up again begins with
 	wrong    []string
 	rev      int64
 	segments int
@@ -36,6 +40,13 @@ func (l *ledger) follow(rev int64, changes []cluster.Change) {
 		l.wrong = append(l.wrong, fmt.Sprintf("revision %d after %d", rev, l.rev))
 	}
 	l.rev = rev
+	for _, c := range changes { // a run that is taken up again has its segments anew
+		if c.Kind == cluster.KindRun && !c.Deleted && !mirror.Final(c.Msg.(*pb.Run).State) {
+			l.floor[c.Run] = c.Msg.(*pb.Run).GetCommitted().GetAttempt()
+			maps.DeleteFunc(l.commits, func(key string, _ bool) bool { return strings.HasPrefix(key, c.Run+" ") })
+			maps.DeleteFunc(l.last, func(key string, _ *pb.Segment) bool { return strings.HasPrefix(key, c.Run+" ") })
+		}
+	}
 	for _, c := range changes {
 		switch c.Kind {
 		case cluster.KindAssignment:
@@ -60,7 +71,7 @@ func (l *ledger) follow(rev int64, changes []cluster.Change) {
 			g := c.Msg.(*pb.Segment)
 			want := l.last[key].GetAttempt()
 			if c.Rev.Create == c.Rev.Mod {
-				want = l.attempts[track] // a track's next segment goes on counting
+				want = max(l.attempts[track], l.floor[c.Run]) // a track's next segment goes on counting
 			}
 			if g.State == pb.SegmentState_SEGMENT_STATE_ASSIGNED {
 				want++
@@ -228,6 +239,24 @@ func (c *chaos) actions() map[string]func(*rapid.T) {
 				c.cancel[id] = true
 			}
 		}),
+		"retry": draw(func() {
+			if len(c.shapes) == 0 || c.stop == nil {
+				c.rt.Skip("not now")
+			}
+			id := rapid.SampledFrom(slices.Sorted(maps.Keys(c.shapes))).Draw(c.rt, "experiment")
+			req := &pb.RetryExperimentRequest{Id: id}
+			if rapid.Bool().Draw(c.rt, "done") { // some of what is done is made again
+				for _, r := range c.runs(id, runDone) {
+					if rapid.Bool().Draw(c.rt, "this") {
+						req.Runs = append(req.Runs, r.Id)
+					}
+				}
+			}
+			_, err := c.svc.RetryExperiment(c.ctx, req)
+			if code := status.Code(err); code != codes.OK && code != codes.FailedPrecondition && code != codes.Aborted {
+				c.rt.Fatal(err)
+			}
+		}),
 		"kill": draw(func() {
 			if c.stop == nil {
 				c.rt.Skip("dead")
@@ -265,6 +294,10 @@ func (c *chaos) check() {
 			case runDone:
 				require.False(t, c.poisoned[r.Id] && c.failures[r.Id] == 0)
 				if r.Analysis {
+					if r.Message != "" {
+						require.Contains(t, r.Message, "it was to be made again")
+						lacking++
+					}
 					require.Equal(t, wantDigest(r.Id, 1, 1), r.Digest)
 					require.Len(t, full.Table.Rows, 1)
 					for _, in := range r.Inputs {
@@ -274,7 +307,10 @@ func (c *chaos) check() {
 				}
 				require.Len(t, full.Table.Rows, int(s.Tasks), "every task exactly once")
 				require.EqualValues(t, len(deferred), r.Asides)
-				if r.Message != "" {
+				if strings.HasPrefix(r.Message, "it was to be made again") {
+					lacking++
+					require.Equal(t, wantDigest(r.Id, s.Tasks, perTask, deferred...), r.Digest)
+				} else if r.Message != "" {
 					lacking++
 					require.True(t, c.lacking[r.Id], "%s lacks measurements for no reason: %s", r.Id, r.Message)
 					require.Less(t, r.AsidesDone, r.Asides)
@@ -340,7 +376,7 @@ func TestNothingIsLostOrDoneTwice(t *testing.T) {
 		c.model.pack = 3
 		c.cfg.WorkerFailures = 1000
 		defer c.end()
-		c.ledger = &ledger{last: map[string]*pb.Segment{}, commits: map[string]bool{}, attempts: map[string]int64{}}
+		c.ledger = &ledger{last: map[string]*pb.Segment{}, commits: map[string]bool{}, attempts: map[string]int64{}, floor: map[string]int64{}}
 		ctx, cancel := context.WithCancel(c.ctx)
 		done := make(chan struct{})
 		go func() {

@@ -31,6 +31,10 @@ func (s *Service) execute(ctx context.Context, a schedule.Action) (int64, error)
 		return s.requeue(ctx, a)
 	case schedule.EndRun:
 		return s.endRun(ctx, a)
+	case schedule.Restart:
+		return s.restart(ctx, a)
+	case schedule.Forget:
+		return s.cluster.ForgetRun(ctx, a.Run.Id, a.Mod)
 	case schedule.DeleteCheckpoints:
 		return 0, s.deleteCheckpoints(ctx, a)
 	case schedule.SelectTrials:

@@ -156,7 +156,10 @@ func (f *fakeWorker) waitHolding(n int) []*pb.AssignedSegment {
 const perTask = 10
 
 func (f *fakeWorker) result(g *pb.AssignedSegment, end int64) *pb.SegmentResult {
-	r := &pb.SegmentResult{EndStep: end, Columns: []*pb.ColumnName{{Metric: "m"}}, Seconds: 1}
+	r := &pb.SegmentResult{
+		EndStep: end, Columns: []*pb.ColumnName{{Metric: "m"}}, Seconds: 1,
+		Metrics: &pb.MetricManifest{Steps: end - g.Ref.FirstStep, Values: 2 * (end - g.Ref.FirstStep)},
+	}
 	if cluster.IsDeferred(g.Ref.Track) {
 		require.Equal(f.w.t, cluster.DeferredTrack(g.Ref.FirstStep), g.Ref.Track)
 		require.Equal(f.w.t, g.Ref.FirstStep+1, g.Ref.EndStep)

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 
+	"google.golang.org/protobuf/proto"
+
 	"neoteny/pkg/experiment"
 	"neoteny/pkg/experiment/report"
 	pb "neoteny/proto/neoteny/v1"
@@ -16,7 +18,7 @@ import (
 // endRun puts together what a run has committed, stores its task table, and
 // writes its final record in place of its segments.
 func (s *Service) endRun(ctx context.Context, a schedule.EndRun) (int64, error) {
-	rec := a.Run
+	rec, was := a.Run, proto.CloneOf(a.Run)
 	var tasks int32
 	switch rec.State {
 	case pb.RunState_RUN_STATE_DONE:
@@ -42,9 +44,18 @@ func (s *Service) endRun(ctx context.Context, a schedule.EndRun) (int64, error) 
 	}
 	if rec.State == pb.RunState_RUN_STATE_DONE || rec.State == pb.RunState_RUN_STATE_DIVERGED {
 		rec.Digest = experiment.RunDigest(slices.Concat(table.Boundaries, table.Asides))
+		if hadResult(was) && rec.Digest != was.Digest {
+			rec.State = pb.RunState_RUN_STATE_FAILED
+			rec.Message = fmt.Sprintf("made again, it has the digest %s, not %s as before", rec.Digest, was.Digest)
+		}
+	} else if hadResult(was) {
+		rec = keepResult(was, rec.Message)
+		table = nil
 	}
-	if rec.Table, err = s.tables.Put(ctx, rec.Id, table); err != nil {
-		return 0, err
+	if table != nil {
+		if rec.Table, err = s.tables.Put(ctx, rec.Id, table); err != nil {
+			return 0, err
+		}
 	}
 	rev, err := s.cluster.EndRun(ctx, rec, a.Mod, a.Open)
 	if err != nil {

@@ -1080,6 +1080,118 @@ func (x *CancelExperimentResponse) GetExperiment() *Experiment {
 	return nil
 }
 
+// RetryExperimentRequest says which runs are done again.
+type RetryExperimentRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Experiment id.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Only these runs, by id, and those that were cancelled. Those that are done or
+	// diverged are made again from their first step, as where something of their results
+	// is lost. None: all runs that failed or were cancelled.
+	Runs          []string `protobuf:"bytes,2,rep,name=runs,proto3" json:"runs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetryExperimentRequest) Reset() {
+	*x = RetryExperimentRequest{}
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetryExperimentRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetryExperimentRequest) ProtoMessage() {}
+
+func (x *RetryExperimentRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetryExperimentRequest.ProtoReflect.Descriptor instead.
+func (*RetryExperimentRequest) Descriptor() ([]byte, []int) {
+	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *RetryExperimentRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *RetryExperimentRequest) GetRuns() []string {
+	if x != nil {
+		return x.Runs
+	}
+	return nil
+}
+
+// RetryExperimentResponse returns its state after the request.
+type RetryExperimentResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The experiment.
+	Experiment *Experiment `protobuf:"bytes,1,opt,name=experiment,proto3" json:"experiment,omitempty"`
+	// Runs that are done again, those among them that had not begun.
+	Runs          int32 `protobuf:"varint,2,opt,name=runs,proto3" json:"runs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetryExperimentResponse) Reset() {
+	*x = RetryExperimentResponse{}
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetryExperimentResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetryExperimentResponse) ProtoMessage() {}
+
+func (x *RetryExperimentResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetryExperimentResponse.ProtoReflect.Descriptor instead.
+func (*RetryExperimentResponse) Descriptor() ([]byte, []int) {
+	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *RetryExperimentResponse) GetExperiment() *Experiment {
+	if x != nil {
+		return x.Experiment
+	}
+	return nil
+}
+
+func (x *RetryExperimentResponse) GetRuns() int32 {
+	if x != nil {
+		return x.Runs
+	}
+	return 0
+}
+
 // DeleteExperimentRequest names an experiment.
 type DeleteExperimentRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1091,7 +1203,7 @@ type DeleteExperimentRequest struct {
 
 func (x *DeleteExperimentRequest) Reset() {
 	*x = DeleteExperimentRequest{}
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[15]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1103,7 +1215,7 @@ func (x *DeleteExperimentRequest) String() string {
 func (*DeleteExperimentRequest) ProtoMessage() {}
 
 func (x *DeleteExperimentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[15]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1116,7 +1228,7 @@ func (x *DeleteExperimentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteExperimentRequest.ProtoReflect.Descriptor instead.
 func (*DeleteExperimentRequest) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{15}
+	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *DeleteExperimentRequest) GetId() string {
@@ -1135,7 +1247,7 @@ type DeleteExperimentResponse struct {
 
 func (x *DeleteExperimentResponse) Reset() {
 	*x = DeleteExperimentResponse{}
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[16]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1147,7 +1259,7 @@ func (x *DeleteExperimentResponse) String() string {
 func (*DeleteExperimentResponse) ProtoMessage() {}
 
 func (x *DeleteExperimentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[16]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1160,7 +1272,7 @@ func (x *DeleteExperimentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteExperimentResponse.ProtoReflect.Descriptor instead.
 func (*DeleteExperimentResponse) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{16}
+	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{18}
 }
 
 // ListRunsRequest asks for a page of an experiment's runs.
@@ -1182,7 +1294,7 @@ type ListRunsRequest struct {
 
 func (x *ListRunsRequest) Reset() {
 	*x = ListRunsRequest{}
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[17]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1194,7 +1306,7 @@ func (x *ListRunsRequest) String() string {
 func (*ListRunsRequest) ProtoMessage() {}
 
 func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[17]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1207,7 +1319,7 @@ func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsRequest.ProtoReflect.Descriptor instead.
 func (*ListRunsRequest) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{17}
+	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ListRunsRequest) GetExperiment() string {
@@ -1258,7 +1370,7 @@ type ListRunsResponse struct {
 
 func (x *ListRunsResponse) Reset() {
 	*x = ListRunsResponse{}
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[18]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1270,7 +1382,7 @@ func (x *ListRunsResponse) String() string {
 func (*ListRunsResponse) ProtoMessage() {}
 
 func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[18]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1283,7 +1395,7 @@ func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsResponse.ProtoReflect.Descriptor instead.
 func (*ListRunsResponse) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{18}
+	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListRunsResponse) GetRuns() []*Run {
@@ -1311,7 +1423,7 @@ type GetRunRequest struct {
 
 func (x *GetRunRequest) Reset() {
 	*x = GetRunRequest{}
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[19]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1323,7 +1435,7 @@ func (x *GetRunRequest) String() string {
 func (*GetRunRequest) ProtoMessage() {}
 
 func (x *GetRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[19]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1336,7 +1448,7 @@ func (x *GetRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRunRequest.ProtoReflect.Descriptor instead.
 func (*GetRunRequest) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{19}
+	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *GetRunRequest) GetId() string {
@@ -1361,7 +1473,7 @@ type GetRunResponse struct {
 
 func (x *GetRunResponse) Reset() {
 	*x = GetRunResponse{}
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[20]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1373,7 +1485,7 @@ func (x *GetRunResponse) String() string {
 func (*GetRunResponse) ProtoMessage() {}
 
 func (x *GetRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[20]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1386,7 +1498,7 @@ func (x *GetRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRunResponse.ProtoReflect.Descriptor instead.
 func (*GetRunResponse) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{20}
+	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *GetRunResponse) GetRun() *Run {
@@ -1423,7 +1535,7 @@ type ListComponentsRequest struct {
 
 func (x *ListComponentsRequest) Reset() {
 	*x = ListComponentsRequest{}
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[21]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1435,7 +1547,7 @@ func (x *ListComponentsRequest) String() string {
 func (*ListComponentsRequest) ProtoMessage() {}
 
 func (x *ListComponentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[21]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1448,7 +1560,7 @@ func (x *ListComponentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListComponentsRequest.ProtoReflect.Descriptor instead.
 func (*ListComponentsRequest) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{21}
+	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ListComponentsRequest) GetKind() string {
@@ -1476,7 +1588,7 @@ type ListComponentsResponse struct {
 
 func (x *ListComponentsResponse) Reset() {
 	*x = ListComponentsResponse{}
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[22]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1488,7 +1600,7 @@ func (x *ListComponentsResponse) String() string {
 func (*ListComponentsResponse) ProtoMessage() {}
 
 func (x *ListComponentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[22]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1501,7 +1613,7 @@ func (x *ListComponentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListComponentsResponse.ProtoReflect.Descriptor instead.
 func (*ListComponentsResponse) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{22}
+	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ListComponentsResponse) GetComponents() []*Component {
@@ -1536,7 +1648,7 @@ type Component struct {
 
 func (x *Component) Reset() {
 	*x = Component{}
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[23]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1548,7 +1660,7 @@ func (x *Component) String() string {
 func (*Component) ProtoMessage() {}
 
 func (x *Component) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[23]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1561,7 +1673,7 @@ func (x *Component) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Component.ProtoReflect.Descriptor instead.
 func (*Component) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{23}
+	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Component) GetKind() string {
@@ -1708,7 +1820,15 @@ const file_neoteny_v1_experiment_proto_rawDesc = "" +
 	"\x18CancelExperimentResponse\x126\n" +
 	"\n" +
 	"experiment\x18\x01 \x01(\v2\x16.neoteny.v1.ExperimentR\n" +
-	"experiment\"2\n" +
+	"experiment\"R\n" +
+	"\x16RetryExperimentRequest\x12\x17\n" +
+	"\x02id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x02id\x12\x1f\n" +
+	"\x04runs\x18\x02 \x03(\tB\v\xbaH\b\x92\x01\x05\x10\xd0\x0f\x18\x01R\x04runs\"e\n" +
+	"\x17RetryExperimentResponse\x126\n" +
+	"\n" +
+	"experiment\x18\x01 \x01(\v2\x16.neoteny.v1.ExperimentR\n" +
+	"experiment\x12\x12\n" +
+	"\x04runs\x18\x02 \x01(\x05R\x04runs\"2\n" +
 	"\x17DeleteExperimentRequest\x12\x17\n" +
 	"\x02id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x02id\"\x1a\n" +
 	"\x18DeleteExperimentResponse\"\xd1\x01\n" +
@@ -1758,14 +1878,15 @@ const file_neoteny_v1_experiment_proto_rawDesc = "" +
 	"\x18EXPERIMENT_STATE_RUNNING\x10\x02\x12\x19\n" +
 	"\x15EXPERIMENT_STATE_DONE\x10\x03\x12\x1b\n" +
 	"\x17EXPERIMENT_STATE_FAILED\x10\x04\x12\x1e\n" +
-	"\x1aEXPERIMENT_STATE_CANCELLED\x10\x052\x86\a\n" +
+	"\x1aEXPERIMENT_STATE_CANCELLED\x10\x052\xe2\a\n" +
 	"\x11ExperimentService\x12]\n" +
 	"\x10SubmitExperiment\x12#.neoteny.v1.SubmitExperimentRequest\x1a$.neoteny.v1.SubmitExperimentResponse\x12c\n" +
 	"\x12ValidateExperiment\x12%.neoteny.v1.ValidateExperimentRequest\x1a&.neoteny.v1.ValidateExperimentResponse\x12T\n" +
 	"\rGetExperiment\x12 .neoteny.v1.GetExperimentRequest\x1a!.neoteny.v1.GetExperimentResponse\x12Z\n" +
 	"\x0fListExperiments\x12\".neoteny.v1.ListExperimentsRequest\x1a#.neoteny.v1.ListExperimentsResponse\x12\\\n" +
 	"\x0fWatchExperiment\x12\".neoteny.v1.WatchExperimentRequest\x1a#.neoteny.v1.WatchExperimentResponse0\x01\x12]\n" +
-	"\x10CancelExperiment\x12#.neoteny.v1.CancelExperimentRequest\x1a$.neoteny.v1.CancelExperimentResponse\x12]\n" +
+	"\x10CancelExperiment\x12#.neoteny.v1.CancelExperimentRequest\x1a$.neoteny.v1.CancelExperimentResponse\x12Z\n" +
+	"\x0fRetryExperiment\x12\".neoteny.v1.RetryExperimentRequest\x1a#.neoteny.v1.RetryExperimentResponse\x12]\n" +
 	"\x10DeleteExperiment\x12#.neoteny.v1.DeleteExperimentRequest\x1a$.neoteny.v1.DeleteExperimentResponse\x12E\n" +
 	"\bListRuns\x12\x1b.neoteny.v1.ListRunsRequest\x1a\x1c.neoteny.v1.ListRunsResponse\x12?\n" +
 	"\x06GetRun\x12\x19.neoteny.v1.GetRunRequest\x1a\x1a.neoteny.v1.GetRunResponse\x12W\n" +
@@ -1784,7 +1905,7 @@ func file_neoteny_v1_experiment_proto_rawDescGZIP() []byte {
 }
 
 var file_neoteny_v1_experiment_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_neoteny_v1_experiment_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_neoteny_v1_experiment_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_neoteny_v1_experiment_proto_goTypes = []any{
 	(ExperimentState)(0),               // 0: neoteny.v1.ExperimentState
 	(*Progress)(nil),                   // 1: neoteny.v1.Progress
@@ -1802,69 +1923,74 @@ var file_neoteny_v1_experiment_proto_goTypes = []any{
 	(*WatchExperimentResponse)(nil),    // 13: neoteny.v1.WatchExperimentResponse
 	(*CancelExperimentRequest)(nil),    // 14: neoteny.v1.CancelExperimentRequest
 	(*CancelExperimentResponse)(nil),   // 15: neoteny.v1.CancelExperimentResponse
-	(*DeleteExperimentRequest)(nil),    // 16: neoteny.v1.DeleteExperimentRequest
-	(*DeleteExperimentResponse)(nil),   // 17: neoteny.v1.DeleteExperimentResponse
-	(*ListRunsRequest)(nil),            // 18: neoteny.v1.ListRunsRequest
-	(*ListRunsResponse)(nil),           // 19: neoteny.v1.ListRunsResponse
-	(*GetRunRequest)(nil),              // 20: neoteny.v1.GetRunRequest
-	(*GetRunResponse)(nil),             // 21: neoteny.v1.GetRunResponse
-	(*ListComponentsRequest)(nil),      // 22: neoteny.v1.ListComponentsRequest
-	(*ListComponentsResponse)(nil),     // 23: neoteny.v1.ListComponentsResponse
-	(*Component)(nil),                  // 24: neoteny.v1.Component
-	nil,                                // 25: neoteny.v1.Component.PresetsEntry
-	(*ExperimentSpec)(nil),             // 26: neoteny.v1.ExperimentSpec
-	(*timestamppb.Timestamp)(nil),      // 27: google.protobuf.Timestamp
-	(RunState)(0),                      // 28: neoteny.v1.RunState
-	(*Run)(nil),                        // 29: neoteny.v1.Run
-	(*TaskTable)(nil),                  // 30: neoteny.v1.TaskTable
+	(*RetryExperimentRequest)(nil),     // 16: neoteny.v1.RetryExperimentRequest
+	(*RetryExperimentResponse)(nil),    // 17: neoteny.v1.RetryExperimentResponse
+	(*DeleteExperimentRequest)(nil),    // 18: neoteny.v1.DeleteExperimentRequest
+	(*DeleteExperimentResponse)(nil),   // 19: neoteny.v1.DeleteExperimentResponse
+	(*ListRunsRequest)(nil),            // 20: neoteny.v1.ListRunsRequest
+	(*ListRunsResponse)(nil),           // 21: neoteny.v1.ListRunsResponse
+	(*GetRunRequest)(nil),              // 22: neoteny.v1.GetRunRequest
+	(*GetRunResponse)(nil),             // 23: neoteny.v1.GetRunResponse
+	(*ListComponentsRequest)(nil),      // 24: neoteny.v1.ListComponentsRequest
+	(*ListComponentsResponse)(nil),     // 25: neoteny.v1.ListComponentsResponse
+	(*Component)(nil),                  // 26: neoteny.v1.Component
+	nil,                                // 27: neoteny.v1.Component.PresetsEntry
+	(*ExperimentSpec)(nil),             // 28: neoteny.v1.ExperimentSpec
+	(*timestamppb.Timestamp)(nil),      // 29: google.protobuf.Timestamp
+	(RunState)(0),                      // 30: neoteny.v1.RunState
+	(*Run)(nil),                        // 31: neoteny.v1.Run
+	(*TaskTable)(nil),                  // 32: neoteny.v1.TaskTable
 }
 var file_neoteny_v1_experiment_proto_depIdxs = []int32{
-	26, // 0: neoteny.v1.Experiment.spec:type_name -> neoteny.v1.ExperimentSpec
+	28, // 0: neoteny.v1.Experiment.spec:type_name -> neoteny.v1.ExperimentSpec
 	0,  // 1: neoteny.v1.Experiment.state:type_name -> neoteny.v1.ExperimentState
 	1,  // 2: neoteny.v1.Experiment.progress:type_name -> neoteny.v1.Progress
-	27, // 3: neoteny.v1.Experiment.created_at:type_name -> google.protobuf.Timestamp
-	27, // 4: neoteny.v1.Experiment.ended_at:type_name -> google.protobuf.Timestamp
+	29, // 3: neoteny.v1.Experiment.created_at:type_name -> google.protobuf.Timestamp
+	29, // 4: neoteny.v1.Experiment.ended_at:type_name -> google.protobuf.Timestamp
 	3,  // 5: neoteny.v1.Experiment.source:type_name -> neoteny.v1.Source
-	26, // 6: neoteny.v1.SubmitExperimentRequest.spec:type_name -> neoteny.v1.ExperimentSpec
+	28, // 6: neoteny.v1.SubmitExperimentRequest.spec:type_name -> neoteny.v1.ExperimentSpec
 	3,  // 7: neoteny.v1.SubmitExperimentRequest.source:type_name -> neoteny.v1.Source
 	2,  // 8: neoteny.v1.SubmitExperimentResponse.experiment:type_name -> neoteny.v1.Experiment
-	26, // 9: neoteny.v1.ValidateExperimentRequest.spec:type_name -> neoteny.v1.ExperimentSpec
+	28, // 9: neoteny.v1.ValidateExperimentRequest.spec:type_name -> neoteny.v1.ExperimentSpec
 	2,  // 10: neoteny.v1.GetExperimentResponse.experiment:type_name -> neoteny.v1.Experiment
 	0,  // 11: neoteny.v1.ListExperimentsRequest.states:type_name -> neoteny.v1.ExperimentState
 	2,  // 12: neoteny.v1.ListExperimentsResponse.experiments:type_name -> neoteny.v1.Experiment
 	2,  // 13: neoteny.v1.WatchExperimentResponse.experiment:type_name -> neoteny.v1.Experiment
 	2,  // 14: neoteny.v1.CancelExperimentResponse.experiment:type_name -> neoteny.v1.Experiment
-	28, // 15: neoteny.v1.ListRunsRequest.states:type_name -> neoteny.v1.RunState
-	29, // 16: neoteny.v1.ListRunsResponse.runs:type_name -> neoteny.v1.Run
-	29, // 17: neoteny.v1.GetRunResponse.run:type_name -> neoteny.v1.Run
-	30, // 18: neoteny.v1.GetRunResponse.table:type_name -> neoteny.v1.TaskTable
-	24, // 19: neoteny.v1.ListComponentsResponse.components:type_name -> neoteny.v1.Component
-	25, // 20: neoteny.v1.Component.presets:type_name -> neoteny.v1.Component.PresetsEntry
-	4,  // 21: neoteny.v1.ExperimentService.SubmitExperiment:input_type -> neoteny.v1.SubmitExperimentRequest
-	6,  // 22: neoteny.v1.ExperimentService.ValidateExperiment:input_type -> neoteny.v1.ValidateExperimentRequest
-	8,  // 23: neoteny.v1.ExperimentService.GetExperiment:input_type -> neoteny.v1.GetExperimentRequest
-	10, // 24: neoteny.v1.ExperimentService.ListExperiments:input_type -> neoteny.v1.ListExperimentsRequest
-	12, // 25: neoteny.v1.ExperimentService.WatchExperiment:input_type -> neoteny.v1.WatchExperimentRequest
-	14, // 26: neoteny.v1.ExperimentService.CancelExperiment:input_type -> neoteny.v1.CancelExperimentRequest
-	16, // 27: neoteny.v1.ExperimentService.DeleteExperiment:input_type -> neoteny.v1.DeleteExperimentRequest
-	18, // 28: neoteny.v1.ExperimentService.ListRuns:input_type -> neoteny.v1.ListRunsRequest
-	20, // 29: neoteny.v1.ExperimentService.GetRun:input_type -> neoteny.v1.GetRunRequest
-	22, // 30: neoteny.v1.ExperimentService.ListComponents:input_type -> neoteny.v1.ListComponentsRequest
-	5,  // 31: neoteny.v1.ExperimentService.SubmitExperiment:output_type -> neoteny.v1.SubmitExperimentResponse
-	7,  // 32: neoteny.v1.ExperimentService.ValidateExperiment:output_type -> neoteny.v1.ValidateExperimentResponse
-	9,  // 33: neoteny.v1.ExperimentService.GetExperiment:output_type -> neoteny.v1.GetExperimentResponse
-	11, // 34: neoteny.v1.ExperimentService.ListExperiments:output_type -> neoteny.v1.ListExperimentsResponse
-	13, // 35: neoteny.v1.ExperimentService.WatchExperiment:output_type -> neoteny.v1.WatchExperimentResponse
-	15, // 36: neoteny.v1.ExperimentService.CancelExperiment:output_type -> neoteny.v1.CancelExperimentResponse
-	17, // 37: neoteny.v1.ExperimentService.DeleteExperiment:output_type -> neoteny.v1.DeleteExperimentResponse
-	19, // 38: neoteny.v1.ExperimentService.ListRuns:output_type -> neoteny.v1.ListRunsResponse
-	21, // 39: neoteny.v1.ExperimentService.GetRun:output_type -> neoteny.v1.GetRunResponse
-	23, // 40: neoteny.v1.ExperimentService.ListComponents:output_type -> neoteny.v1.ListComponentsResponse
-	31, // [31:41] is the sub-list for method output_type
-	21, // [21:31] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	2,  // 15: neoteny.v1.RetryExperimentResponse.experiment:type_name -> neoteny.v1.Experiment
+	30, // 16: neoteny.v1.ListRunsRequest.states:type_name -> neoteny.v1.RunState
+	31, // 17: neoteny.v1.ListRunsResponse.runs:type_name -> neoteny.v1.Run
+	31, // 18: neoteny.v1.GetRunResponse.run:type_name -> neoteny.v1.Run
+	32, // 19: neoteny.v1.GetRunResponse.table:type_name -> neoteny.v1.TaskTable
+	26, // 20: neoteny.v1.ListComponentsResponse.components:type_name -> neoteny.v1.Component
+	27, // 21: neoteny.v1.Component.presets:type_name -> neoteny.v1.Component.PresetsEntry
+	4,  // 22: neoteny.v1.ExperimentService.SubmitExperiment:input_type -> neoteny.v1.SubmitExperimentRequest
+	6,  // 23: neoteny.v1.ExperimentService.ValidateExperiment:input_type -> neoteny.v1.ValidateExperimentRequest
+	8,  // 24: neoteny.v1.ExperimentService.GetExperiment:input_type -> neoteny.v1.GetExperimentRequest
+	10, // 25: neoteny.v1.ExperimentService.ListExperiments:input_type -> neoteny.v1.ListExperimentsRequest
+	12, // 26: neoteny.v1.ExperimentService.WatchExperiment:input_type -> neoteny.v1.WatchExperimentRequest
+	14, // 27: neoteny.v1.ExperimentService.CancelExperiment:input_type -> neoteny.v1.CancelExperimentRequest
+	16, // 28: neoteny.v1.ExperimentService.RetryExperiment:input_type -> neoteny.v1.RetryExperimentRequest
+	18, // 29: neoteny.v1.ExperimentService.DeleteExperiment:input_type -> neoteny.v1.DeleteExperimentRequest
+	20, // 30: neoteny.v1.ExperimentService.ListRuns:input_type -> neoteny.v1.ListRunsRequest
+	22, // 31: neoteny.v1.ExperimentService.GetRun:input_type -> neoteny.v1.GetRunRequest
+	24, // 32: neoteny.v1.ExperimentService.ListComponents:input_type -> neoteny.v1.ListComponentsRequest
+	5,  // 33: neoteny.v1.ExperimentService.SubmitExperiment:output_type -> neoteny.v1.SubmitExperimentResponse
+	7,  // 34: neoteny.v1.ExperimentService.ValidateExperiment:output_type -> neoteny.v1.ValidateExperimentResponse
+	9,  // 35: neoteny.v1.ExperimentService.GetExperiment:output_type -> neoteny.v1.GetExperimentResponse
+	11, // 36: neoteny.v1.ExperimentService.ListExperiments:output_type -> neoteny.v1.ListExperimentsResponse
+	13, // 37: neoteny.v1.ExperimentService.WatchExperiment:output_type -> neoteny.v1.WatchExperimentResponse
+	15, // 38: neoteny.v1.ExperimentService.CancelExperiment:output_type -> neoteny.v1.CancelExperimentResponse
+	17, // 39: neoteny.v1.ExperimentService.RetryExperiment:output_type -> neoteny.v1.RetryExperimentResponse
+	19, // 40: neoteny.v1.ExperimentService.DeleteExperiment:output_type -> neoteny.v1.DeleteExperimentResponse
+	21, // 41: neoteny.v1.ExperimentService.ListRuns:output_type -> neoteny.v1.ListRunsResponse
+	23, // 42: neoteny.v1.ExperimentService.GetRun:output_type -> neoteny.v1.GetRunResponse
+	25, // 43: neoteny.v1.ExperimentService.ListComponents:output_type -> neoteny.v1.ListComponentsResponse
+	33, // [33:44] is the sub-list for method output_type
+	22, // [22:33] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_neoteny_v1_experiment_proto_init() }
@@ -1880,7 +2006,7 @@ func file_neoteny_v1_experiment_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_neoteny_v1_experiment_proto_rawDesc), len(file_neoteny_v1_experiment_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   25,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

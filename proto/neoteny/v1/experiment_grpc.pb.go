@@ -25,6 +25,7 @@ const (
 	ExperimentService_ListExperiments_FullMethodName    = "/neoteny.v1.ExperimentService/ListExperiments"
 	ExperimentService_WatchExperiment_FullMethodName    = "/neoteny.v1.ExperimentService/WatchExperiment"
 	ExperimentService_CancelExperiment_FullMethodName   = "/neoteny.v1.ExperimentService/CancelExperiment"
+	ExperimentService_RetryExperiment_FullMethodName    = "/neoteny.v1.ExperimentService/RetryExperiment"
 	ExperimentService_DeleteExperiment_FullMethodName   = "/neoteny.v1.ExperimentService/DeleteExperiment"
 	ExperimentService_ListRuns_FullMethodName           = "/neoteny.v1.ExperimentService/ListRuns"
 	ExperimentService_GetRun_FullMethodName             = "/neoteny.v1.ExperimentService/GetRun"
@@ -52,6 +53,9 @@ type ExperimentServiceClient interface {
 	WatchExperiment(ctx context.Context, in *WatchExperimentRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchExperimentResponse], error)
 	// CancelExperiment stops an experiment; finished runs are kept.
 	CancelExperiment(ctx context.Context, in *CancelExperimentRequest, opts ...grpc.CallOption) (*CancelExperimentResponse, error)
+	// RetryExperiment takes an ended experiment up again: runs that failed or were
+	// cancelled go on from where they are committed.
+	RetryExperiment(ctx context.Context, in *RetryExperimentRequest, opts ...grpc.CallOption) (*RetryExperimentResponse, error)
 	// DeleteExperiment forgets an ended experiment and its results.
 	DeleteExperiment(ctx context.Context, in *DeleteExperimentRequest, opts ...grpc.CallOption) (*DeleteExperimentResponse, error)
 	// ListRuns returns the runs of an experiment in pages.
@@ -139,6 +143,16 @@ func (c *experimentServiceClient) CancelExperiment(ctx context.Context, in *Canc
 	return out, nil
 }
 
+func (c *experimentServiceClient) RetryExperiment(ctx context.Context, in *RetryExperimentRequest, opts ...grpc.CallOption) (*RetryExperimentResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RetryExperimentResponse)
+	err := c.cc.Invoke(ctx, ExperimentService_RetryExperiment_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *experimentServiceClient) DeleteExperiment(ctx context.Context, in *DeleteExperimentRequest, opts ...grpc.CallOption) (*DeleteExperimentResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(DeleteExperimentResponse)
@@ -200,6 +214,9 @@ type ExperimentServiceServer interface {
 	WatchExperiment(*WatchExperimentRequest, grpc.ServerStreamingServer[WatchExperimentResponse]) error
 	// CancelExperiment stops an experiment; finished runs are kept.
 	CancelExperiment(context.Context, *CancelExperimentRequest) (*CancelExperimentResponse, error)
+	// RetryExperiment takes an ended experiment up again: runs that failed or were
+	// cancelled go on from where they are committed.
+	RetryExperiment(context.Context, *RetryExperimentRequest) (*RetryExperimentResponse, error)
 	// DeleteExperiment forgets an ended experiment and its results.
 	DeleteExperiment(context.Context, *DeleteExperimentRequest) (*DeleteExperimentResponse, error)
 	// ListRuns returns the runs of an experiment in pages.
@@ -235,6 +252,9 @@ func (UnimplementedExperimentServiceServer) WatchExperiment(*WatchExperimentRequ
 }
 func (UnimplementedExperimentServiceServer) CancelExperiment(context.Context, *CancelExperimentRequest) (*CancelExperimentResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CancelExperiment not implemented")
+}
+func (UnimplementedExperimentServiceServer) RetryExperiment(context.Context, *RetryExperimentRequest) (*RetryExperimentResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RetryExperiment not implemented")
 }
 func (UnimplementedExperimentServiceServer) DeleteExperiment(context.Context, *DeleteExperimentRequest) (*DeleteExperimentResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeleteExperiment not implemented")
@@ -370,6 +390,24 @@ func _ExperimentService_CancelExperiment_Handler(srv interface{}, ctx context.Co
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ExperimentService_RetryExperiment_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RetryExperimentRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ExperimentServiceServer).RetryExperiment(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ExperimentService_RetryExperiment_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ExperimentServiceServer).RetryExperiment(ctx, req.(*RetryExperimentRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _ExperimentService_DeleteExperiment_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(DeleteExperimentRequest)
 	if err := dec(in); err != nil {
@@ -468,6 +506,10 @@ var ExperimentService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "CancelExperiment",
 			Handler:    _ExperimentService_CancelExperiment_Handler,
+		},
+		{
+			MethodName: "RetryExperiment",
+			Handler:    _ExperimentService_RetryExperiment_Handler,
 		},
 		{
 			MethodName: "DeleteExperiment",

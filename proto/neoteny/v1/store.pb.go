@@ -111,7 +111,12 @@ type ExperimentRecord struct {
 	// Why it has failed.
 	Message string `protobuf:"bytes,15,opt,name=message,proto3" json:"message,omitempty"`
 	// The file that the spec was read from.
-	Source        *Source `protobuf:"bytes,16,opt,name=source,proto3" json:"source,omitempty"`
+	Source *Source `protobuf:"bytes,16,opt,name=source,proto3" json:"source,omitempty"`
+	// How often it was taken up again after it had ended.
+	Generation int32 `protobuf:"varint,17,opt,name=generation,proto3" json:"generation,omitempty"`
+	// Runs of earlier generations that are done again, whatever has become of them, beside
+	// those that were cancelled; none: those that failed.
+	Again         []string `protobuf:"bytes,18,rep,name=again,proto3" json:"again,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -254,6 +259,20 @@ func (x *ExperimentRecord) GetMessage() string {
 func (x *ExperimentRecord) GetSource() *Source {
 	if x != nil {
 		return x.Source
+	}
+	return nil
+}
+
+func (x *ExperimentRecord) GetGeneration() int32 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *ExperimentRecord) GetAgain() []string {
+	if x != nil {
+		return x.Again
 	}
 	return nil
 }
@@ -640,7 +659,7 @@ var File_neoteny_v1_store_proto protoreflect.FileDescriptor
 const file_neoteny_v1_store_proto_rawDesc = "" +
 	"\n" +
 	"\x16neoteny/v1/store.proto\x12\n" +
-	"neoteny.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bneoteny/v1/experiment.proto\x1a\x15neoteny/v1/spec.proto\x1a\x15neoteny/v1/work.proto\"\xf6\x05\n" +
+	"neoteny.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bneoteny/v1/experiment.proto\x1a\x15neoteny/v1/spec.proto\x1a\x15neoteny/v1/work.proto\"\xac\x06\n" +
 	"\x10ExperimentRecord\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
 	"\n" +
@@ -660,7 +679,11 @@ const file_neoteny_v1_store_proto_rawDesc = "" +
 	"\x05state\x18\r \x01(\x0e2\x1b.neoteny.v1.ExperimentStateR\x05state\x125\n" +
 	"\bended_at\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\aendedAt\x12\x18\n" +
 	"\amessage\x18\x0f \x01(\tR\amessage\x12*\n" +
-	"\x06source\x18\x10 \x01(\v2\x12.neoteny.v1.SourceR\x06source\x1a;\n" +
+	"\x06source\x18\x10 \x01(\v2\x12.neoteny.v1.SourceR\x06source\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x11 \x01(\x05R\n" +
+	"generation\x12\x14\n" +
+	"\x05again\x18\x12 \x03(\tR\x05again\x1a;\n" +
 	"\rSelectedEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe5\x04\n" +

@@ -1363,8 +1363,10 @@ type Run struct {
 	// Where it diverged; set in the state RUN_STATE_DIVERGED, but for a run that starts
 	// from one which diverged.
 	Divergence *Divergence `protobuf:"bytes,26,opt,name=divergence,proto3" json:"divergence,omitempty"`
-	// What its segments have left that were committed. Set when it has ended.
-	Committed     *Committed `protobuf:"bytes,27,opt,name=committed,proto3" json:"committed,omitempty"`
+	// What its segments have left that are committed.
+	Committed *Committed `protobuf:"bytes,27,opt,name=committed,proto3" json:"committed,omitempty"`
+	// How often its experiment had been retried or extended when it began.
+	Generation    int32 `protobuf:"varint,28,opt,name=generation,proto3" json:"generation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1588,15 +1590,22 @@ func (x *Run) GetCommitted() *Committed {
 	return nil
 }
 
-// Committed is what is left of the segments of a run that has ended: what its
-// results must hold, and what it could go on from.
+func (x *Run) GetGeneration() int32 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+// Committed is what the committed segments of a run have left: what its results must
+// hold, and what it could go on from.
 type Committed struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Step up to which its main track is committed.
 	Step int64 `protobuf:"varint,1,opt,name=step,proto3" json:"step,omitempty"`
 	// Checkpoint at that step; unset where there is none.
 	Checkpoint *BlobRef `protobuf:"bytes,2,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
-	// The last attempt of the main track: one that goes on has to be higher.
+	// The highest attempt of its segments: those that go on from here have higher ones.
 	Attempt int64 `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	// Per-step values that the metrics service made durable for all committed
 	// segments, deferred measurements included.
@@ -1921,7 +1930,7 @@ const file_neoteny_v1_work_proto_rawDesc = "" +
 	" \x03(\tR\x0fmissingDatasets\x12\x1f\n" +
 	"\vdata_folder\x18\v \x01(\tR\n" +
 	"dataFolder\x12\x14\n" +
-	"\x05lanes\x18\f \x01(\x05R\x05lanes\"\x8e\b\n" +
+	"\x05lanes\x18\f \x01(\x05R\x05lanes\"\xae\b\n" +
 	"\x03Run\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1e\n" +
 	"\n" +
@@ -1957,7 +1966,10 @@ const file_neoteny_v1_work_proto_rawDesc = "" +
 	"\n" +
 	"divergence\x18\x1a \x01(\v2\x16.neoteny.v1.DivergenceR\n" +
 	"divergence\x123\n" +
-	"\tcommitted\x18\x1b \x01(\v2\x15.neoteny.v1.CommittedR\tcommitted\x1a9\n" +
+	"\tcommitted\x18\x1b \x01(\v2\x15.neoteny.v1.CommittedR\tcommitted\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x1c \x01(\x05R\n" +
+	"generation\x1a9\n" +
 	"\vParamsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1aQ\n" +

@@ -18,7 +18,8 @@ type Experiment struct {
 	Trials  map[string]*Trial
 	Runs    map[string]*Run // every run that has a record or segments
 	Active  map[string]*Run // those with a record that have not ended
-	Ended   Tally           // of the runs that have ended
+	Again   map[string]*Run // those that have ended and are to be done again
+	Ended   Tally           // of the runs that have ended, but for those
 
 	// Begun is a hint for those who look for runs without a record: each run
 	// before this place in order has one.
@@ -31,12 +32,24 @@ type Experiment struct {
 }
 
 func (e *Experiment) set(c cluster.Change) {
+	old := e.Rec
 	e.Rec, e.Mod, e.totals = nil, c.Rev.Mod, nil
 	if c.Deleted {
 		e.fetched = nil
 		return
 	}
 	e.Rec = c.Msg.(*pb.ExperimentRecord)
+	if e.Rec.Generation == 0 || old.GetGeneration() == e.Rec.Generation && (old.GetState() == 0) == (e.Rec.State == 0) {
+		return
+	}
+	// What has ended may be to be done again, or no more.
+	for _, r := range e.Runs {
+		if r.Rec == nil {
+			continue
+		}
+		e.unfile(r)
+		e.file(r)
+	}
 }
 
 func (e *Experiment) empty() bool {

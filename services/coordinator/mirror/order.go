@@ -39,6 +39,7 @@ func (e *Experiment) Planned(w Want, numerics int32) *pb.Run {
 		Confirmation:    w.Confirmation,
 		Analysis:        t.Analysis,
 		Asides:          int32(w.Trial.Measured),
+		Generation:      e.Rec.Generation,
 	}
 }
 

@@ -70,10 +70,7 @@ func (e *Experiment) run(id string) *Run {
 
 func (e *Experiment) setRun(c cluster.Change) {
 	r := e.run(c.Run)
-	if r.Rec != nil && Final(r.Rec.State) {
-		e.Ended.add(r.Rec, -1)
-	}
-	delete(e.Active, c.Run)
+	e.unfile(r)
 	if c.Deleted {
 		r.Rec = nil
 		e.forget(r)
@@ -81,11 +78,64 @@ func (e *Experiment) setRun(c cluster.Change) {
 		return
 	}
 	r.Rec, r.Rev = c.Msg.(*pb.Run), c.Rev
-	if Final(r.Rec.State) {
+	e.file(r)
+}
+
+// file puts a run among those that are active, have ended, or are to be done again.
+func (e *Experiment) file(r *Run) {
+	switch {
+	case !Final(r.Rec.State):
+		e.Active[r.ID] = r
+	case e.doneAgain(r.Rec):
+		e.Again[r.ID] = r
+	default:
 		e.Ended.add(r.Rec, 1)
-	} else {
-		e.Active[c.Run] = r
 	}
+}
+
+func (e *Experiment) unfile(r *Run) {
+	switch {
+	case r.Rec == nil:
+	case e.Active[r.ID] != nil:
+		delete(e.Active, r.ID)
+	case e.Again[r.ID] != nil:
+		delete(e.Again, r.ID)
+	default:
+		if e.Ended.add(r.Rec, -1); e.Ended.Failed > 0 && e.Ended.FirstFailure == "" {
+			e.nameFailure(r)
+		}
+	}
+}
+
+// nameFailure finds the first of the failed runs but for one.
+func (e *Experiment) nameFailure(but *Run) {
+	for _, r := range e.Runs {
+		if r != but && r.Rec.GetState() == pb.RunState_RUN_STATE_FAILED && e.Again[r.ID] == nil {
+			if t := &e.Ended; t.FirstFailure == "" || r.ID < t.FirstFailure {
+				t.FirstFailure, t.Failure = r.ID, r.Rec.Message
+			}
+		}
+	}
+}
+
+// doneAgain reports whether a run that has ended is to be done again: its experiment was
+// taken up again since.
+func (e *Experiment) doneAgain(r *pb.Run) bool {
+	if e.Rec == nil || e.Rec.State != 0 || r.Generation >= e.Rec.Generation {
+		return false
+	}
+	switch {
+	case r.State == pb.RunState_RUN_STATE_CANCELLED:
+		return true // the experiment is not cancelled any more
+	case len(e.Rec.Again) > 0:
+		return slices.Contains(e.Rec.Again, r.Id)
+	}
+	return r.State == pb.RunState_RUN_STATE_FAILED
+}
+
+// Ended reports whether a run has ended and is not to be done again.
+func (r *Run) Ended() bool {
+	return r.Rec != nil && Final(r.Rec.State) && r.Experiment.Again[r.ID] == nil
 }
 
 // forget leaves out a run of which nothing is there any more.
@@ -205,7 +255,7 @@ func (r *Run) Divergence() *pb.Divergence {
 
 // State derives where a run stands.
 func (r *Run) State() pb.RunState {
-	if r.Rec != nil && Final(r.Rec.State) {
+	if r.Ended() {
 		return r.Rec.State
 	}
 	for _, g := range r.Segments {
@@ -220,10 +270,11 @@ func (r *Run) State() pb.RunState {
 // View is the run as clients see it, but for why it is pending: its record
 // where it has ended, a copy with state and progress filled in where not.
 func (r *Run) View() *pb.Run {
-	if Final(r.Rec.State) {
+	if r.Ended() {
 		return r.Rec
 	}
 	v := proto.CloneOf(r.Rec)
+	v.Message = ""
 	v.State = r.State()
 	segs, deferred := r.Snapshot()
 	FillProgress(v, segs, deferred)
@@ -248,15 +299,26 @@ func At(segs []*Segment) []SegmentAt {
 // FillProgress sets what is derived from a run's committed segments.
 func FillProgress(rec *pb.Run, segs, deferred []SegmentAt) {
 	rec.StepsDone, rec.TasksDone, rec.AsidesDone, rec.Seconds = 0, 0, 0, 0
+	left := &pb.Committed{Metrics: &pb.MetricManifest{}}
+	rec.Committed = left
+	add := func(m *pb.MetricManifest) {
+		left.Metrics.Steps += m.GetSteps()
+		left.Metrics.Values += m.GetValues()
+	}
 	for _, g := range deferred {
+		left.Attempt = max(left.Attempt, g.Segment.Attempt)
 		if g.Segment.State == pb.SegmentState_SEGMENT_STATE_DONE {
 			rec.AsidesDone++
 			rec.Seconds += g.Segment.Result.GetSeconds()
+			add(g.Segment.Result.GetMetrics())
 		}
 	}
 	for _, g := range segs {
+		left.Attempt = max(left.Attempt, g.Segment.Attempt)
 		if res := g.Segment.Result; g.Segment.State == pb.SegmentState_SEGMENT_STATE_DONE {
 			rec.StepsDone = max(rec.StepsDone, res.GetEndStep())
+			left.Step, left.Checkpoint = res.GetEndStep(), res.GetCheckpoint()
+			add(res.GetMetrics())
 			rec.Seconds += res.GetSeconds()
 			for name, ref := range res.GetArtifacts() {
 				if rec.Artifacts == nil {

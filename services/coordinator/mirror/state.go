@@ -111,7 +111,7 @@ func (s *State) Apply(rev int64, changes []cluster.Change, now time.Time) (seen 
 func (s *State) experiment(id string) *Experiment {
 	e := s.Experiments[id]
 	if e == nil {
-		e = &Experiment{ID: id, Trials: map[string]*Trial{}, Runs: map[string]*Run{}, Active: map[string]*Run{}}
+		e = &Experiment{ID: id, Trials: map[string]*Trial{}, Runs: map[string]*Run{}, Active: map[string]*Run{}, Again: map[string]*Run{}}
 		s.Experiments[id] = e
 	}
 	return e

@@ -40,6 +40,9 @@ func (t *Tally) add(r *pb.Run, sign int) {
 		t.SegmentsLess += n * (int64(r.Segments) + int64(r.Asides) - segmentsDone(r))
 	case pb.RunState_RUN_STATE_FAILED:
 		t.Failed += sign
+		if sign < 0 && t.FirstFailure == r.Id {
+			t.FirstFailure, t.Failure = "", ""
+		}
 		if sign > 0 && (t.FirstFailure == "" || r.Id < t.FirstFailure) {
 			t.FirstFailure, t.Failure = r.Id, r.Message
 		}

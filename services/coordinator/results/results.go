@@ -38,13 +38,13 @@ type Tables struct {
 	Blob   Blob
 }
 
-// errTable says that committed results do not fit together.
-var errTable = errors.New("results do not fit together")
+// ErrTable says that committed results do not fit together.
+var ErrTable = errors.New("results do not fit together")
 
 // Lost reports that trying again cannot help: what was committed is gone, damaged
 // or does not fit together.
 func Lost(err error) bool {
-	return errors.Is(err, errTable) || errors.Is(err, blob.ErrNotFound) ||
+	return errors.Is(err, ErrTable) || errors.Is(err, blob.ErrNotFound) ||
 		errors.Is(err, blob.ErrCorrupt) || errors.Is(err, blob.ErrTooLarge)
 }
 
@@ -67,28 +67,28 @@ func (s Tables) Assemble(ctx context.Context, segs, deferred []cluster.SegmentAt
 		case t.Columns == nil:
 			t.Columns = res.Columns
 		case !alike(t.Columns, res.Columns):
-			return nil, fmt.Errorf("%s has other columns than the ones before: %w", where, errTable)
+			return nil, fmt.Errorf("%s has other columns than the ones before: %w", where, ErrTable)
 		}
 		for _, row := range res.Rows {
 			if n := len(t.Rows); int(row.Task) != n {
-				return nil, fmt.Errorf("%s: row of task %d where task %d is due: %w", where, row.Task, n, errTable)
+				return nil, fmt.Errorf("%s: row of task %d where task %d is due: %w", where, row.Task, n, ErrTable)
 			}
 			if len(row.Values) != len(t.Columns) {
 				return nil, fmt.Errorf("%s: %d values in %d columns: %w",
-					where, len(row.Values), len(t.Columns), errTable)
+					where, len(row.Values), len(t.Columns), ErrTable)
 			}
 			t.Rows = append(t.Rows, row)
 		}
 		for _, b := range res.Boundaries {
 			if n := len(t.Boundaries); int(b.Task) != n {
-				return nil, fmt.Errorf("%s: boundary of task %d where task %d is due: %w", where, b.Task, n, errTable)
+				return nil, fmt.Errorf("%s: boundary of task %d where task %d is due: %w", where, b.Task, n, ErrTable)
 			}
 			t.Boundaries = append(t.Boundaries, b)
 		}
 	}
 	if tasks > 0 && (len(t.Boundaries) != int(tasks) || len(t.Rows) != int(tasks)) {
 		return nil, fmt.Errorf("%d rows and %d boundaries of %d tasks: %w",
-			len(t.Rows), len(t.Boundaries), tasks, errTable)
+			len(t.Rows), len(t.Boundaries), tasks, ErrTable)
 	}
 	return t, s.joinDeferred(ctx, t, deferred)
 }
@@ -151,11 +151,11 @@ func (s Tables) joinDeferred(ctx context.Context, t *pb.TaskTable, deferred []cl
 			}
 		}
 		if !alike(t.Columns[own:], res.Columns) {
-			return fmt.Errorf("%s has other columns than the ones before: %w", where, errTable)
+			return fmt.Errorf("%s has other columns than the ones before: %w", where, ErrTable)
 		}
 		for _, row := range res.Rows {
 			if len(row.Values) != len(res.Columns) {
-				return fmt.Errorf("%s: %d values in %d columns: %w", where, len(row.Values), len(res.Columns), errTable)
+				return fmt.Errorf("%s: %d values in %d columns: %w", where, len(row.Values), len(res.Columns), ErrTable)
 			}
 			if int(row.Task) >= len(t.Rows) {
 				continue // of a task that the main track has not ended yet

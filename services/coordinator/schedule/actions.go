@@ -75,6 +75,22 @@ type EndRun struct {
 	Pruned   int                // leading segments whose checkpoints are deleted
 }
 
+// Restart takes a run up again that has ended, whose record is at revision Mod.
+type Restart struct {
+	Run   *pb.Run // a copy of its record
+	Mod   int64
+	First *pb.Segment // as a new run's
+	GoOn  bool        // from where it is committed, where that is at hand
+	To    int32       // generation that it belongs to from now on
+}
+
+// Forget deletes the record, at revision Mod, of a run that ended before it began, so
+// that it can begin.
+type Forget struct {
+	Run *pb.Run
+	Mod int64
+}
+
 // DeleteCheckpoints deletes the checkpoints of a run's segments.
 type DeleteCheckpoints struct {
 	Experiment, Run string
@@ -113,6 +129,8 @@ func (a Assign) Key() Key {
 }
 func (a Requeue) Key() Key           { return Key{"requeue", a.Segment.Ref.Run + " " + a.Segment.Ref.Track} }
 func (a EndRun) Key() Key            { return Key{"end run", a.Run.Id} }
+func (a Restart) Key() Key           { return Key{"take up again", a.Run.Id} }
+func (a Forget) Key() Key            { return Key{"forget", a.Run.Id} }
 func (a DeleteCheckpoints) Key() Key { return Key{"delete old checkpoints", a.Run} }
 func (a SelectTrials) Key() Key      { return Key{"select trials", a.Experiment.Id} }
 func (a EndExperiment) Key() Key     { return Key{"end experiment", a.Experiment.Id} }

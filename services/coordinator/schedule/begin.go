@@ -26,17 +26,26 @@ func (s Snapshot) slots() (n, lanes int) {
 	return n, lanes
 }
 
-// begin chooses the runs that begin now: up to QueuePerSlot waiting segments for
-// each slot; of runs that can be packed, as many as fill a pack count as one.
-func (s Snapshot) begin(e *mirror.Experiment, slots, lanes int) (out []NewRun) {
+// least is what sums of shares may be off by.
+const least = 1e-9
+
+// share is what a run takes of the room for waiting segments: of runs that can be
+// packed, as many as fill a pack count as one.
+func share(t *mirror.Trial, lanes int) float64 { return 1 / float64(min(t.Pack(), lanes)) }
+
+// room is how many more segments may wait: QueuePerSlot for each slot.
+func (s Snapshot) room(e *mirror.Experiment, slots, lanes int) float64 {
 	room := float64(slots * s.Config.QueuePerSlot)
-	share := func(t *mirror.Trial) float64 { return 1 / float64(min(t.Pack(), lanes)) }
 	for _, r := range e.Active {
 		if g := r.Last(); g != nil && !g.Assigned() && !r.Trained() {
-			room -= share(r.Trial()) // waiting, or about to have a next one that waits
+			room -= share(r.Trial(), lanes) // waiting, or about to have a next one that waits
 		}
 	}
-	const least = 1e-9 // what sums of shares may be off by
+	return room
+}
+
+// begin chooses the runs that begin now.
+func (s Snapshot) begin(e *mirror.Experiment, room float64, lanes int) (out []NewRun) {
 	gap := false
 	for place := e.Begun; room > least; place++ {
 		w, skip, end := e.RunAt(place)
@@ -52,7 +61,7 @@ func (s Snapshot) begin(e *mirror.Experiment, slots, lanes int) (out []NewRun) {
 					out = append(out, s.endedRun(e, w, *never))
 				case first == "":
 					out = append(out, s.newRun(e, w, in))
-					room -= share(w.Trial)
+					room -= share(w.Trial, lanes)
 				}
 			}
 		}
@@ -66,12 +75,15 @@ func (s Snapshot) begin(e *mirror.Experiment, slots, lanes int) (out []NewRun) {
 func (s Snapshot) newRun(e *mirror.Experiment, w mirror.Want, in []*pb.Input) NewRun {
 	r := e.Planned(w, s.Config.NumericsVersion)
 	r.Inputs, r.Publishes = in, w.Trial.Rec.Publishes
-	end := w.Trial.Deferred.Cut(0, e.Rec.SegmentTasks)
-	return NewRun{Run: r, Segment: &pb.Segment{
-		Ref:      &pb.SegmentRef{Run: r.Id, Track: mirror.MainTrack, EndStep: end},
+	return NewRun{Run: r, Segment: s.firstSegment(e, w.Trial, r.Id)}
+}
+
+func (s Snapshot) firstSegment(e *mirror.Experiment, t *mirror.Trial, run string) *pb.Segment {
+	return &pb.Segment{
+		Ref:      &pb.SegmentRef{Run: run, Track: mirror.MainTrack, EndStep: t.Deferred.Cut(0, e.Rec.SegmentTasks)},
 		State:    pb.SegmentState_SEGMENT_STATE_PENDING,
 		QueuedAt: timestamppb.New(s.Now),
-	}}
+	}
 }
 
 // ending is how a run ends, and why.
@@ -97,7 +109,7 @@ func inputs(e *mirror.Experiment, w mirror.Want) (in []*pb.Input, first string, 
 		for i := range from.Len() {
 			id := experiment.RunID(e.ID, n.Trial, from.At(i))
 			r := e.Runs[id]
-			if r == nil || r.Rec == nil || !mirror.Final(r.Rec.State) {
+			if r == nil || !r.Ended() {
 				ref := published(r, n.Artifact)
 				if ref == nil {
 					first = cmp.Or(first, id)

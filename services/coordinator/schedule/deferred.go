@@ -79,6 +79,7 @@ func (s Snapshot) fork(r *mirror.Run, step int64, start *pb.BlobRef, earlier *pb
 	return Fork{Mod: r.Rev.Mod, Segment: &pb.Segment{
 		Ref:      &pb.SegmentRef{Run: r.ID, Track: mirror.DeferredTrack(step), FirstStep: step, EndStep: step + 1},
 		State:    pb.SegmentState_SEGMENT_STATE_PENDING,
+		Attempt:  r.Rec.GetCommitted().GetAttempt(), // of a run that was taken up again: what was before is fenced
 		Start:    start,
 		QueuedAt: timestamppb.New(s.Now),
 		Earlier:  earlier,

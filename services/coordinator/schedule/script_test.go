@@ -37,7 +37,7 @@ var update = flag.Bool("update", false, "write what the scripts of testdata expe
 // of upkeep and then those of assignment; upkeep and assign only print. commit,
 // yield, diverge (at a step), fail and release do what workers do with segments: E/TRIAL/SEED is the
 // last of a run's main track, E/TRIAL/SEED@STEP a deferred measurement. lose ends
-// the leases of workers, cancel and delete are what a user wants, clock moves the
+// the leases of workers, cancel, delete and retry are what a user wants, clock moves the
 // time on, config changes the configuration, why prints what users are shown.
 func TestScripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
@@ -98,6 +98,8 @@ func (s *sim) step(command string, args, input []string) (out []string) {
 		return s.submit(args, input)
 	case "cancel", "delete":
 		s.control(args[0], command)
+	case "retry":
+		s.retry(args[0], args[1:])
 	case "commit", "yield", "diverge", "fail", "release":
 		for _, line := range slices.Concat(input, []string{strings.Join(args, " ")}) {
 			if line == "" {
@@ -179,6 +181,14 @@ func line(a Action) string {
 		return fmt.Sprintf("requeue %s of %s", name(a.Segment.Ref), a.Segment.Worker)
 	case EndRun:
 		return strings.TrimSuffix(fmt.Sprintf("end run %s %s: %s", a.Run.Id, mirror.RunStateName(a.Run.State), a.Run.Message), ": ")
+	case Restart:
+		from := "its first step"
+		if a.GoOn {
+			from = fmt.Sprintf("step %d", a.Run.Committed.Step)
+		}
+		return fmt.Sprintf("take up %s again from %s", a.Run.Id, from)
+	case Forget:
+		return "forget " + a.Run.Id
 	case DeleteCheckpoints:
 		var keys []string
 		for _, g := range a.Segments {

@@ -98,6 +98,15 @@ func (s *sim) control(id, what string) {
 	s.apply(cluster.Change{Kind: cluster.KindControl, Experiment: id, Msg: &pb.ControlRecord{Desired: want}})
 }
 
+// retry takes an experiment up again that has ended, as the API does.
+func (s *sim) retry(id string, runs []string) {
+	rec := proto.CloneOf(s.state.Experiments[id].Rec)
+	rec.State, rec.Message, rec.EndedAt = 0, "", nil
+	rec.Generation++
+	rec.Again = runs
+	s.apply(cluster.Change{Kind: cluster.KindControl, Experiment: id, Deleted: true}, cluster.Change{Kind: cluster.KindExperiment, Experiment: id, Msg: rec})
+}
+
 func (s *sim) seeds(list string) []uint32 {
 	var out []uint32
 	for _, w := range strings.FieldsFunc(list, func(r rune) bool { return r == ',' }) {
@@ -267,6 +276,7 @@ func (s *sim) do(a Action) {
 		for _, r := range a.Runs {
 			changes := []cluster.Change{runChange(r.Run)}
 			if r.Segment != nil {
+				r.Run.RunKey = "key of " + r.Run.Id
 				changes = append(changes, segmentChange(r.Segment))
 			}
 			s.apply(changes...)
@@ -283,6 +293,18 @@ func (s *sim) do(a Action) {
 		s.apply(segmentChange(g))
 	case EndRun:
 		s.endRun(a)
+	case Restart:
+		a.First.Attempt = a.Run.Committed.Attempt
+		if c := a.Run.Committed; a.GoOn {
+			a.First.Ref.EndStep, a.First.State = c.Step, pb.SegmentState_SEGMENT_STATE_DONE
+			a.First.Result = &pb.SegmentResult{EndStep: c.Step, Checkpoint: c.Checkpoint}
+		}
+		a.Run.State, a.Run.Message, a.Run.Generation = pb.RunState_RUN_STATE_PENDING, "", a.To
+		s.apply(runChange(a.Run), segmentChange(a.First))
+	case Forget:
+		c := runChange(a.Run)
+		c.Msg, c.Deleted = nil, true
+		s.apply(c)
 	case DeleteCheckpoints:
 		var firstSteps []int64
 		for _, g := range a.Segments {

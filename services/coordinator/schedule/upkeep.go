@@ -66,7 +66,9 @@ func (s Snapshot) upkeepExperiment(e *mirror.Experiment, slots, lanes int) []Act
 	case e.Ended.Runs == total.Runs:
 		return append(out, s.endExperiment(e))
 	}
-	if begins := s.begin(e, slots, lanes); len(begins) > 0 {
+	room := s.room(e, slots, lanes)
+	out = append(out, s.again(e, &room, lanes)...)
+	if begins := s.begin(e, room, lanes); len(begins) > 0 {
 		out = append(out, CreateRuns{Experiment: e.ID, Mod: e.Mod, Runs: begins})
 	}
 	return out

@@ -29,7 +29,7 @@ func (s Snapshot) WhyExperiment(e *mirror.Experiment, assigned int64) string {
 			return why
 		}
 	}
-	if t := &e.Ended; t.Failed > 0 {
+	if t := &e.Ended; t.Failed > 0 && t.FirstFailure != "" {
 		return fmt.Sprintf("%d runs failed so far; %s: %s", t.Failed, t.FirstFailure, t.Failure)
 	}
 	return e.Ended.Lack()
