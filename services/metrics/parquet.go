@@ -3,9 +3,11 @@ package metrics
 import (
 	"bufio"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 
@@ -52,7 +54,8 @@ func writeParquet(ctx context.Context, path string, src *logSource) (err error) 
 			err = errors.Join(err, ignoreClosed(f.Close()), os.Remove(temp))
 		}
 	}()
-	buf := bufio.NewWriterSize(f, 1<<20)
+	sum := sha256.New()
+	buf := bufio.NewWriterSize(io.MultiWriter(f, sum), 1<<20)
 	w := metric.NewFileWriter(buf, schemaName)
 	meta := parquetMeta{
 		Run: src.sum.key.Run, Track: src.sum.key.Name, Arm: src.sum.arm,
@@ -83,6 +86,9 @@ func writeParquet(ctx context.Context, path string, src *logSource) (err error) 
 		return err
 	}
 	if err := f.Close(); err != nil {
+		return err
+	}
+	if err := writeSum(path, sum.Sum(nil)); err != nil {
 		return err
 	}
 	if err := os.Rename(temp, path); err != nil {

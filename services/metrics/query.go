@@ -3,6 +3,7 @@ package metrics
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"math"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -26,7 +27,7 @@ const (
 // no more values than that in the range comes as it is, with minima and maxima
 // equal to the values; of a larger one come the buckets that hold a value. A
 // mean over a NaN is NaN, minima and maxima pass it over. NOT_FOUND says that
-// nothing of the track is stored.
+// nothing of the track is stored, DATA_LOSS that its file is damaged and was put aside.
 func (s *Service) QuerySeries(req *pb.QuerySeriesRequest, stream grpc.ServerStreamingServer[pb.QuerySeriesResponse]) error {
 	done, ok := s.begin()
 	if !ok {
@@ -46,6 +47,9 @@ func (s *Service) QuerySeries(req *pb.QuerySeriesRequest, stream grpc.ServerStre
 		return invalidField("max_points", "must be in [0, 100000]")
 	}
 	src, err := s.openSource(key)
+	if errors.Is(err, errDamaged) {
+		return status.Errorf(codes.DataLoss, "metrics of %s: %v", key, err)
+	}
 	if err != nil {
 		s.log.Error("query metrics", "run", key.Run, "track", key.Name, "error", err)
 		return status.Errorf(codes.Internal, "metrics of %s: %v", key, err)
@@ -70,7 +74,13 @@ func (s *Service) QuerySeries(req *pb.QuerySeriesRequest, stream grpc.ServerStre
 	ctx, cancel := context.WithCancel(stream.Context())
 	defer cancel()
 	defer context.AfterFunc(s.stop, cancel)()
-	err = src.walk(ctx, sel, out.add)
+	_, sealed := src.(*parquetSource)
+	if sealed && len(req.Metrics) == 0 && req.MaxPoints == 0 { // for keeps, not for a look
+		err = checkSum(s.store.path(key) + parquetExt)
+	}
+	if err == nil {
+		err = src.walk(ctx, sel, out.add)
+	}
 	if err == nil {
 		err = out.finish()
 	}
@@ -85,6 +95,9 @@ func (s *Service) QuerySeries(req *pb.QuerySeriesRequest, stream grpc.ServerStre
 	if _, isStatus := status.FromError(err); isStatus {
 		return err
 	}
+	if sealed && damaged(err) {
+		return status.Errorf(codes.DataLoss, "metrics of %s: %v", key, s.store.putAside(s.store.path(key)+parquetExt, err))
+	}
 	s.log.Error("query metrics", "run", key.Run, "track", key.Name, "error", err)
 	return status.Errorf(codes.Internal, "metrics of %s: %v", key, err)
 }
@@ -96,7 +109,7 @@ func (s *Service) openSource(key metric.Track) (source, error) {
 		if t == nil || err != nil {
 			return nil, err
 		}
-		src, again, err := openTrack(t)
+		src, again, err := s.openTrack(t)
 		if !again {
 			return src, err
 		}
@@ -104,7 +117,7 @@ func (s *Service) openSource(key metric.Track) (source, error) {
 }
 
 // openTrack says again where the track was dropped meanwhile.
-func openTrack(t *track) (src source, again bool, err error) {
+func (s *Service) openTrack(t *track) (src source, again bool, err error) {
 	t.mu.Lock()
 	size, sealed, gone := t.size, t.sealed, t.gone
 	t.mu.Unlock()
@@ -124,6 +137,9 @@ func openTrack(t *track) (src source, again bool, err error) {
 	if err != nil {
 		t.mu.Lock()
 		defer t.mu.Unlock()
+		if !t.gone && errors.Is(err, fs.ErrNotExist) {
+			s.store.lost(t)
+		}
 		return nil, t.gone, err
 	}
 	return l, false, nil

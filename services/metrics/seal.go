@@ -3,6 +3,7 @@ package metrics
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"log/slog"
 	"os"
 	"sync"
@@ -135,6 +136,14 @@ func (s *sealer) seal(t *track) error {
 	}
 	// The log of a complete track changes no more, so the work needs no lock.
 	src, err := openLogSource(t.path+logExt, size)
+	if errors.Is(err, fs.ErrNotExist) {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if !t.gone {
+			s.store.lost(t)
+		}
+		return nil
+	}
 	if err != nil {
 		return err
 	}

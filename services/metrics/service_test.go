@@ -487,7 +487,7 @@ func TestDroppedTrackTakesNothing(t *testing.T) {
 	r, err := s.reportLocked(old, []*pb.MetricBatch{batchOf(run, 1, 10, 10)})
 	require.NoError(t, err)
 	require.Nil(t, r)
-	_, again, err := openTrack(old)
+	_, again, err := s.openTrack(old)
 	require.NoError(t, err)
 	require.True(t, again)
 	durable(t, s, 5, batchOf(run, 1, 0, 5))

@@ -117,6 +117,9 @@ func (s *store) lookup(k metric.Track) (*track, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
+	if damaged(err) {
+		return nil, s.putAside(path+parquetExt, err)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +132,7 @@ func (s *store) lookup(k metric.Track) (*track, error) {
 // lookupOrAdd is lookup that starts a track where there is none.
 func (s *store) lookupOrAdd(k metric.Track) (*track, error) {
 	t, err := s.lookup(k)
-	if t != nil || err != nil {
+	if t != nil || err != nil && !errors.Is(err, errDamaged) {
 		return t, err
 	}
 	s.mu.Lock()
