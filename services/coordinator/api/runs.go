@@ -132,8 +132,11 @@ func (s *Server) GetRun(ctx context.Context, req *pb.GetRunRequest) (*pb.GetRunR
 		if err == nil {
 			return resp, nil
 		}
-		if !results.Lost(err) || resp.Run.Table != nil {
+		if !results.Lost(err) {
 			return nil, unavailable(ctx, err)
+		}
+		if resp.Run.Table != nil {
+			return nil, status.Errorf(codes.DataLoss, "the task table is lost: %v", err)
 		}
 	}
 	return nil, status.Errorf(codes.DataLoss, "results of run %s cannot be read", req.Id)

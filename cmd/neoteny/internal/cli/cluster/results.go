@@ -22,6 +22,7 @@ type resultsCmd struct {
 	Out     string `help:"Save everything into DIR/<experiment id>: summary, tables, plots and per-step data." placeholder:"DIR" type:"path"`
 	Format  string `help:"What to print: table (means and claims), json (summary.json), csv (task tables) or runs (runs with digests, CSV)." enum:"table,json,csv,runs" default:"table"`
 	Steps   bool   `help:"Save the per-step data too, as Parquet." default:"true" negatable:""`
+	Remake  bool   `help:"Compute lost results again: the runs are made anew in the cluster, with the same bits."`
 	Metrics string `help:"Address of the metrics service, for the per-step data. Default: ${default}." default:"localhost:7080" placeholder:"HOST:PORT"`
 	app.CoordinatorFlag
 	app.Output
@@ -34,6 +35,9 @@ func (resultsCmd) Help() string {
   neoteny results quickstart-1f3a -o json | jq .claims
   neoteny results quickstart-1f3a --format csv > tasks.csv
   neoteny results quickstart-1f3a --out results --metrics cluster.lab:7080
+  neoteny results quickstart-1f3a --out results --remake
+
+Ends with 1 where results are missing that workers have committed (the metrics service has lost its volume, say), and names the runs; --remake computes them again.
 
 ` + app.FolderHelp
 }
@@ -59,6 +63,11 @@ func (c *resultsCmd) Run(ctx context.Context, a *app.App) error {
 	if err != nil {
 		return err
 	}
+	if c.Out == "" && c.Remake {
+		if r, err = a.Remake(ctx, api, r, app.FollowOptions{}, func(*results.Result) error { return nil }); err != nil {
+			return err
+		}
+	}
 	switch c.Format {
 	case "json":
 		err = r.WriteJSON(a.Out)
@@ -69,8 +78,11 @@ func (c *resultsCmd) Run(ctx context.Context, a *app.App) error {
 	default:
 		err = r.WriteText(a.Out)
 	}
-	if err != nil || c.Out == "" {
+	if err != nil {
 		return err
+	}
+	if c.Out == "" {
+		return a.Complete(r, c.remedy())
 	}
 	var metrics pb.MetricsServiceClient
 	if c.Steps {
@@ -81,10 +93,23 @@ func (c *resultsCmd) Run(ctx context.Context, a *app.App) error {
 		defer conn.Close()
 		metrics = pb.NewMetricsServiceClient(conn)
 	}
-	dir, err := r.WriteFolder(ctx, c.Out, metrics)
+	dir := ""
+	save := func(r *results.Result) (err error) {
+		if dir, err = r.WriteFolder(ctx, c.Out, metrics); err != nil && c.Steps {
+			return fmt.Errorf("%w; --no-steps leaves the per-step data out", err)
+		}
+		return err
+	}
+	if err = save(r); err == nil && c.Remake {
+		r, err = a.Remake(ctx, api, r, app.FollowOptions{}, save)
+	}
 	if err != nil {
-		return fmt.Errorf("%w; --no-steps leaves the per-step data out", err)
+		return err
 	}
 	fmt.Fprintf(a.Progress, "results are in %s\n", dir)
-	return nil
+	return a.Complete(r, c.remedy())
+}
+
+func (c *resultsCmd) remedy() string {
+	return fmt.Sprintf("`neoteny results %s --remake` computes them again", c.ID)
 }

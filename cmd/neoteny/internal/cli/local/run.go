@@ -21,6 +21,7 @@ import (
 	"neoteny/cmd/neoteny/internal/cli/results"
 	"neoteny/cmd/neoteny/internal/cli/wiring"
 	"neoteny/internal/datastore"
+	"neoteny/pkg/engine"
 	"neoteny/pkg/experiment"
 	pb "neoteny/proto/neoteny/v1"
 )
@@ -51,6 +52,9 @@ type RunCmd struct {
 	wiring.Addresses
 	app.DataFlag
 	app.Output
+
+	// begin gives the experiment to go on with, in place of submitting the file's.
+	begin func(context.Context, *wiring.Stack) (*pb.Experiment, error)
 }
 
 func (RunCmd) Help() string {
@@ -63,7 +67,7 @@ func (RunCmd) Help() string {
   neoteny run recipes/continual-backprop/bit-flip-regression.yaml --quick
   neoteny run - -o json < experiment.yaml | jq .claims
 
-Ctrl-C stops cleanly: workers save where they are, the state is kept, and the message says how to go on. A second Ctrl-C stops at once. With --keep the state also survives kill -9 and crashes: the same command with the same file finds its experiment in the state folder and goes on; one that is done has its results written again; one that failed or was cancelled is started anew. Another file, --set or --segment-tasks is another experiment.
+Ctrl-C stops cleanly: workers save where they are, the state is kept, and the message says how to go on. A second Ctrl-C stops at once. With --keep the state also survives kill -9 and crashes: the same command with the same file finds its experiment in the state folder and goes on; one that is done has its results written again; of one that failed or was cancelled, what is not done is taken up again. Another file, --set or --segment-tasks is another experiment.
 
 A file may include others, whose fields it changes as an arm does: include: base.yaml, or a list. docs/experiment.md has every field.
 
@@ -83,6 +87,11 @@ func (c *RunCmd) Run(ctx context.Context, a *app.App) error {
 	if err != nil {
 		return err
 	}
+	return c.finish(ctx, a, spec, plan)
+}
+
+// finish lives through the experiment, saves its results and prints them.
+func (c *RunCmd) finish(ctx context.Context, a *app.App, spec *pb.ExperimentSpec, plan *experiment.Plan) error {
 	if err := results.CheckWritable(c.Out); err != nil {
 		return err
 	}
@@ -108,6 +117,9 @@ func (c *RunCmd) Run(ctx context.Context, a *app.App) error {
 	fmt.Fprintf(a.Progress, "results are in %s\n", dir)
 	if l.kept {
 		fmt.Fprintf(a.Progress, "the state is kept in %s\n", l.state)
+	}
+	if err := a.Complete(l.Result, "the same command again computes them again"); err != nil {
+		return err
 	}
 	if p := l.Experiment.GetProgress(); p.GetRunsFailed() > 0 {
 		return fmt.Errorf("%d of %d runs failed", p.GetRunsFailed(), p.GetRuns())
@@ -263,6 +275,9 @@ func (c *RunCmd) submit(ctx context.Context, a *app.App, s *wiring.Stack, spec *
 		case !resp.GetExisted():
 			return e, false, nil
 		case e.GetState() == pb.ExperimentState_EXPERIMENT_STATE_FAILED, e.GetState() == pb.ExperimentState_EXPERIMENT_STATE_CANCELLED:
+			if again, err := c.retry(ctx, a, s, e); again != nil || err != nil {
+				return again, true, err
+			}
 			fmt.Fprintf(a.Progress, "%s has ended as %s before; starting anew\n", e.GetId(), results.StateName(e.GetState()))
 			continue
 		case e.GetState() == pb.ExperimentState_EXPERIMENT_STATE_DONE:
@@ -275,11 +290,35 @@ func (c *RunCmd) submit(ctx context.Context, a *app.App, s *wiring.Stack, spec *
 	return nil, false, fmt.Errorf("%s holds %d failed attempts at this experiment; give another --state-dir", state, maxRestarts)
 }
 
+// retry takes up again what of an experiment failed or was cancelled; nil where that
+// cannot be: its runs are of another numerics version.
+func (c *RunCmd) retry(ctx context.Context, a *app.App, s *wiring.Stack, e *pb.Experiment) (*pb.Experiment, error) {
+	runs, err := results.ListRuns(ctx, s.API, &pb.ListRunsRequest{Experiment: e.GetId()})
+	if err != nil {
+		return nil, err
+	}
+	if slices.ContainsFunc(runs, func(r *pb.Run) bool { return r.GetNumericsVersion() != engine.NumericsVersion }) {
+		return nil, nil
+	}
+	resp, err := s.API.RetryExperiment(ctx, &pb.RetryExperimentRequest{Id: e.GetId()})
+	if err != nil {
+		return nil, err
+	}
+	fmt.Fprintf(a.Progress, "%s has ended as %s before; %d runs are taken up again\n", e.GetId(), results.StateName(e.GetState()), resp.GetRuns())
+	return resp.GetExperiment(), nil
+}
+
 // experiment runs the experiment on the stack and saves its results.
 func (c *RunCmd) experiment(ctx context.Context, a *app.App, s *wiring.Stack, spec *pb.ExperimentSpec, state string, save func(context.Context, *wiring.Stack, *results.Result) error) (r *results.Result, resumed bool, err error) {
 	ctx, cancel := s.With(ctx)
 	defer cancel()
-	e, resumed, err := c.submit(ctx, a, s, spec, state)
+	var e *pb.Experiment
+	if c.begin != nil {
+		resumed = true
+		e, err = c.begin(ctx, s)
+	} else {
+		e, resumed, err = c.submit(ctx, a, s, spec, state)
+	}
 	if err == nil {
 		_, err = a.Follow(ctx, s.API, e.GetId(), app.FollowOptions{Live: s.Counters.StepsMade})
 	}
@@ -288,6 +327,9 @@ func (c *RunCmd) experiment(ctx context.Context, a *app.App, s *wiring.Stack, sp
 	}
 	if err == nil {
 		err = save(ctx, s, r)
+	}
+	if err == nil && len(r.Lost) > 0 { // of what was made before, in this state
+		r, err = a.Remake(ctx, s.API, r, app.FollowOptions{Live: s.Counters.StepsMade}, func(r *results.Result) error { return save(ctx, s, r) })
 	}
 	if err != nil {
 		return nil, resumed, causeOf(ctx, err)

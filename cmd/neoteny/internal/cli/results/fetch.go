@@ -10,8 +10,10 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"neoteny/internal/cluster"
@@ -26,6 +28,10 @@ type Result struct {
 	Runs       []Run // by arm, trial and seed
 	// Summary covers all runs; its means are over those that finished.
 	Summary *report.Summary
+	// Lost are the runs whose results are not all there: of per-step data that is known
+	// once the folder is written.
+	Lost   []Lost
+	losing sync.Mutex
 }
 
 // Run is a run with its task table, which is partial unless the run is done.
@@ -34,6 +40,7 @@ type Run struct {
 	Table *pb.TaskTable
 
 	measured string // the id that the metrics service knows it by, where it is another
+	lost     bool   // the table
 }
 
 // calls is how many requests are under way at a time.
@@ -60,6 +67,11 @@ func Fetch(ctx context.Context, api pb.ExperimentServiceClient, id string) (*Res
 		}
 		g.Go(func() error {
 			full, err := api.GetRun(gctx, &pb.GetRunRequest{Id: run.GetId()})
+			if status.Code(err) == codes.DataLoss {
+				r.Runs[i].lost = true
+				r.lose(r.Runs[i], status.Convert(err).Message())
+				return nil
+			}
 			if err != nil {
 				return fmt.Errorf("get run %s: %w", run.GetId(), err)
 			}
@@ -108,7 +120,7 @@ func (r *Result) summarize() error {
 			Arm: run.GetArm(), Trial: run.GetTrial(), Seed: run.GetSeed(), Confirmation: run.GetConfirmation(), Analysis: run.GetAnalysis(),
 			Params: run.GetParams(), Outcome: report.Missing,
 		}
-		if outcome, ok := outcomes[run.GetState()]; ok {
+		if outcome, ok := outcomes[run.GetState()]; ok && !run.lost {
 			t.Outcome, t.Table = outcome, run.Table
 		}
 		tables = append(tables, t)
@@ -150,7 +162,10 @@ func series(ctx context.Context, api pb.MetricsServiceClient, run Run, fn func(m
 			return nil
 		})
 		if err != nil {
-			return fmt.Errorf("track %s: %s", t, status.Convert(err).Message()) // not found is not the run's
+			if code := status.Code(err); code == codes.NotFound || code == codes.DataLoss {
+				return &errLost{fmt.Sprintf("track %s: %s", t, status.Convert(err).Message())}
+			}
+			return fmt.Errorf("track %s: %w", t, err)
 		}
 	}
 	slices.SortStableFunc(asides, func(a, b metric.Points) int { return a.Compare(b.Column) })

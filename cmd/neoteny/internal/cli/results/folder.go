@@ -52,7 +52,8 @@ func cause(err error) error {
 // folder. It is built beside its place and renamed, so a folder of that name is
 // complete; one of the same experiment, from an earlier time, is replaced, and
 // any other is left alone: the results then go to a folder with a number behind
-// its name. With a nil metrics client there are no per-step data.
+// its name. With a nil metrics client there are no per-step data. Runs whose data the
+// metrics service has lost are in r.Lost.
 func (r *Result) WriteFolder(ctx context.Context, parent string, metrics pb.MetricsServiceClient) (dir string, err error) {
 	if id := r.Experiment.GetId(); !plainName(id) {
 		return "", fmt.Errorf("write results: experiment id %q is no name for a folder", id)
@@ -178,8 +179,8 @@ func (r *Result) write(ctx context.Context, dir string, metrics pb.MetricsServic
 	return writeSums(dir)
 }
 
-// writeRunSteps writes steps/<trial>/<seed>.parquet, nothing for a run that
-// measured nothing yet.
+// writeRunSteps writes steps/<trial>/<seed>.parquet: nothing for a run that measured
+// nothing yet, nor for one whose data are lost, which is remembered.
 func (r *Result) writeRunSteps(ctx context.Context, dir string, metrics pb.MetricsServiceClient, run Run) error {
 	if !plainName(run.GetTrial()) {
 		return fmt.Errorf("trial %q is no name for a folder", run.GetTrial())
@@ -190,10 +191,14 @@ func (r *Result) writeRunSteps(ctx context.Context, dir string, metrics pb.Metri
 		values, err = r.writeSteps(ctx, w, metrics, run)
 		return err
 	})
-	if err == nil && values > 0 {
+	why, lost := lostOf(run, values, err)
+	switch {
+	case lost:
+		r.lose(run, why)
+	case err == nil && values > 0:
 		return nil
 	}
-	if err == nil || status.Code(err) == codes.NotFound {
+	if lost || err == nil || status.Code(err) == codes.NotFound {
 		if rerr := os.Remove(path); rerr != nil && !errors.Is(rerr, fs.ErrNotExist) {
 			return rerr
 		}

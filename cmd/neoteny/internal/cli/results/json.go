@@ -102,6 +102,10 @@ func enumWord(ed protoreflect.EnumDescriptor, n protoreflect.EnumNumber) any {
 func PlainRuns(runs []*pb.Run) []any {
 	out := make([]any, len(runs))
 	for i, r := range runs {
+		if r.GetCommitted() != nil { // for the program's own use
+			r = proto.CloneOf(r)
+			r.Committed = nil
+		}
 		out[i] = Plain(r)
 	}
 	return out

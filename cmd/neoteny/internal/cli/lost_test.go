@@ -1,0 +1,159 @@
+package cli
+
+import (
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"neoteny/cmd/neoteny/internal/cli/wiring"
+	pb "neoteny/proto/neoteny/v1"
+)
+
+// only returns the one file or folder that matches.
+func only(t *testing.T, pattern ...string) string {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Join(pattern...))
+	require.NoError(t, err)
+	require.Len(t, found, 1, "%s", filepath.Join(pattern...))
+	return found[0]
+}
+
+// bite flips a bit in the middle of a file.
+func bite(t *testing.T, path string) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	require.NoError(t, err)
+	b[len(b)/2] ^= 1
+	require.NoError(t, os.WriteFile(path, b, 0o644))
+}
+
+// same compares the folders of results of one experiment but for what tells when and
+// how often its runs were made.
+func same(t *testing.T, a, b string) {
+	t.Helper()
+	n := 0
+	require.NoError(t, filepath.WalkDir(a, func(path string, d fs.DirEntry, err error) error {
+		require.NoError(t, err)
+		rel, err := filepath.Rel(a, path)
+		require.NoError(t, err)
+		if d.IsDir() || rel == "runs.csv" || rel == "runs.json" || rel == "SHA256SUMS" || strings.HasPrefix(rel, "summary") {
+			return nil
+		}
+		n++
+		want, err := os.ReadFile(path)
+		require.NoError(t, err)
+		got, err := os.ReadFile(filepath.Join(b, rel))
+		require.NoError(t, err)
+		require.Equal(t, string(want), string(got), rel)
+		return nil
+	}))
+	require.Greater(t, n, 5)
+}
+
+// What the stores have lost of runs that are done is named, never left out in silence,
+// and made again where that is asked for: the same files come out.
+func TestLostResultsAreNamedAndMadeAgain(t *testing.T) {
+	dir := t.TempDir()
+	s, err := wiring.StartStack(t.Context(), slog.New(slog.DiscardHandler), wiring.StackConfig{
+		Dir: dir, Throwaway: true, Data: dir, Workers: 2,
+		Addresses: wiring.Addresses{Listen: "127.0.0.1:0", MetricsListen: "127.0.0.1:0", HTTP: "127.0.0.1:0"},
+	})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	results := func(id, out string, args ...string) (int, string, string) {
+		return neoteny("", append([]string{"results", id, "--out", out, "--coordinator", s.Coordinator, "--metrics", s.Metrics}, args...)...)
+	}
+	code, out, errs := neoteny(tiny, "submit", "-", "--wait", "--coordinator", s.Coordinator)
+	require.Zero(t, code, errs)
+	id := strings.TrimSpace(out)
+	whole, cut, again := t.TempDir(), t.TempDir(), t.TempDir()
+	code, _, errs = results(id, whole)
+	require.Zero(t, code, errs)
+
+	metrics, table := filepath.Join(dir, "metrics", id), filepath.Join(dir, "blob", "experiments", id, "runs")
+	require.NoError(t, os.Remove(filepath.Join(metrics, "fast@0@main.parquet")))
+	bite(t, filepath.Join(metrics, "fast@1@main.parquet"))
+	bite(t, only(t, table, "slow-0000", "0", "table-*.pb"))
+
+	code, _, errs = results(id, cut)
+	require.Equal(t, 1, code)
+	require.Contains(t, errs, "results of 3 of 6 runs are missing; `neoteny results "+id+" --remake` computes them again")
+	require.Regexp(t, id+`/fast/0 +the metrics service has nothing of it`, errs)
+	require.Regexp(t, id+`/fast/1 +.*the file is damaged; it is kept as .*fast@1@main.parquet.bad`, errs)
+	require.Regexp(t, id+`/slow-0000/0 +the task table is lost: .*content does not match its reference`, errs)
+	require.NoFileExists(t, filepath.Join(cut, id, "steps", "fast", "0.parquet"))
+	require.FileExists(t, filepath.Join(cut, id, "steps", "slow-0001", "1.parquet"))
+	code, _, errs = neoteny("", "results", id, "--coordinator", s.Coordinator)
+	require.Equal(t, 1, code)
+	require.Contains(t, errs, "results of 1 of 6 runs are missing")
+
+	code, _, errs = results(id, again, "--remake")
+	require.Zero(t, code, errs)
+	require.Contains(t, errs, "results of 3 runs are lost, and are computed again")
+	same(t, filepath.Join(whole, id), filepath.Join(again, id))
+	runs := func(dir string) (out []string) {
+		b, err := os.ReadFile(filepath.Join(dir, id, "runs.csv"))
+		require.NoError(t, err)
+		for _, l := range strings.Split(strings.TrimSpace(string(b)), "\n") {
+			out = append(out, strings.Join(strings.Split(l, ",")[:9], ","))
+		}
+		return out
+	}
+	require.Equal(t, runs(whole), runs(again), "digests and run keys")
+}
+
+// A cancelled experiment is taken up again where its runs are committed.
+func TestRetryOfACancelledExperiment(t *testing.T) {
+	s := testStack(t, 1)
+	const long = `
+name: long
+stream: {kind: bit-flip-regression, tasks: 40, examples_per_task: 5000}
+learner: {network: {kind: mlp, hidden: [5]}, optimizer: {kind: sgd, lr: 0.01}}
+probes: [{kind: loss}]
+seeds: {count: 2}
+segments: {tasks: 1}
+`
+	at := func(args ...string) (int, string, string) {
+		return neoteny(long, append(args, "--coordinator", s.Coordinator)...)
+	}
+	_, out, _ := at("submit", "-", "--wait")
+	whole := strings.TrimSpace(out)
+	_, out, _ = at("submit", "-")
+	id := strings.TrimSpace(out)
+	require.Eventually(t, func() bool {
+		e, err := s.API.GetExperiment(t.Context(), &pb.GetExperimentRequest{Id: id})
+		return err == nil && e.Experiment.Progress.TasksDone > 2
+	}, time.Minute, time.Millisecond)
+	code, _, errs := at("cancel", id)
+	require.Zero(t, code, errs)
+	at("watch", id)
+	e, err := s.API.GetExperiment(t.Context(), &pb.GetExperimentRequest{Id: id})
+	require.NoError(t, err)
+	require.Equal(t, pb.ExperimentState_EXPERIMENT_STATE_CANCELLED, e.Experiment.State)
+
+	code, _, errs = at("retry", id, "--wait")
+	require.Zero(t, code, errs)
+	require.Contains(t, errs, id+": 2 runs are taken up again")
+	digests := func(id string) (out []string) {
+		runs, err := s.API.ListRuns(t.Context(), &pb.ListRunsRequest{Experiment: id})
+		require.NoError(t, err)
+		for _, r := range runs.Runs {
+			require.Equal(t, pb.RunState_RUN_STATE_DONE, r.State)
+			out = append(out, r.Digest)
+		}
+		return out
+	}
+	require.Equal(t, digests(whole), digests(id))
+	code, _, errs = at("retry", id)
+	require.Equal(t, 1, code)
+	require.Contains(t, errs, "has no run that failed or was cancelled")
+	code, _, errs = at("retry", id, "--state-dir", t.TempDir())
+	require.Equal(t, 2, code)
+	require.Contains(t, errs, "is no state folder of neoteny")
+}
