@@ -95,8 +95,16 @@ type Fitter interface {
 	Fits(info stream.Info, source string) error
 }
 
+// OnDivergence is the parameter of all learners that says what becomes of a run whose
+// learner diverges: it ends, or goes on with the learner frozen.
+const (
+	OnDivergence = "on_divergence"
+	End          = "end" // the default
+	Freeze       = "freeze"
+)
+
 var (
-	registry    = component.NewRegistry[Env, Learner]("learner")
+	registry    = component.NewRegistry[Env, Learner]("learner", OnDivergence)
 	defaultKind string
 )
 

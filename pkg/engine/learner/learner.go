@@ -31,6 +31,9 @@ type Step struct {
 	TaskStep int64 // since the start of the task
 	LastStep bool  // of its task
 	Batch    *stream.Batch
+	// Diverged says that the learner has diverged in this step or before, in a life that
+	// goes on with it frozen: results are those of an evaluation.
+	Diverged bool
 	// Relabel knows the present labels of what was shown before; nil for streams
 	// whose labels last as long as a task.
 	Relabel stream.Relabeler

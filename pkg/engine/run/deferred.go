@@ -36,6 +36,7 @@ func NewDeferred(s *spec.Spec, env Env) (*Deferred, error) {
 	if err != nil {
 		return nil, err
 	}
+	life.aside = true
 	return &Deferred{life: life, main: main}, nil
 }
 
@@ -66,6 +67,9 @@ func (d *Deferred) Load(b []byte) error {
 		}
 		v.CopyFrom(x)
 	}
+	if d.life.freezer != nil {
+		d.life.freezer.load(d.main.freezer)
+	}
 	d.life.step, d.main = d.main.step, nil
 	return nil
 }
@@ -90,7 +94,7 @@ func (d *Deferred) Advance(ctx context.Context, until int64, sink Sink) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := l.learner.Step(s); err != nil {
+		if err := l.learn(); err != nil {
 			return err
 		}
 		if err := l.measure(false, true); err != nil {

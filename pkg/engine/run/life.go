@@ -15,7 +15,6 @@ import (
 	"neoteny/pkg/engine/graph"
 	"neoteny/pkg/engine/kernel"
 	"neoteny/pkg/engine/learner"
-	"neoteny/pkg/engine/linalg"
 	"neoteny/pkg/engine/probe"
 	"neoteny/pkg/engine/spec"
 	"neoteny/pkg/engine/stream"
@@ -67,6 +66,8 @@ type Life struct {
 	relabel stream.Relabeler // the stream, if it is one
 	learner learner.Learner
 	rec     *recorder
+	freezer *freezer // nil where a learner that diverges ends its run
+	aside   bool     // measures for another life: [Deferred]
 
 	publishers map[string]component.Publisher // by artifact
 
@@ -108,6 +109,9 @@ func newLife(s *spec.Spec, env Env, store *graph.Store) (*Life, error) {
 	if l.rec, err = newRecorder(s, parts.Probes, store.Space(graph.OfLife, "life")); err != nil {
 		return nil, err
 	}
+	if s.Freezes {
+		l.freezer = newFreezer(store)
+	}
 	l.batch = stream.NewBatch(s.Info, s.Info.Batch)
 	l.tasks = tasks{life: l, batches: map[int]*stream.Batch{}}
 	return l, nil
@@ -144,7 +148,7 @@ func (l *Life) Columns() []Column { return l.rec.columns }
 // error after a whole step: the life may be saved, or advanced further. Rows
 // of all steps done have gone to the sink when it returns. Where the learner diverges
 // the error is a [learner.Diverged], the sink has a boundary that says so, and the
-// life is over.
+// life is over; but with a spec that freezes such a learner it goes on.
 func (l *Life) Advance(ctx context.Context, until int64, sink Sink) error {
 	if until > l.spec.Steps() {
 		return fmt.Errorf("advance to step %d: the run has %d steps", until, l.spec.Steps())
@@ -175,12 +179,17 @@ func (l *Life) Advance(ctx context.Context, until int64, sink Sink) error {
 // one makes one step.
 func (l *Life) one(sink Sink) error {
 	if err := l.begin(); err != nil {
-		return err
+		return l.settle(err, sink)
 	}
-	if err := l.learner.Step(&l.now); err != nil {
+	if err := l.learn(); err != nil {
 		return l.settle(err, sink)
 	}
 	return l.end(sink)
+}
+
+func isDiverged(err error) bool {
+	_, ok := errors.AsType[*learner.Diverged](err)
+	return ok
 }
 
 // settle closes the task of a learner that has diverged, and returns err, which may
@@ -207,6 +216,10 @@ func (l *Life) begin() error {
 		}
 		l.entered = task
 	}
+	l.now = learner.Step{
+		Index: l.step, Task: task, TaskStep: taskStep, LastStep: taskStep == l.spec.Info.StepsPerTask-1,
+		Batch: l.batch, Relabel: l.relabel,
+	}
 	l.batch.Task, l.tasks.now = task, task
 	l.tasks.learned = task
 	if l.step == 0 {
@@ -215,16 +228,14 @@ func (l *Life) begin() error {
 		}
 	}
 	if taskStep == 0 {
-		if err := l.measure(true, false); err != nil {
+		if err := l.measure(true, false); isDiverged(err) {
+			return err
+		} else if err != nil {
 			return fmt.Errorf("task %d: %w", task, err)
 		}
 	}
 	l.tasks.learned = task + 1
 	l.stream.Batch(taskStep, l.batch)
-	l.now = learner.Step{
-		Index: l.step, Task: task, TaskStep: taskStep, LastStep: taskStep == l.spec.Info.StepsPerTask-1,
-		Batch: l.batch, Relabel: l.relabel,
-	}
 	return nil
 }
 
@@ -244,8 +255,8 @@ func (l *Life) beginProbes() error {
 func (l *Life) end(sink Sink) error {
 	s := &l.now
 	l.rec.step(s)
-	if err := l.measure(false, s.LastStep); errors.Is(err, linalg.ErrNotFinite) { // a probe is the first to see it
-		return l.settle(&learner.Diverged{What: err.Error()}, sink)
+	if err := l.measure(false, s.LastStep); isDiverged(err) {
+		return l.settle(err, sink)
 	} else if err != nil {
 		return fmt.Errorf("step %d (task %d): %w", l.step, s.Task, err)
 	}
@@ -253,10 +264,23 @@ func (l *Life) end(sink Sink) error {
 	if !s.LastStep {
 		return nil
 	}
-	if err := l.learner.EndTask(s); err != nil {
+	if err := l.endTask(); err != nil {
 		return l.settle(fmt.Errorf("end of task %d: %w", s.Task, err), sink)
 	}
 	return l.boundary(sink, nil)
+}
+
+// endTask lets the learner see the end of a task, unless it is frozen.
+func (l *Life) endTask() error {
+	if l.freezer.on() {
+		return nil
+	}
+	err := l.learner.EndTask(&l.now)
+	if l.freezer != nil && (isDiverged(err) || err == nil && l.freezer.diverged()) {
+		l.freezer.freeze()
+		return nil
+	}
+	return err
 }
 
 // boundary hands over the rows of the task that has ended, and its end; diverged is

@@ -6,6 +6,7 @@ import (
 
 	"neoteny/pkg/engine/assemble"
 	"neoteny/pkg/engine/learner"
+	"neoteny/pkg/engine/linalg"
 	"neoteny/pkg/engine/stream"
 )
 
@@ -17,22 +18,38 @@ type sample struct {
 
 // measure runs the probes that are due to look at the learner at rest, before
 // or after the step that l.step stands at. Probes that ask for the same number
-// of examples share one evaluation.
+// of examples share one evaluation. A probe may be the first to see that the learner
+// has diverged: the error is a [learner.Diverged] then, or the learner is frozen when
+// all have looked at it. Not so in a deferred measurement, of which the run knows nothing.
 func (l *Life) measure(taskStart, taskEnd bool) error {
 	for _, s := range l.samples {
 		s.evaluation = nil
 	}
+	diverged := false
 	for i := range l.rec.probes {
 		p := &l.rec.probes[i]
 		if !p.due(l.step, l.tasks.now, taskStart, taskEnd) {
 			continue
 		}
-		if err := l.measureOne(p); err != nil {
-			return fmt.Errorf("%s: %w", l.spec.Probes[i].Path, err)
+		err := l.measureOne(p)
+		if err != nil {
+			err = fmt.Errorf("%s: %w", l.spec.Probes[i].Path, err)
+		}
+		switch notFinite := errors.Is(err, linalg.ErrNotFinite); {
+		case notFinite && (l.freezer != nil || l.aside):
+			nothing(p.values)
+			diverged = true
+		case notFinite:
+			return &learner.Diverged{Step: l.now.Index, Task: l.now.Task, What: err.Error()}
+		case err != nil:
+			return err
 		}
 		for k, v := range p.values {
 			l.rec.emit(p.first+k, l.step, v)
 		}
+	}
+	if diverged && !l.aside && !l.freezer.on() {
+		l.freezer.freeze()
 	}
 	return nil
 }

@@ -20,13 +20,17 @@ type Pack struct {
 	lockstep learner.Lockstep
 	failed   []error // by life; a life that failed is over
 	over     []bool  // by life: its failure is settled
+	outcome  []error // by life: of the step that is under way
 }
+
+// errIdle stands in the place of an outcome for a life that makes no update.
+var errIdle = errors.New("its learner is frozen")
 
 // NewPack builds the lives of the given specs and environments at step 0, side
 // by side. It returns an error that is [learner.ErrNotAlike] where they must run one
 // by one.
 func NewPack(specs []*spec.Spec, envs []Env) (*Pack, error) {
-	p := &Pack{failed: make([]error, len(specs)), over: make([]bool, len(specs))}
+	p := &Pack{failed: make([]error, len(specs)), over: make([]bool, len(specs)), outcome: make([]error, len(specs))}
 	var learners []learner.Learner
 	for i, store := range graph.NewLanes(len(specs)) {
 		l, err := newLife(specs[i].Measuring(false), envs[i], store)
@@ -101,13 +105,33 @@ func (p *Pack) alive() bool {
 
 // one makes one step of every life that has not failed.
 func (p *Pack) one(sinks []Sink) {
+	going := false
 	for i, l := range p.lives {
 		if p.failed[i] == nil {
 			p.failed[i] = l.begin()
 		}
+		p.outcome[i] = p.failed[i]
+		switch {
+		case p.failed[i] != nil || l.freezer == nil:
+		case l.freezer.on():
+			p.outcome[i] = errIdle
+		default:
+			l.freezer.copy()
+		}
+		going = going || p.outcome[i] == nil
 	}
-	p.lockstep.Step(p.steps, p.failed)
+	if going {
+		p.lockstep.Step(p.steps, p.outcome)
+	}
 	for i, l := range p.lives {
+		switch {
+		case p.failed[i] != nil:
+		case p.outcome[i] == errIdle:
+			l.freezer.restore() // a joint program runs in all lanes
+			p.failed[i] = l.look()
+		default:
+			p.failed[i] = l.learned(p.outcome[i])
+		}
 		switch {
 		case p.over[i]:
 		case p.failed[i] == nil:

@@ -53,6 +53,7 @@ type recorder struct {
 type recordedProbe struct {
 	probe.Probe
 	stepper  probe.Stepper
+	traced   bool // it looks into the training program, which does not run once the learner is frozen
 	measurer probe.Measurer
 	tasks    probe.TaskMeasurer
 	schedule spec.Schedule
@@ -99,6 +100,7 @@ func newRecorder(of *spec.Spec, probes []probe.Probe, space graph.Space) (*recor
 		ps := of.Probes[i]
 		rp := recordedProbe{Probe: p, schedule: ps.Schedule, first: len(r.columns)}
 		rp.stepper, _ = p.(probe.Stepper)
+		_, rp.traced = p.(probe.Tracer)
 		rp.measurer, _ = p.(probe.Measurer)
 		rp.tasks, _ = p.(probe.TaskMeasurer)
 		if n := b2i(rp.stepper != nil) + b2i(rp.measurer != nil) + b2i(rp.tasks != nil); n != 1 {
@@ -142,10 +144,17 @@ func (r *recorder) step(s *learner.Step) {
 		if p.stepper == nil {
 			continue
 		}
-		p.stepper.Step(s, p.values)
+		if s.Diverged && p.traced {
+			nothing(p.values)
+		} else {
+			p.stepper.Step(s, p.values)
+		}
 		due := p.schedule.Every == 0 && s.LastStep && (s.Task+1)%p.schedule.Tasks == 0 || p.schedule.Every > 0 && (s.Index+1)%p.schedule.Every == 0
 		for k, v := range p.values {
 			c := p.first + k
+			if s.Diverged && v != v {
+				v = float32(math.NaN()) // windows are in checkpoints: one bit pattern on every machine
+			}
 			if p.schedule.Every == 1 {
 				r.emit(c, s.Index, v)
 				continue

@@ -36,6 +36,9 @@ func (s *Spec) canonicalLearner() map[string]any {
 	if s.Learner.Name == learner.Default() {
 		delete(one, "kind")
 	}
+	if s.Freezes { // as runs are without the parameter, so they have always been
+		one[learner.OnDivergence] = learner.Freeze
+	}
 	if s.Network == nil {
 		return one
 	}

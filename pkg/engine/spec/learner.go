@@ -27,6 +27,7 @@ func (s *Spec) resolveLearner(raw map[string]any, p *problems) {
 		p.note(component.Fieldf("learner.kind", "missing: say what acts in the environment, for example {kind: dqn, network: {kind: mlp}, optimizer: {kind: adam}}"))
 		return
 	}
+	s.Freezes = onDivergence(raw, p)
 	own, ok := ofKind(raw, p)
 	if !ok {
 		return
@@ -46,6 +47,24 @@ func (s *Spec) resolveLearner(raw map[string]any, p *problems) {
 	s.resolveParts(raw, p)
 }
 
+// onDivergence reads the parameter [learner.OnDivergence].
+func onDivergence(raw map[string]any, p *problems) (freezes bool) {
+	v, given := raw[learner.OnDivergence]
+	if given && v != learner.End && v != learner.Freeze {
+		p.note(component.Fieldf("learner."+learner.OnDivergence, "must be end or freeze, is %v", v))
+	}
+	return v == learner.Freeze
+}
+
+// checkFreezes reports a learner that cannot be frozen in this spec.
+func (s *Spec) checkFreezes() error {
+	if !s.Freezes || s.World == nil {
+		return nil
+	}
+	return component.Fieldf("learner."+learner.OnDivergence,
+		"freeze is for learners of a stream; what acts in the %s can only end: leave it out", s.source())
+}
+
 // ofKind returns the parameters of the learner's kind. It reports false where they
 // are not to be resolved.
 func ofKind(raw map[string]any, p *problems) (own map[string]any, ok bool) {
@@ -54,9 +73,9 @@ func ofKind(raw map[string]any, p *problems) (own map[string]any, ok bool) {
 	kind, _ := raw["kind"].(string)
 	for _, k := range slices.Sorted(maps.Keys(raw)) {
 		switch {
-		case slices.Contains(parts, k):
+		case slices.Contains(parts, k), k == learner.OnDivergence:
 		case raw["kind"] == nil && !slices.Contains(usual, k):
-			known := slices.Concat(parts, usual)
+			known := slices.Concat(parts, []string{learner.OnDivergence}, usual)
 			p.note(component.Fieldf("learner."+k, "unknown field%s (have: %s; or a kind)", component.DidYouMean(k, known), strings.Join(known, ", ")))
 		case kind != "" && slices.Contains(usual, k) && !slices.Contains(learner.Parameters(kind), k):
 			p.note(component.Fieldf("learner."+k, "a learner of the kind %s has a %s of its own", kind, k))

@@ -14,6 +14,7 @@ import (
 //
 //	parameters · (weight + gradient + the optimiser's states)
 //	batch · (inputs + 2·activations)                 forward and backward
+//	two more copies of weights and states            for a learner that may be frozen
 //	samples · (inputs + activations)                 for each number of samples that probes ask for
 //
 // Datasets, the states of methods and what probes compute with are not in it.
@@ -46,6 +47,9 @@ func (s *Spec) checkMemory() error {
 	arrays := 2
 	if o, ok := s.Optimizer.Config.(stateful); ok {
 		arrays += o.StateArrays()
+	}
+	if s.Freezes {
+		arrays += 2 * (arrays - 1) // two copies of all but the gradient
 	}
 	// In float64 nothing overflows.
 	activations := float64(size.Activations)

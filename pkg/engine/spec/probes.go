@@ -8,6 +8,18 @@ import (
 	"neoteny/pkg/engine/probe"
 )
 
+// divergedProbe is the kind of the probe that measures whether a learner is frozen.
+const divergedProbe = "diverged"
+
+// withDiverged adds that probe where a learner may be and none is given.
+func (s *Spec) withDiverged(probes []map[string]any) []map[string]any {
+	given := func(p map[string]any) bool { return p["kind"] == divergedProbe }
+	if !s.Freezes || slices.ContainsFunc(probes, given) {
+		return probes
+	}
+	return append(slices.Clone(probes), map[string]any{"kind": divergedProbe})
+}
+
 func (s *Spec) resolveProbes(raw []map[string]any, p *problems) {
 	seen := map[string]string{} // who emits a metric
 	for i, m := range raw {

@@ -34,6 +34,8 @@ type Spec struct {
 	// and Outputs the number of actions.
 	Info    stream.Info
 	Learner *learner.Resolved
+	// Freezes says that a run goes on whose learner diverges, with the learner frozen.
+	Freezes bool
 	// What a learner with a network has; nil of others.
 	Network   *nn.Resolved
 	Rule      *rule.Resolved
@@ -70,7 +72,7 @@ func Resolve(raw Raw) (*Spec, error) {
 	s, p := &Spec{identity: &identity{}}, &problems{}
 	s.resolveSource(raw, p)
 	s.resolveLearner(raw.Learner, p)
-	s.resolveProbes(raw.Probes, p)
+	s.resolveProbes(s.withDiverged(raw.Probes), p)
 	if len(p.errs) == 0 {
 		p.note(s.check())
 	}
@@ -90,6 +92,9 @@ func ResolveLearner(raw map[string]any, info stream.Info) (*Spec, error) {
 	}
 	s.Stream = &stream.Resolved{Info: component.Info{Name: "of the caller"}, Config: callers{s.Info}}
 	s.resolveLearner(raw, p)
+	if s.Freezes {
+		p.note(component.Fieldf("learner."+learner.OnDivergence, "freeze is of a run; a learner without one returns an error when it diverges: leave it out"))
+	}
 	if len(p.errs) == 0 {
 		p.note(s.check())
 	}
@@ -101,7 +106,7 @@ func ResolveLearner(raw map[string]any, info stream.Info) (*Spec, error) {
 
 // check holds the parts of a spec against each other, and all of them against
 // [MaxBytes].
-func (s *Spec) check() error { return errors.Join(s.checkNeeds(), s.checkMemory()) }
+func (s *Spec) check() error { return errors.Join(s.checkNeeds(), s.checkFreezes(), s.checkMemory()) }
 
 // resolveSource decodes what the learner lives through: a stream or an environment.
 func (s *Spec) resolveSource(raw Raw, p *problems) {

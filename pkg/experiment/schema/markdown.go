@@ -11,6 +11,7 @@ import (
 
 	"neoteny/pkg/engine/analysis"
 	"neoteny/pkg/engine/component"
+	"neoteny/pkg/engine/learner"
 	"neoteny/pkg/engine/probe"
 )
 
@@ -163,12 +164,16 @@ func (m *markdown) kind(kind string, docs []component.Doc) {
 	case "probe":
 		common = m.plainObject(probeSchedule())
 	case "learner":
-		common = object{"network": ref("network"), "rule": ref("rule"), "optimizer": ref("optimizer"), "methods": listOf(ref("method"))}
+		common = learnerParts()
+		common[learner.OnDivergence] = onDivergence()
 	case "analysis":
 		common = object{"per": nil, "needs": nil}
 	}
-	if kind == "probe" {
+	switch kind {
+	case "probe":
 		m.table("Parameter", common, nil, slices.Sorted(maps.Keys(common)))
+	case "learner":
+		m.table("Parameter", m.plainObject(object{learner.OnDivergence: onDivergence()}), nil, []string{learner.OnDivergence})
 	}
 	for _, doc := range docs {
 		if doc.Kind != kind {
@@ -241,7 +246,7 @@ var about = map[string]string{
 	"stream":      "Where tasks come from: `stream:`.",
 	"environment": "What a reinforcement learner acts in, in the place of a stream: `environment:`.",
 	"learner": "What lives: `learner:`. Without `kind` it is supervised. Kinds that train a network have `network`, `rule` (default: backprop), " +
-		"`optimizer` and the list `methods` beside their parameters.",
+		"`optimizer` and the list `methods` beside their parameters. All of them take:",
 	"network":    "`learner.network`.",
 	"activation": "Between layers: a network's `activation`.",
 	"init":       "How weights start: a network's `init`.",

@@ -330,10 +330,9 @@ func (b *builder) component(doc component.Doc) {
 			delete(own, "required")
 		}
 		if slices.Contains(doc.Needs, component.Core) {
-			maps.Copy(props, object{
-				"network": ref("network"), "rule": ref("rule"), "optimizer": ref("optimizer"), "methods": listOf(ref("method")),
-			})
+			maps.Copy(props, learnerParts())
 		}
+		props[learner.OnDivergence] = onDivergence()
 	}
 	name := doc.Kind + "." + doc.Name
 	b.defs[name] = own
@@ -390,6 +389,19 @@ func (b *builder) input() object {
 	}
 	need["$ref"] = "#/$defs/input"
 	return need
+}
+
+// learnerParts has what learners with a network are made of.
+func learnerParts() object {
+	return object{"network": ref("network"), "rule": ref("rule"), "optimizer": ref("optimizer"), "methods": listOf(ref("method"))}
+}
+
+// onDivergence is the parameter that all learners have.
+func onDivergence() object {
+	return object{
+		"enum": []string{learner.End, learner.Freeze}, "default": learner.End,
+		"description": "what becomes of a run whose loss, weights or state are no longer finite: it ends as diverged, or goes on with the learner frozen and the metric `diverged` 1 (with a stream)",
+	}
 }
 
 // probeSchedule has the parameters of all probes.

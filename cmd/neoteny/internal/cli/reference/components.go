@@ -171,6 +171,9 @@ func (c *componentsCmd) describe(a *app.App, d component.Doc) error {
 	if d.Kind == "probe" {
 		fmt.Fprintln(a.Out, "\nAs all probes it takes every (step, task, a number of steps, or \"10 tasks\"), at (start, end), reduce (mean, last, max), as (a name),\nand, where it measures the learner at rest and remembers nothing, deferred: true (from a checkpoint, by whichever worker is idle).")
 	}
+	if d.Kind == "learner" {
+		fmt.Fprintln(a.Out, "\nAs all learners it takes on_divergence: end (default), or freeze: where its loss, weights or state are no longer finite, the run\ngoes on with the learner as it was before, measured and no longer trained, and the metric diverged is 1 (with a stream).")
+	}
 	for i, name := range slices.Sorted(maps.Keys(d.Presets)) {
 		if i == 0 {
 			fmt.Fprintln(a.Out, "\nPresets, where they differ from the defaults:")
