@@ -60,6 +60,10 @@ var ErrNotAlike = learner.ErrNotAlike
 // not meet.
 var ErrLacks = spec.ErrLacks
 
+// CheckWeights finds a weights file of a spec's network that is not there, is another
+// one or does not fit, on this machine.
+func CheckWeights(s *Spec) error { return assemble.CheckWeights(s) }
+
 // Resolve decodes and checks a spec. All mistakes are reported together, each
 // a [component.FieldError] with the path of the field from the spec's root.
 func Resolve(raw RawSpec) (*Spec, error) { return spec.Resolve(raw) }

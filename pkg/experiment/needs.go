@@ -281,6 +281,7 @@ func (e *expansion) publish() {
 			}
 		}
 	}
+	e.publishAll(publishes)
 	if circle := findCircle(needs); circle != nil {
 		i := slices.IndexFunc(needs[circle[0]], func(n TrialNeed) bool { return n.Trial == circle[1] })
 		n := needs[circle[0]][i].Name
@@ -294,6 +295,35 @@ func (e *expansion) publish() {
 			}
 		}
 		e.fail(at, "%s: none of them could ever begin", strings.Join(circle, " needs "))
+	}
+}
+
+// publishAll marks what the experiment asks every run to publish.
+func (e *expansion) publishAll(publishes map[string]*[]string) {
+	for i, artifact := range e.spec.GetPublish() {
+		have := map[string]bool{}
+		found := false
+		for _, a := range e.arms {
+			for k := range a.trials {
+				t := &a.trials[k]
+				published := t.Spec.Published()
+				for name := range published {
+					have[name] = true
+				}
+				if len(published[artifact]) == 0 {
+					continue
+				}
+				found = true
+				if p := publishes[t.Name]; !slices.Contains(*p, artifact) {
+					*p = append(*p, artifact)
+					slices.Sort(*p)
+				}
+			}
+		}
+		if !found {
+			names := slices.Sorted(maps.Keys(have))
+			e.fail(indexed("publish", i), "no arm publishes %q%s (have: %s)", shorten(artifact), component.DidYouMean(artifact, names), listed(names))
+		}
 	}
 }
 

@@ -69,9 +69,9 @@ func TestJSONReadsWhatYAMLRefuses(t *testing.T) {
 
 func TestParseErrors(t *testing.T) {
 	for name, c := range map[string]struct{ in, want string }{
-		"unknown field":         {"name: x\nsede: {count: 3}\n", `sede: unknown field, did you mean "seeds"? (have: name, paper, description, stream, environment, learner, probes, arms, sweep, select, seeds, segments, claims, needs, analyses, controls, arm_order, untested, forms, include) (line 2)`},
+		"unknown field":         {"name: x\nsede: {count: 3}\n", `sede: unknown field, did you mean "seeds"? (have: name, paper, description, stream, environment, learner, probes, arms, sweep, select, seeds, segments, claims, needs, analyses, controls, publish, arm_order, untested, forms, include) (line 2)`},
 		"unknown nested field":  {"name: x\nclaims:\n- name: a\n- {name: b, holds: {gr: 1}}\n", `claims[1].holds.gr: unknown field, did you mean "gt"? (have: gt, ge, lt, le) (line 4)`},
-		"unknown field of JSON": {"{\"name\": \"x\",\n\"segment\": {}}", `segment: unknown field, did you mean "segments"? (have: name, paper, description, stream, environment, learner, probes, arms, sweep, select, seeds, segments, claims, needs, analyses, controls, arm_order, untested, forms, include) (line 2)`},
+		"unknown field of JSON": {"{\"name\": \"x\",\n\"segment\": {}}", `segment: unknown field, did you mean "segments"? (have: name, paper, description, stream, environment, learner, probes, arms, sweep, select, seeds, segments, claims, needs, analyses, controls, publish, arm_order, untested, forms, include) (line 2)`},
 		"base that is another":  {"name: x\narms:\n  base: {learner: {}}\n", `arms.base: base is the experiment as it stands, and this arm changes it: give it another name (line 3)`},
 		"unknown in a map":      {"sweep: {random: {params: {learner.optimizer.lr: {uniforn: [0, 1]}}}}", `sweep.random.params["learner.optimizer.lr"].uniforn: unknown field, did you mean "uniform"? (have: uniform, log_uniform, choice) (line 1)`},
 		"duplicate key":         {"name: x\nstream:\n  kind: a\n  kind: b\n", `stream.kind: given twice, first on line 3 (line 4)`},

@@ -76,11 +76,12 @@ func NewStream(s *spec.Spec, env Env) (stream.Stream, error) {
 
 // assembly is a life that is being put together.
 type assembly struct {
-	spec  *spec.Spec
-	env   Env
-	store *graph.Store
-	life  *Life
-	core  bool // is there
+	spec   *spec.Spec
+	env    Env
+	store  *graph.Store
+	life   *Life
+	core   bool  // is there
+	failed error // why the core could not be built
 }
 
 // learner builds the learner, and the probes where it has not built a core, which
@@ -89,10 +90,16 @@ func (a *assembly) learner() error {
 	l, err := a.spec.Learner.Build(learner.Env{
 		Space: a.store.Space(graph.OfLearner, "learner"),
 		Info:  a.spec.Info, Environment: a.life.World, Artifacts: a.env.Artifacts,
-		Key:  func(purpose string) rng.Key { return a.env.learnerKey("learner/" + purpose) },
-		Core: a.newCore,
+		Key: func(purpose string) rng.Key { return a.env.learnerKey("learner/" + purpose) },
+		Core: func(o learner.Objective) (c learner.Core, err error) {
+			c, a.failed = a.newCore(o)
+			return c, a.failed
+		},
 	})
-	if err != nil {
+	switch {
+	case a.failed != nil: // it says where already, from the spec's root
+		return a.failed
+	case err != nil:
 		return err
 	}
 	a.life.Learner = l

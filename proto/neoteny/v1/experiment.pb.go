@@ -1522,6 +1522,107 @@ func (x *GetRunResponse) GetResolvedSpec() string {
 	return ""
 }
 
+// GetArtifactRequest names an artifact.
+type GetArtifactRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Run id, <experiment>/<trial>/<seed>.
+	Run string `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
+	// Name that it was published under, for example weights.
+	Name          string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetArtifactRequest) Reset() {
+	*x = GetArtifactRequest{}
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetArtifactRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetArtifactRequest) ProtoMessage() {}
+
+func (x *GetArtifactRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetArtifactRequest.ProtoReflect.Descriptor instead.
+func (*GetArtifactRequest) Descriptor() ([]byte, []int) {
+	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *GetArtifactRequest) GetRun() string {
+	if x != nil {
+		return x.Run
+	}
+	return ""
+}
+
+func (x *GetArtifactRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// GetArtifactResponse is a piece.
+type GetArtifactResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Bytes, in order.
+	Data          []byte `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetArtifactResponse) Reset() {
+	*x = GetArtifactResponse{}
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetArtifactResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetArtifactResponse) ProtoMessage() {}
+
+func (x *GetArtifactResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetArtifactResponse.ProtoReflect.Descriptor instead.
+func (*GetArtifactResponse) Descriptor() ([]byte, []int) {
+	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *GetArtifactResponse) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
 // ListComponentsRequest filters the registry.
 type ListComponentsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1535,7 +1636,7 @@ type ListComponentsRequest struct {
 
 func (x *ListComponentsRequest) Reset() {
 	*x = ListComponentsRequest{}
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[23]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1547,7 +1648,7 @@ func (x *ListComponentsRequest) String() string {
 func (*ListComponentsRequest) ProtoMessage() {}
 
 func (x *ListComponentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[23]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1560,7 +1661,7 @@ func (x *ListComponentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListComponentsRequest.ProtoReflect.Descriptor instead.
 func (*ListComponentsRequest) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{23}
+	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ListComponentsRequest) GetKind() string {
@@ -1588,7 +1689,7 @@ type ListComponentsResponse struct {
 
 func (x *ListComponentsResponse) Reset() {
 	*x = ListComponentsResponse{}
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[24]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1600,7 +1701,7 @@ func (x *ListComponentsResponse) String() string {
 func (*ListComponentsResponse) ProtoMessage() {}
 
 func (x *ListComponentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[24]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1613,7 +1714,7 @@ func (x *ListComponentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListComponentsResponse.ProtoReflect.Descriptor instead.
 func (*ListComponentsResponse) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{24}
+	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ListComponentsResponse) GetComponents() []*Component {
@@ -1648,7 +1749,7 @@ type Component struct {
 
 func (x *Component) Reset() {
 	*x = Component{}
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[25]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1660,7 +1761,7 @@ func (x *Component) String() string {
 func (*Component) ProtoMessage() {}
 
 func (x *Component) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[25]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1673,7 +1774,7 @@ func (x *Component) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Component.ProtoReflect.Descriptor instead.
 func (*Component) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{25}
+	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Component) GetKind() string {
@@ -1851,7 +1952,12 @@ const file_neoteny_v1_experiment_proto_rawDesc = "" +
 	"\x0eGetRunResponse\x12!\n" +
 	"\x03run\x18\x01 \x01(\v2\x0f.neoteny.v1.RunR\x03run\x12+\n" +
 	"\x05table\x18\x02 \x01(\v2\x15.neoteny.v1.TaskTableR\x05table\x12#\n" +
-	"\rresolved_spec\x18\x03 \x01(\tR\fresolvedSpec\"?\n" +
+	"\rresolved_spec\x18\x03 \x01(\tR\fresolvedSpec\"L\n" +
+	"\x12GetArtifactRequest\x12\x19\n" +
+	"\x03run\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x03run\x12\x1b\n" +
+	"\x04name\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x04name\")\n" +
+	"\x13GetArtifactResponse\x12\x12\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\"?\n" +
 	"\x15ListComponentsRequest\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\"O\n" +
@@ -1878,7 +1984,7 @@ const file_neoteny_v1_experiment_proto_rawDesc = "" +
 	"\x18EXPERIMENT_STATE_RUNNING\x10\x02\x12\x19\n" +
 	"\x15EXPERIMENT_STATE_DONE\x10\x03\x12\x1b\n" +
 	"\x17EXPERIMENT_STATE_FAILED\x10\x04\x12\x1e\n" +
-	"\x1aEXPERIMENT_STATE_CANCELLED\x10\x052\xe2\a\n" +
+	"\x1aEXPERIMENT_STATE_CANCELLED\x10\x052\xb4\b\n" +
 	"\x11ExperimentService\x12]\n" +
 	"\x10SubmitExperiment\x12#.neoteny.v1.SubmitExperimentRequest\x1a$.neoteny.v1.SubmitExperimentResponse\x12c\n" +
 	"\x12ValidateExperiment\x12%.neoteny.v1.ValidateExperimentRequest\x1a&.neoteny.v1.ValidateExperimentResponse\x12T\n" +
@@ -1889,7 +1995,8 @@ const file_neoteny_v1_experiment_proto_rawDesc = "" +
 	"\x0fRetryExperiment\x12\".neoteny.v1.RetryExperimentRequest\x1a#.neoteny.v1.RetryExperimentResponse\x12]\n" +
 	"\x10DeleteExperiment\x12#.neoteny.v1.DeleteExperimentRequest\x1a$.neoteny.v1.DeleteExperimentResponse\x12E\n" +
 	"\bListRuns\x12\x1b.neoteny.v1.ListRunsRequest\x1a\x1c.neoteny.v1.ListRunsResponse\x12?\n" +
-	"\x06GetRun\x12\x19.neoteny.v1.GetRunRequest\x1a\x1a.neoteny.v1.GetRunResponse\x12W\n" +
+	"\x06GetRun\x12\x19.neoteny.v1.GetRunRequest\x1a\x1a.neoteny.v1.GetRunResponse\x12P\n" +
+	"\vGetArtifact\x12\x1e.neoteny.v1.GetArtifactRequest\x1a\x1f.neoteny.v1.GetArtifactResponse0\x01\x12W\n" +
 	"\x0eListComponents\x12!.neoteny.v1.ListComponentsRequest\x1a\".neoteny.v1.ListComponentsResponseB$Z\"neoteny/proto/neoteny/v1;neotenyv1b\x06proto3"
 
 var (
@@ -1905,7 +2012,7 @@ func file_neoteny_v1_experiment_proto_rawDescGZIP() []byte {
 }
 
 var file_neoteny_v1_experiment_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_neoteny_v1_experiment_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_neoteny_v1_experiment_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
 var file_neoteny_v1_experiment_proto_goTypes = []any{
 	(ExperimentState)(0),               // 0: neoteny.v1.ExperimentState
 	(*Progress)(nil),                   // 1: neoteny.v1.Progress
@@ -1931,39 +2038,41 @@ var file_neoteny_v1_experiment_proto_goTypes = []any{
 	(*ListRunsResponse)(nil),           // 21: neoteny.v1.ListRunsResponse
 	(*GetRunRequest)(nil),              // 22: neoteny.v1.GetRunRequest
 	(*GetRunResponse)(nil),             // 23: neoteny.v1.GetRunResponse
-	(*ListComponentsRequest)(nil),      // 24: neoteny.v1.ListComponentsRequest
-	(*ListComponentsResponse)(nil),     // 25: neoteny.v1.ListComponentsResponse
-	(*Component)(nil),                  // 26: neoteny.v1.Component
-	nil,                                // 27: neoteny.v1.Component.PresetsEntry
-	(*ExperimentSpec)(nil),             // 28: neoteny.v1.ExperimentSpec
-	(*timestamppb.Timestamp)(nil),      // 29: google.protobuf.Timestamp
-	(RunState)(0),                      // 30: neoteny.v1.RunState
-	(*Run)(nil),                        // 31: neoteny.v1.Run
-	(*TaskTable)(nil),                  // 32: neoteny.v1.TaskTable
+	(*GetArtifactRequest)(nil),         // 24: neoteny.v1.GetArtifactRequest
+	(*GetArtifactResponse)(nil),        // 25: neoteny.v1.GetArtifactResponse
+	(*ListComponentsRequest)(nil),      // 26: neoteny.v1.ListComponentsRequest
+	(*ListComponentsResponse)(nil),     // 27: neoteny.v1.ListComponentsResponse
+	(*Component)(nil),                  // 28: neoteny.v1.Component
+	nil,                                // 29: neoteny.v1.Component.PresetsEntry
+	(*ExperimentSpec)(nil),             // 30: neoteny.v1.ExperimentSpec
+	(*timestamppb.Timestamp)(nil),      // 31: google.protobuf.Timestamp
+	(RunState)(0),                      // 32: neoteny.v1.RunState
+	(*Run)(nil),                        // 33: neoteny.v1.Run
+	(*TaskTable)(nil),                  // 34: neoteny.v1.TaskTable
 }
 var file_neoteny_v1_experiment_proto_depIdxs = []int32{
-	28, // 0: neoteny.v1.Experiment.spec:type_name -> neoteny.v1.ExperimentSpec
+	30, // 0: neoteny.v1.Experiment.spec:type_name -> neoteny.v1.ExperimentSpec
 	0,  // 1: neoteny.v1.Experiment.state:type_name -> neoteny.v1.ExperimentState
 	1,  // 2: neoteny.v1.Experiment.progress:type_name -> neoteny.v1.Progress
-	29, // 3: neoteny.v1.Experiment.created_at:type_name -> google.protobuf.Timestamp
-	29, // 4: neoteny.v1.Experiment.ended_at:type_name -> google.protobuf.Timestamp
+	31, // 3: neoteny.v1.Experiment.created_at:type_name -> google.protobuf.Timestamp
+	31, // 4: neoteny.v1.Experiment.ended_at:type_name -> google.protobuf.Timestamp
 	3,  // 5: neoteny.v1.Experiment.source:type_name -> neoteny.v1.Source
-	28, // 6: neoteny.v1.SubmitExperimentRequest.spec:type_name -> neoteny.v1.ExperimentSpec
+	30, // 6: neoteny.v1.SubmitExperimentRequest.spec:type_name -> neoteny.v1.ExperimentSpec
 	3,  // 7: neoteny.v1.SubmitExperimentRequest.source:type_name -> neoteny.v1.Source
 	2,  // 8: neoteny.v1.SubmitExperimentResponse.experiment:type_name -> neoteny.v1.Experiment
-	28, // 9: neoteny.v1.ValidateExperimentRequest.spec:type_name -> neoteny.v1.ExperimentSpec
+	30, // 9: neoteny.v1.ValidateExperimentRequest.spec:type_name -> neoteny.v1.ExperimentSpec
 	2,  // 10: neoteny.v1.GetExperimentResponse.experiment:type_name -> neoteny.v1.Experiment
 	0,  // 11: neoteny.v1.ListExperimentsRequest.states:type_name -> neoteny.v1.ExperimentState
 	2,  // 12: neoteny.v1.ListExperimentsResponse.experiments:type_name -> neoteny.v1.Experiment
 	2,  // 13: neoteny.v1.WatchExperimentResponse.experiment:type_name -> neoteny.v1.Experiment
 	2,  // 14: neoteny.v1.CancelExperimentResponse.experiment:type_name -> neoteny.v1.Experiment
 	2,  // 15: neoteny.v1.RetryExperimentResponse.experiment:type_name -> neoteny.v1.Experiment
-	30, // 16: neoteny.v1.ListRunsRequest.states:type_name -> neoteny.v1.RunState
-	31, // 17: neoteny.v1.ListRunsResponse.runs:type_name -> neoteny.v1.Run
-	31, // 18: neoteny.v1.GetRunResponse.run:type_name -> neoteny.v1.Run
-	32, // 19: neoteny.v1.GetRunResponse.table:type_name -> neoteny.v1.TaskTable
-	26, // 20: neoteny.v1.ListComponentsResponse.components:type_name -> neoteny.v1.Component
-	27, // 21: neoteny.v1.Component.presets:type_name -> neoteny.v1.Component.PresetsEntry
+	32, // 16: neoteny.v1.ListRunsRequest.states:type_name -> neoteny.v1.RunState
+	33, // 17: neoteny.v1.ListRunsResponse.runs:type_name -> neoteny.v1.Run
+	33, // 18: neoteny.v1.GetRunResponse.run:type_name -> neoteny.v1.Run
+	34, // 19: neoteny.v1.GetRunResponse.table:type_name -> neoteny.v1.TaskTable
+	28, // 20: neoteny.v1.ListComponentsResponse.components:type_name -> neoteny.v1.Component
+	29, // 21: neoteny.v1.Component.presets:type_name -> neoteny.v1.Component.PresetsEntry
 	4,  // 22: neoteny.v1.ExperimentService.SubmitExperiment:input_type -> neoteny.v1.SubmitExperimentRequest
 	6,  // 23: neoteny.v1.ExperimentService.ValidateExperiment:input_type -> neoteny.v1.ValidateExperimentRequest
 	8,  // 24: neoteny.v1.ExperimentService.GetExperiment:input_type -> neoteny.v1.GetExperimentRequest
@@ -1974,20 +2083,22 @@ var file_neoteny_v1_experiment_proto_depIdxs = []int32{
 	18, // 29: neoteny.v1.ExperimentService.DeleteExperiment:input_type -> neoteny.v1.DeleteExperimentRequest
 	20, // 30: neoteny.v1.ExperimentService.ListRuns:input_type -> neoteny.v1.ListRunsRequest
 	22, // 31: neoteny.v1.ExperimentService.GetRun:input_type -> neoteny.v1.GetRunRequest
-	24, // 32: neoteny.v1.ExperimentService.ListComponents:input_type -> neoteny.v1.ListComponentsRequest
-	5,  // 33: neoteny.v1.ExperimentService.SubmitExperiment:output_type -> neoteny.v1.SubmitExperimentResponse
-	7,  // 34: neoteny.v1.ExperimentService.ValidateExperiment:output_type -> neoteny.v1.ValidateExperimentResponse
-	9,  // 35: neoteny.v1.ExperimentService.GetExperiment:output_type -> neoteny.v1.GetExperimentResponse
-	11, // 36: neoteny.v1.ExperimentService.ListExperiments:output_type -> neoteny.v1.ListExperimentsResponse
-	13, // 37: neoteny.v1.ExperimentService.WatchExperiment:output_type -> neoteny.v1.WatchExperimentResponse
-	15, // 38: neoteny.v1.ExperimentService.CancelExperiment:output_type -> neoteny.v1.CancelExperimentResponse
-	17, // 39: neoteny.v1.ExperimentService.RetryExperiment:output_type -> neoteny.v1.RetryExperimentResponse
-	19, // 40: neoteny.v1.ExperimentService.DeleteExperiment:output_type -> neoteny.v1.DeleteExperimentResponse
-	21, // 41: neoteny.v1.ExperimentService.ListRuns:output_type -> neoteny.v1.ListRunsResponse
-	23, // 42: neoteny.v1.ExperimentService.GetRun:output_type -> neoteny.v1.GetRunResponse
-	25, // 43: neoteny.v1.ExperimentService.ListComponents:output_type -> neoteny.v1.ListComponentsResponse
-	33, // [33:44] is the sub-list for method output_type
-	22, // [22:33] is the sub-list for method input_type
+	24, // 32: neoteny.v1.ExperimentService.GetArtifact:input_type -> neoteny.v1.GetArtifactRequest
+	26, // 33: neoteny.v1.ExperimentService.ListComponents:input_type -> neoteny.v1.ListComponentsRequest
+	5,  // 34: neoteny.v1.ExperimentService.SubmitExperiment:output_type -> neoteny.v1.SubmitExperimentResponse
+	7,  // 35: neoteny.v1.ExperimentService.ValidateExperiment:output_type -> neoteny.v1.ValidateExperimentResponse
+	9,  // 36: neoteny.v1.ExperimentService.GetExperiment:output_type -> neoteny.v1.GetExperimentResponse
+	11, // 37: neoteny.v1.ExperimentService.ListExperiments:output_type -> neoteny.v1.ListExperimentsResponse
+	13, // 38: neoteny.v1.ExperimentService.WatchExperiment:output_type -> neoteny.v1.WatchExperimentResponse
+	15, // 39: neoteny.v1.ExperimentService.CancelExperiment:output_type -> neoteny.v1.CancelExperimentResponse
+	17, // 40: neoteny.v1.ExperimentService.RetryExperiment:output_type -> neoteny.v1.RetryExperimentResponse
+	19, // 41: neoteny.v1.ExperimentService.DeleteExperiment:output_type -> neoteny.v1.DeleteExperimentResponse
+	21, // 42: neoteny.v1.ExperimentService.ListRuns:output_type -> neoteny.v1.ListRunsResponse
+	23, // 43: neoteny.v1.ExperimentService.GetRun:output_type -> neoteny.v1.GetRunResponse
+	25, // 44: neoteny.v1.ExperimentService.GetArtifact:output_type -> neoteny.v1.GetArtifactResponse
+	27, // 45: neoteny.v1.ExperimentService.ListComponents:output_type -> neoteny.v1.ListComponentsResponse
+	34, // [34:46] is the sub-list for method output_type
+	22, // [22:34] is the sub-list for method input_type
 	22, // [22:22] is the sub-list for extension type_name
 	22, // [22:22] is the sub-list for extension extendee
 	0,  // [0:22] is the sub-list for field type_name
@@ -2006,7 +2117,7 @@ func file_neoteny_v1_experiment_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_neoteny_v1_experiment_proto_rawDesc), len(file_neoteny_v1_experiment_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   27,
+			NumMessages:   29,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -29,6 +29,7 @@ const (
 	ExperimentService_DeleteExperiment_FullMethodName   = "/neoteny.v1.ExperimentService/DeleteExperiment"
 	ExperimentService_ListRuns_FullMethodName           = "/neoteny.v1.ExperimentService/ListRuns"
 	ExperimentService_GetRun_FullMethodName             = "/neoteny.v1.ExperimentService/GetRun"
+	ExperimentService_GetArtifact_FullMethodName        = "/neoteny.v1.ExperimentService/GetArtifact"
 	ExperimentService_ListComponents_FullMethodName     = "/neoteny.v1.ExperimentService/ListComponents"
 )
 
@@ -62,6 +63,8 @@ type ExperimentServiceClient interface {
 	ListRuns(ctx context.Context, in *ListRunsRequest, opts ...grpc.CallOption) (*ListRunsResponse, error)
 	// GetRun returns one run with its task table.
 	GetRun(ctx context.Context, in *GetRunRequest, opts ...grpc.CallOption) (*GetRunResponse, error)
+	// GetArtifact streams an artifact that a run has published, piece by piece.
+	GetArtifact(ctx context.Context, in *GetArtifactRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[GetArtifactResponse], error)
 	// ListComponents describes the registered streams, networks, methods, ….
 	ListComponents(ctx context.Context, in *ListComponentsRequest, opts ...grpc.CallOption) (*ListComponentsResponse, error)
 }
@@ -183,6 +186,25 @@ func (c *experimentServiceClient) GetRun(ctx context.Context, in *GetRunRequest,
 	return out, nil
 }
 
+func (c *experimentServiceClient) GetArtifact(ctx context.Context, in *GetArtifactRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[GetArtifactResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &ExperimentService_ServiceDesc.Streams[1], ExperimentService_GetArtifact_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[GetArtifactRequest, GetArtifactResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ExperimentService_GetArtifactClient = grpc.ServerStreamingClient[GetArtifactResponse]
+
 func (c *experimentServiceClient) ListComponents(ctx context.Context, in *ListComponentsRequest, opts ...grpc.CallOption) (*ListComponentsResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListComponentsResponse)
@@ -223,6 +245,8 @@ type ExperimentServiceServer interface {
 	ListRuns(context.Context, *ListRunsRequest) (*ListRunsResponse, error)
 	// GetRun returns one run with its task table.
 	GetRun(context.Context, *GetRunRequest) (*GetRunResponse, error)
+	// GetArtifact streams an artifact that a run has published, piece by piece.
+	GetArtifact(*GetArtifactRequest, grpc.ServerStreamingServer[GetArtifactResponse]) error
 	// ListComponents describes the registered streams, networks, methods, ….
 	ListComponents(context.Context, *ListComponentsRequest) (*ListComponentsResponse, error)
 	mustEmbedUnimplementedExperimentServiceServer()
@@ -264,6 +288,9 @@ func (UnimplementedExperimentServiceServer) ListRuns(context.Context, *ListRunsR
 }
 func (UnimplementedExperimentServiceServer) GetRun(context.Context, *GetRunRequest) (*GetRunResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetRun not implemented")
+}
+func (UnimplementedExperimentServiceServer) GetArtifact(*GetArtifactRequest, grpc.ServerStreamingServer[GetArtifactResponse]) error {
+	return status.Error(codes.Unimplemented, "method GetArtifact not implemented")
 }
 func (UnimplementedExperimentServiceServer) ListComponents(context.Context, *ListComponentsRequest) (*ListComponentsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListComponents not implemented")
@@ -462,6 +489,17 @@ func _ExperimentService_GetRun_Handler(srv interface{}, ctx context.Context, dec
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ExperimentService_GetArtifact_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(GetArtifactRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(ExperimentServiceServer).GetArtifact(m, &grpc.GenericServerStream[GetArtifactRequest, GetArtifactResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ExperimentService_GetArtifactServer = grpc.ServerStreamingServer[GetArtifactResponse]
+
 func _ExperimentService_ListComponents_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListComponentsRequest)
 	if err := dec(in); err != nil {
@@ -532,6 +570,11 @@ var ExperimentService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "WatchExperiment",
 			Handler:       _ExperimentService_WatchExperiment_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "GetArtifact",
+			Handler:       _ExperimentService_GetArtifact_Handler,
 			ServerStreams: true,
 		},
 	},

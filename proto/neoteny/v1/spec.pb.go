@@ -65,6 +65,9 @@ type ExperimentSpec struct {
 	// Control arms to add: names ("fresh-network", "linear", "normalized-sgd"), or
 	// objects {NAME: {of: ARM}} for controls of one arm in the place of the base.
 	Controls *structpb.ListValue `protobuf:"bytes,16,opt,name=controls,proto3" json:"controls,omitempty"`
+	// Artifacts that every run which has them is to publish, beside what others need:
+	// "weights", those of its network in the end, or what its components publish.
+	Publish []string `protobuf:"bytes,21,rep,name=publish,proto3" json:"publish,omitempty"`
 	// Arms in the order in which pictures show them, the baseline first; arms that are
 	// not named here follow by name. Left out, it is the order of the file.
 	ArmOrder      []string `protobuf:"bytes,20,rep,name=arm_order,json=armOrder,proto3" json:"arm_order,omitempty"`
@@ -210,6 +213,13 @@ func (x *ExperimentSpec) GetAnalyses() map[string]*structpb.Struct {
 func (x *ExperimentSpec) GetControls() *structpb.ListValue {
 	if x != nil {
 		return x.Controls
+	}
+	return nil
+}
+
+func (x *ExperimentSpec) GetPublish() []string {
+	if x != nil {
+		return x.Publish
 	}
 	return nil
 }
@@ -914,7 +924,7 @@ var File_neoteny_v1_spec_proto protoreflect.FileDescriptor
 const file_neoteny_v1_spec_proto_rawDesc = "" +
 	"\n" +
 	"\x15neoteny/v1/spec.proto\x12\n" +
-	"neoteny.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\"\x8a\n" +
+	"neoteny.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\"\xd8\n" +
 	"\n" +
 	"\x0eExperimentSpec\x12?\n" +
 	"\x04name\x18\x01 \x01(\tB+\xbaH(r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x04name\x12\x1e\n" +
@@ -933,7 +943,8 @@ const file_neoteny_v1_spec_proto_rawDesc = "" +
 	"\x06claims\x18\r \x03(\v2\x11.neoteny.v1.ClaimB\b\xbaH\x05\x92\x01\x02\x10@R\x06claims\x12l\n" +
 	"\x05needs\x18\x0e \x03(\v2%.neoteny.v1.ExperimentSpec.NeedsEntryB/\xbaH,\x9a\x01)\x10@\"%r#2!^[a-z]([a-z0-9_]{0,61}[a-z0-9])?$R\x05needs\x12x\n" +
 	"\banalyses\x18\x0f \x03(\v2(.neoteny.v1.ExperimentSpec.AnalysesEntryB2\xbaH/\x9a\x01,\x10@\"(r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\banalyses\x126\n" +
-	"\bcontrols\x18\x10 \x01(\v2\x1a.google.protobuf.ListValueR\bcontrols\x12(\n" +
+	"\bcontrols\x18\x10 \x01(\v2\x1a.google.protobuf.ListValueR\bcontrols\x12L\n" +
+	"\apublish\x18\x15 \x03(\tB2\xbaH/\x92\x01,\x10\x10\x18\x01\"&r$2\"^[a-z]([a-z0-9_-]{0,61}[a-z0-9])?$R\apublish\x12(\n" +
 	"\tarm_order\x18\x14 \x03(\tB\v\xbaH\b\x92\x01\x05\x10\x80\x02\x18\x01R\barmOrder\x1aP\n" +
 	"\tArmsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12-\n" +

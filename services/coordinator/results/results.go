@@ -18,8 +18,11 @@ import (
 	pb "neoteny/proto/neoteny/v1"
 )
 
-// maxTable bounds a task table that is read back.
-const maxTable = 256 << 20
+// Bounds of what is read into memory: task tables, and artifacts.
+const (
+	maxTable    = 256 << 20
+	maxArtifact = 1 << 30
+)
 
 // Blob is what tables need of the blob store.
 type Blob interface {
@@ -123,6 +126,11 @@ func (s Tables) Get(ctx context.Context, ref *pb.BlobRef) (*pb.TaskTable, error)
 		return nil, fmt.Errorf("task table %s: %w", ref.Key, err)
 	}
 	return t, nil
+}
+
+// Artifact reads what a run has published.
+func (s Tables) Artifact(ctx context.Context, ref *pb.BlobRef) ([]byte, error) {
+	return s.Blob.Get(ctx, ref, maxArtifact)
 }
 
 // joinDeferred adds the deferred measurements of a table's tasks: columns behind

@@ -30,6 +30,7 @@ const FolderHelp = `DIR/<experiment id> holds:
   plots/<metric>-steps.svg        over steps, where it is measured at steps (up to 20 million steps in all)
   plots/<metric>-sweep.svg        over each parameter that was swept; -parallel.svg from three parameters on
   steps/<trial>/<seed>.parquet    every value, with the columns of tasks.csv and the step
+  weights/<trial>/<seed>.safetensors   of runs that publish them (--weights)
   experiment.yaml                 the experiment with includes, --set and forms applied, ready to be submitted again
   source.yaml, provenance.json    the file as it was written; program, machine and numerics version
   SHA256SUMS                      the digest of every file, for neoteny verify --fast and sha256sum -c

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -13,6 +14,7 @@ import (
 
 	"neoteny/cmd/neoteny/internal/cli/progress"
 	"neoteny/cmd/neoteny/internal/cli/results"
+	"neoteny/pkg/engine/component"
 	pb "neoteny/proto/neoteny/v1"
 )
 
@@ -129,6 +131,18 @@ func stateOf(e *pb.Experiment) progress.State {
 		ID: e.GetId(), Phase: results.StateName(e.GetState()), Message: e.GetMessage(), Ended: ended(e.GetState()),
 		Runs: int64(p.GetRuns()), RunsDone: int64(p.GetRunsDone()), RunsDiverged: int64(p.GetRunsDiverged()), RunsFailed: int64(p.GetRunsFailed()),
 		Tasks: p.GetTasks(), TasksDone: p.GetTasksDone(), Steps: p.GetSteps(), StepsDone: p.GetStepsDone(),
+	}
+}
+
+// WeightsFlag is the flag of commands that begin an experiment.
+type WeightsFlag struct {
+	Weights bool `help:"Have every run publish the weights of its network in the end, as safetensors, as publish: [weights] in the file does."`
+}
+
+// Ask adds to a spec that its runs publish their weights.
+func (f WeightsFlag) Ask(spec *pb.ExperimentSpec) {
+	if f.Weights && !slices.Contains(spec.GetPublish(), component.Weights) {
+		spec.Publish = append(spec.Publish, component.Weights)
 	}
 }
 

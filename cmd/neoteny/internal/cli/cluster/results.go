@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"neoteny/cmd/neoteny/internal/cli/app"
@@ -23,6 +24,7 @@ type resultsCmd struct {
 	Format  string `help:"What to print: table (means and claims), json (summary.json), csv (task tables) or runs (runs with digests, CSV)." enum:"table,json,csv,runs" default:"table"`
 	Steps   bool   `help:"Save the per-step data too, as Parquet." default:"true" negatable:""`
 	Remake  bool   `help:"Compute lost results again: the runs are made anew in the cluster, with the same bits."`
+	Weights bool   `help:"Save the weights of every run that has published them, as safetensors."`
 	Metrics string `help:"Address of the metrics service, for the per-step data. Default: ${default}." default:"localhost:7080" placeholder:"HOST:PORT"`
 	app.CoordinatorFlag
 	app.Output
@@ -48,6 +50,9 @@ func (c *resultsCmd) Run(ctx context.Context, a *app.App) error {
 			return app.Usagef("-o json and --format %s exclude each other", c.Format)
 		}
 		c.Format = "json"
+	}
+	if c.Weights && c.Out == "" {
+		return app.Usagef("--weights saves files: say where with --out")
 	}
 	if c.Out != "" {
 		if err := results.CheckWritable(c.Out); err != nil {
@@ -93,8 +98,14 @@ func (c *resultsCmd) Run(ctx context.Context, a *app.App) error {
 		defer conn.Close()
 		metrics = pb.NewMetricsServiceClient(conn)
 	}
+	if c.Weights && !r.HasWeights() {
+		return errors.New("no run has published its weights: submit with --weights, or with publish: [weights] in the file")
+	}
 	dir := ""
 	save := func(r *results.Result) (err error) {
+		if c.Weights {
+			r.WithWeights(api)
+		}
 		if dir, err = r.WriteFolder(ctx, c.Out, metrics); err != nil && c.Steps {
 			return fmt.Errorf("%w; --no-steps leaves the per-step data out", err)
 		}

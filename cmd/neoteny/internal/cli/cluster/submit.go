@@ -36,6 +36,7 @@ type submitCmd struct {
 	SegmentTasks int32  `help:"Tasks per segment, in place of the file's. Results do not depend on it." placeholder:"N"`
 	app.FileFlags
 	app.StrictFlag
+	app.WeightsFlag
 	app.CoordinatorFlag
 	app.DataFlag
 	app.Output
@@ -65,6 +66,7 @@ func (c *submitCmd) Run(ctx context.Context, a *app.App) error {
 		return err
 	}
 	spec := file.Spec
+	c.Ask(spec)
 	req := &pb.SubmitExperimentRequest{RequestId: c.RequestID, Spec: spec}
 	if c.DryRun {
 		return c.dryRun(a, req)
@@ -168,6 +170,9 @@ func (c *submitCmd) uploadOne(ctx context.Context, a *app.App, conn *grpc.Client
 func (c *submitCmd) dryRun(a *app.App, req *pb.SubmitExperimentRequest) error {
 	plan, err := experiment.Expand(req.GetSpec())
 	if err != nil {
+		return experiment.InFile(c.File, err)
+	}
+	if err := app.CheckWeights(plan); err != nil {
 		return experiment.InFile(c.File, err)
 	}
 	a.SayWhatIsSkipped(plan)

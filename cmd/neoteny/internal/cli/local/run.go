@@ -22,6 +22,7 @@ import (
 	"neoteny/cmd/neoteny/internal/cli/wiring"
 	"neoteny/internal/datastore"
 	"neoteny/pkg/engine"
+	"neoteny/pkg/engine/component"
 	"neoteny/pkg/experiment"
 	pb "neoteny/proto/neoteny/v1"
 )
@@ -49,6 +50,7 @@ type RunCmd struct {
 	Source *pb.Source `kong:"-"`
 	app.FileFlags
 	app.StrictFlag
+	app.WeightsFlag
 	wiring.Addresses
 	app.DataFlag
 	app.Output
@@ -100,6 +102,9 @@ func (c *RunCmd) finish(ctx context.Context, a *app.App, spec *pb.ExperimentSpec
 		metrics := s.MetricsAPI
 		if !c.Steps {
 			metrics = nil
+		}
+		if slices.Contains(spec.GetPublish(), component.Weights) {
+			r.WithWeights(s.API)
 		}
 		dir, err = r.WriteFolder(ctx, c.Out, metrics)
 		return err
@@ -189,9 +194,13 @@ func (c *RunCmd) plan(a *app.App) (*pb.ExperimentSpec, *experiment.Plan, error) 
 		return nil, nil, err
 	}
 	spec := file.Spec
+	c.Ask(spec)
 	c.Source = file.Source
 	plan, err := experiment.Expand(spec)
 	if err != nil {
+		return nil, nil, experiment.InFile(c.File, err)
+	}
+	if err := app.CheckWeights(plan); err != nil {
 		return nil, nil, experiment.InFile(c.File, err)
 	}
 	a.SayWhatIsSkipped(plan)

@@ -121,6 +121,9 @@ func (c *verifyCmd) again(ctx context.Context, a *app.App, recorded *results.Rec
 	defer os.RemoveAll(temp)
 	run := &local.RunCmd{File: path, Out: beside, StateDir: c.StateDir, Workers: c.Workers, Addresses: c.Addresses, DataFlag: c.DataFlag}
 	_, err = run.Live(ctx, a, file.Spec, plan, func(ctx context.Context, s *wiring.Stack, r *results.Result) error {
+		if _, err := os.Stat(filepath.Join(c.Dir, "weights")); err == nil && whole {
+			r.WithWeights(s.API)
+		}
 		return c.compare(ctx, s.MetricsAPI, r, recorded, temp, whole, v)
 	})
 	return err

@@ -32,6 +32,8 @@ type Result struct {
 	// once the folder is written.
 	Lost   []Lost
 	losing sync.Mutex
+
+	artifacts pb.ExperimentServiceClient // where weights come from; nil: they are not saved
 }
 
 // Run is a run with its task table, which is partial unless the run is done.

@@ -159,6 +159,9 @@ func (r *Result) write(ctx context.Context, dir string, metrics pb.MetricsServic
 	if err := r.writePlots(dir); err != nil {
 		return err
 	}
+	if err := r.writeWeights(ctx, dir); err != nil {
+		return err
+	}
 	if err := r.writeProvenance(dir, metrics != nil); err != nil {
 		return err
 	}
