@@ -235,6 +235,44 @@ func TestWorkWithACluster(t *testing.T) {
 	require.NotContains(t, errs, "rpc error")
 }
 
+func TestArtifacts(t *testing.T) {
+	s := testStack(t, 1)
+	at := func(args ...string) (int, string, string) {
+		return neoteny(tiny, append(args, "--coordinator", s.Coordinator)...)
+	}
+	code, out, errs := at("submit", "-", "--wait", "--weights")
+	require.Zero(t, code, errs)
+	id := strings.TrimSpace(out)
+	code, out, errs = at("artifact", "list", id)
+	require.Zero(t, code, errs)
+	require.Equal(t, 1+6, strings.Count(out, "\n"))
+	require.Regexp(t, `(?m)^`+id+`/fast/1 +weights +[0-9]+ B +[0-9a-f]{16}$`, out)
+	dir := t.TempDir()
+	file := filepath.Join(dir, "w.safetensors")
+	code, _, errs = at("artifact", "get", id+"/fast/1", "weights", "-o", file)
+	require.Zero(t, code, errs)
+	code, out, errs = neoteny("", "weights", file)
+	require.Zero(t, code, errs)
+	require.Contains(t, out, "net/hidden1/weight")
+	code, _, errs = at("results", id, "--out", dir, "--metrics", s.Metrics, "--weights")
+	require.Zero(t, code, errs)
+	one, err := os.ReadFile(file)
+	require.NoError(t, err)
+	two, err := os.ReadFile(filepath.Join(dir, id, "weights", "fast", "1.safetensors"))
+	require.NoError(t, err)
+	require.Equal(t, one, two)
+
+	code, _, errs = at("artifact", "get", id+"/fast/1", "wights", "-o", file)
+	require.Equal(t, app.ExitError, code)
+	require.Contains(t, errs, `has no artifact "wights" (has: weights)`)
+	code, _, errs = at("artifact", "list", id+"/fast/7")
+	require.Equal(t, app.ExitError, code)
+	require.Contains(t, errs, "has no run "+id+"/fast/7")
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Len(t, entries, 2, "nothing half-written is left")
+}
+
 func TestCancel(t *testing.T) {
 	s := testStack(t, 0) // no worker is there
 	code, out, errs := neoteny(tiny, "submit", "-", "--coordinator", s.Coordinator)
