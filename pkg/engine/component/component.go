@@ -97,6 +97,10 @@ type Doc struct {
 	Presets  map[string]json.RawMessage // named parameter sets
 }
 
+// Needer is implemented by a Config whose component needs more of the others with some
+// parameters than its Info says.
+type Needer interface{ Needs() []Capability }
+
 // Registry holds the components of one kind. E is what a component is built
 // in, B what is built.
 type Registry[E, B any] struct {

@@ -3,6 +3,7 @@ package spec
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"neoteny/pkg/engine/component"
 	"neoteny/pkg/engine/learner"
@@ -31,8 +32,12 @@ var ErrLacks = errors.New("something that a component needs is missing")
 func (s *Spec) checkNeeds() error {
 	have, source := s.provides(), s.source()
 	var errs []error
-	need := func(path string, info component.Info) {
-		for _, c := range info.Needs {
+	need := func(path string, info component.Info, config component.Config) {
+		needs := info.Needs
+		if n, ok := config.(component.Needer); ok {
+			needs = slices.Concat(needs, n.Needs())
+		}
+		for _, c := range needs {
 			if have[c] {
 				continue
 			}
@@ -43,17 +48,17 @@ func (s *Spec) checkNeeds() error {
 			errs = append(errs, &component.FieldError{Field: path, Problem: fmt.Sprintf("%s needs %s"+m.ending, info.Name, m.what, source), Err: ErrLacks})
 		}
 	}
-	need("learner", s.Learner.Info)
+	need("learner", s.Learner.Info, s.Learner.Config)
 	if s.Network != nil {
-		need("learner.network", s.Network.Info)
-		need("learner.rule", s.Rule.Info)
-		need("learner.optimizer", s.Optimizer.Info)
+		need("learner.network", s.Network.Info, s.Network.Config)
+		need("learner.rule", s.Rule.Info, s.Rule.Config)
+		need("learner.optimizer", s.Optimizer.Info, s.Optimizer.Config)
 	}
 	for _, m := range s.Methods {
-		need(m.Path, m.Info)
+		need(m.Path, m.Info, m.Config)
 	}
 	for _, p := range s.Probes {
-		need(p.Path, p.Resolved.Info)
+		need(p.Path, p.Resolved.Info, p.Config)
 	}
 	if f, ok := s.Learner.Config.(learner.Fitter); ok {
 		errs = append(errs, component.At("learner", f.Fits(s.Info, source)))
