@@ -126,7 +126,7 @@ func (p *Pack) one(sinks []Sink) {
 	for i, l := range p.lives {
 		switch {
 		case p.failed[i] != nil:
-		case p.outcome[i] == errIdle:
+		case errors.Is(p.outcome[i], errIdle):
 			l.freezer.restore() // a joint program runs in all lanes
 			p.failed[i] = l.look()
 		default:

@@ -58,10 +58,9 @@ func (r *Result) matrixFigure(shown []shownCurve) *chart.Figure {
 	if f.Ramp.Low == f.Ramp.High {
 		f.Ramp.Low, f.Ramp.High = max(f.Ramp.Low-0.1, 0), min(f.Ramp.High+0.1, 1)
 	}
-	switch low, high, _ := seedCounts(shown, matrixMetric); {
-	case low == high:
+	if low, high, _ := seedCounts(shown, matrixMetric); low == high {
 		f.Notes = append(f.Notes, fmt.Sprintf("Mean over %s.", count(high, "seed")))
-	default:
+	} else {
 		f.Notes = append(f.Notes, fmt.Sprintf("Mean over %d to %d seeds.", low, high))
 	}
 	if cut > 0 {

@@ -94,8 +94,8 @@ func TestTaskFigureInWords(t *testing.T) {
 		require.Equal(t, []chart.Entry{{Name: "alpha"}, {Name: "plain"}}, f.Legend, "as they are asked for")
 		require.NoError(t, f.WriteSVG(&bytes.Buffer{}))
 	}
-	_, err = r.Select("acuracy", nil, nil)
-	require.EqualError(t, err, `no metric "acuracy" in fig-1, did you mean "first_accuracy"? (have: first_accuracy, loss, online_accuracy)`)
+	_, err = r.Select("frst_accuracy", nil, nil)
+	require.EqualError(t, err, `no metric "frst_accuracy" in fig-1, did you mean "first_accuracy"? (have: first_accuracy, loss, online_accuracy)`)
 	_, err = r.Select("loss/hidden1", nil, nil)
 	require.ErrorContains(t, err, `no layer "hidden1" of loss`)
 	_, err = r.Select("loss", []string{"alfa"}, nil)

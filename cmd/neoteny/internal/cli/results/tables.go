@@ -456,13 +456,3 @@ func floats(ns []report.Number) []float64 {
 	}
 	return out
 }
-
-// measured reports whether there is anything to draw.
-func measured(values []float64) bool {
-	for _, v := range values {
-		if !math.IsNaN(v) && math.Abs(v) < 1e300 {
-			return true
-		}
-	}
-	return false
-}
