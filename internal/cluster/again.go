@@ -17,7 +17,11 @@ import (
 // that has not, together with what was wanted of it before. ErrConflict where either has
 // changed, or it is to be deleted.
 func (c *Client) Reopen(ctx context.Context, rec *pb.ExperimentRecord, mod int64) (int64, error) {
-	stored, err := storedExperiment(rec)
+	stored, err := c.spillSpec(ctx, rec)
+	if err != nil {
+		return 0, err
+	}
+	val, err := storedExperiment(stored)
 	if err != nil {
 		return 0, err
 	}
@@ -31,7 +35,7 @@ func (c *Client) Reopen(ctx context.Context, rec *pb.ExperimentRecord, mod int64
 		return 0, fmt.Errorf("take up %s again: it is being deleted: %w", rec.Id, ErrConflict)
 	}
 	return c.write(ctx, "take up "+rec.Id+" again", []clientv3.Cmp{modIs(key, mod), modIs(control, at.Mod)},
-		clientv3.OpPut(key, stored), clientv3.OpDelete(control))
+		clientv3.OpPut(key, val), clientv3.OpDelete(control))
 }
 
 // Restart replaces the record of a run that has ended, at revision mod, by that of one

@@ -28,18 +28,9 @@ func (c *Client) CreateSubmission(ctx context.Context, requestID string, spec *p
 	}
 	rec = &pb.ExperimentRecord{RequestId: requestID, Spec: spec, Source: source, CreatedAt: timestamppb.New(now)}
 	rec.Id = spec.Name + "-" + suffix()
-	stored := rec
-	if n := proto.Size(spec); n > inlineLimit {
-		b, err := proto.Marshal(spec)
-		if err != nil {
-			return nil, false, fmt.Errorf("encode spec: %w", err)
-		}
-		ref, err := c.spill(ctx, rec.Id, b)
-		if err != nil {
-			return nil, false, fmt.Errorf("store spec: %w", err)
-		}
-		stored = proto.CloneOf(rec)
-		stored.Spec, stored.SpecOverflow = nil, ref
+	stored, err := c.spillSpec(ctx, rec)
+	if err != nil {
+		return nil, false, err
 	}
 	val, err := marshal(stored)
 	if err != nil {
@@ -76,6 +67,24 @@ func (c *Client) CreateSubmission(ctx context.Context, requestID string, spec *p
 		return nil, false, fmt.Errorf("request id %s was used for %s with another spec: %w", requestID, have, ErrConflict)
 	}
 	return old, true, nil
+}
+
+// spillSpec returns a record whose spec is in the overflow store where it is too large.
+func (c *Client) spillSpec(ctx context.Context, rec *pb.ExperimentRecord) (*pb.ExperimentRecord, error) {
+	if rec.Spec == nil || proto.Size(rec.Spec) <= inlineLimit {
+		return rec, nil
+	}
+	b, err := proto.Marshal(rec.Spec)
+	if err != nil {
+		return nil, fmt.Errorf("encode spec: %w", err)
+	}
+	ref, err := c.spill(ctx, rec.Id, b)
+	if err != nil {
+		return nil, fmt.Errorf("store spec: %w", err)
+	}
+	stored := proto.CloneOf(rec)
+	stored.Spec, stored.SpecOverflow = nil, ref
+	return stored, nil
 }
 
 // suffix makes ids unique: 36^6 of them for each name.

@@ -1192,6 +1192,116 @@ func (x *RetryExperimentResponse) GetRuns() int32 {
 	return 0
 }
 
+// ExtendExperimentRequest says what an experiment becomes.
+type ExtendExperimentRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Experiment id.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// What it is to be: every trial that it has with its seeds, and more.
+	Spec          *ExperimentSpec `protobuf:"bytes,2,opt,name=spec,proto3" json:"spec,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExtendExperimentRequest) Reset() {
+	*x = ExtendExperimentRequest{}
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExtendExperimentRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExtendExperimentRequest) ProtoMessage() {}
+
+func (x *ExtendExperimentRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExtendExperimentRequest.ProtoReflect.Descriptor instead.
+func (*ExtendExperimentRequest) Descriptor() ([]byte, []int) {
+	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ExtendExperimentRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ExtendExperimentRequest) GetSpec() *ExperimentSpec {
+	if x != nil {
+		return x.Spec
+	}
+	return nil
+}
+
+// ExtendExperimentResponse returns its state after the request.
+type ExtendExperimentResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The experiment.
+	Experiment *Experiment `protobuf:"bytes,1,opt,name=experiment,proto3" json:"experiment,omitempty"`
+	// Runs that it has more than before.
+	Runs          int32 `protobuf:"varint,2,opt,name=runs,proto3" json:"runs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExtendExperimentResponse) Reset() {
+	*x = ExtendExperimentResponse{}
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExtendExperimentResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExtendExperimentResponse) ProtoMessage() {}
+
+func (x *ExtendExperimentResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExtendExperimentResponse.ProtoReflect.Descriptor instead.
+func (*ExtendExperimentResponse) Descriptor() ([]byte, []int) {
+	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ExtendExperimentResponse) GetExperiment() *Experiment {
+	if x != nil {
+		return x.Experiment
+	}
+	return nil
+}
+
+func (x *ExtendExperimentResponse) GetRuns() int32 {
+	if x != nil {
+		return x.Runs
+	}
+	return 0
+}
+
 // DeleteExperimentRequest names an experiment.
 type DeleteExperimentRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1203,7 +1313,7 @@ type DeleteExperimentRequest struct {
 
 func (x *DeleteExperimentRequest) Reset() {
 	*x = DeleteExperimentRequest{}
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[17]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1215,7 +1325,7 @@ func (x *DeleteExperimentRequest) String() string {
 func (*DeleteExperimentRequest) ProtoMessage() {}
 
 func (x *DeleteExperimentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[17]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1228,7 +1338,7 @@ func (x *DeleteExperimentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteExperimentRequest.ProtoReflect.Descriptor instead.
 func (*DeleteExperimentRequest) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{17}
+	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *DeleteExperimentRequest) GetId() string {
@@ -1247,7 +1357,7 @@ type DeleteExperimentResponse struct {
 
 func (x *DeleteExperimentResponse) Reset() {
 	*x = DeleteExperimentResponse{}
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[18]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1259,7 +1369,7 @@ func (x *DeleteExperimentResponse) String() string {
 func (*DeleteExperimentResponse) ProtoMessage() {}
 
 func (x *DeleteExperimentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[18]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1272,7 +1382,7 @@ func (x *DeleteExperimentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteExperimentResponse.ProtoReflect.Descriptor instead.
 func (*DeleteExperimentResponse) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{18}
+	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{20}
 }
 
 // ListRunsRequest asks for a page of an experiment's runs.
@@ -1294,7 +1404,7 @@ type ListRunsRequest struct {
 
 func (x *ListRunsRequest) Reset() {
 	*x = ListRunsRequest{}
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[19]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1306,7 +1416,7 @@ func (x *ListRunsRequest) String() string {
 func (*ListRunsRequest) ProtoMessage() {}
 
 func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[19]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1319,7 +1429,7 @@ func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsRequest.ProtoReflect.Descriptor instead.
 func (*ListRunsRequest) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{19}
+	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ListRunsRequest) GetExperiment() string {
@@ -1370,7 +1480,7 @@ type ListRunsResponse struct {
 
 func (x *ListRunsResponse) Reset() {
 	*x = ListRunsResponse{}
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[20]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1382,7 +1492,7 @@ func (x *ListRunsResponse) String() string {
 func (*ListRunsResponse) ProtoMessage() {}
 
 func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[20]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1395,7 +1505,7 @@ func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsResponse.ProtoReflect.Descriptor instead.
 func (*ListRunsResponse) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{20}
+	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ListRunsResponse) GetRuns() []*Run {
@@ -1423,7 +1533,7 @@ type GetRunRequest struct {
 
 func (x *GetRunRequest) Reset() {
 	*x = GetRunRequest{}
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[21]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1435,7 +1545,7 @@ func (x *GetRunRequest) String() string {
 func (*GetRunRequest) ProtoMessage() {}
 
 func (x *GetRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[21]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1448,7 +1558,7 @@ func (x *GetRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRunRequest.ProtoReflect.Descriptor instead.
 func (*GetRunRequest) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{21}
+	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GetRunRequest) GetId() string {
@@ -1473,7 +1583,7 @@ type GetRunResponse struct {
 
 func (x *GetRunResponse) Reset() {
 	*x = GetRunResponse{}
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[22]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1485,7 +1595,7 @@ func (x *GetRunResponse) String() string {
 func (*GetRunResponse) ProtoMessage() {}
 
 func (x *GetRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[22]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1498,7 +1608,7 @@ func (x *GetRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRunResponse.ProtoReflect.Descriptor instead.
 func (*GetRunResponse) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{22}
+	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *GetRunResponse) GetRun() *Run {
@@ -1535,7 +1645,7 @@ type GetArtifactRequest struct {
 
 func (x *GetArtifactRequest) Reset() {
 	*x = GetArtifactRequest{}
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[23]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1547,7 +1657,7 @@ func (x *GetArtifactRequest) String() string {
 func (*GetArtifactRequest) ProtoMessage() {}
 
 func (x *GetArtifactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[23]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1560,7 +1670,7 @@ func (x *GetArtifactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetArtifactRequest.ProtoReflect.Descriptor instead.
 func (*GetArtifactRequest) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{23}
+	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *GetArtifactRequest) GetRun() string {
@@ -1588,7 +1698,7 @@ type GetArtifactResponse struct {
 
 func (x *GetArtifactResponse) Reset() {
 	*x = GetArtifactResponse{}
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[24]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1600,7 +1710,7 @@ func (x *GetArtifactResponse) String() string {
 func (*GetArtifactResponse) ProtoMessage() {}
 
 func (x *GetArtifactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[24]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1613,7 +1723,7 @@ func (x *GetArtifactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetArtifactResponse.ProtoReflect.Descriptor instead.
 func (*GetArtifactResponse) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{24}
+	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *GetArtifactResponse) GetData() []byte {
@@ -1636,7 +1746,7 @@ type ListComponentsRequest struct {
 
 func (x *ListComponentsRequest) Reset() {
 	*x = ListComponentsRequest{}
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[25]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1648,7 +1758,7 @@ func (x *ListComponentsRequest) String() string {
 func (*ListComponentsRequest) ProtoMessage() {}
 
 func (x *ListComponentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[25]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1661,7 +1771,7 @@ func (x *ListComponentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListComponentsRequest.ProtoReflect.Descriptor instead.
 func (*ListComponentsRequest) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{25}
+	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ListComponentsRequest) GetKind() string {
@@ -1689,7 +1799,7 @@ type ListComponentsResponse struct {
 
 func (x *ListComponentsResponse) Reset() {
 	*x = ListComponentsResponse{}
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[26]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1701,7 +1811,7 @@ func (x *ListComponentsResponse) String() string {
 func (*ListComponentsResponse) ProtoMessage() {}
 
 func (x *ListComponentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[26]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1714,7 +1824,7 @@ func (x *ListComponentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListComponentsResponse.ProtoReflect.Descriptor instead.
 func (*ListComponentsResponse) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{26}
+	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ListComponentsResponse) GetComponents() []*Component {
@@ -1749,7 +1859,7 @@ type Component struct {
 
 func (x *Component) Reset() {
 	*x = Component{}
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[27]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1761,7 +1871,7 @@ func (x *Component) String() string {
 func (*Component) ProtoMessage() {}
 
 func (x *Component) ProtoReflect() protoreflect.Message {
-	mi := &file_neoteny_v1_experiment_proto_msgTypes[27]
+	mi := &file_neoteny_v1_experiment_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1774,7 +1884,7 @@ func (x *Component) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Component.ProtoReflect.Descriptor instead.
 func (*Component) Descriptor() ([]byte, []int) {
-	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{27}
+	return file_neoteny_v1_experiment_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Component) GetKind() string {
@@ -1929,6 +2039,14 @@ const file_neoteny_v1_experiment_proto_rawDesc = "" +
 	"\n" +
 	"experiment\x18\x01 \x01(\v2\x16.neoteny.v1.ExperimentR\n" +
 	"experiment\x12\x12\n" +
+	"\x04runs\x18\x02 \x01(\x05R\x04runs\"j\n" +
+	"\x17ExtendExperimentRequest\x12\x17\n" +
+	"\x02id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x02id\x126\n" +
+	"\x04spec\x18\x02 \x01(\v2\x1a.neoteny.v1.ExperimentSpecB\x06\xbaH\x03\xc8\x01\x01R\x04spec\"f\n" +
+	"\x18ExtendExperimentResponse\x126\n" +
+	"\n" +
+	"experiment\x18\x01 \x01(\v2\x16.neoteny.v1.ExperimentR\n" +
+	"experiment\x12\x12\n" +
 	"\x04runs\x18\x02 \x01(\x05R\x04runs\"2\n" +
 	"\x17DeleteExperimentRequest\x12\x17\n" +
 	"\x02id\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x02id\"\x1a\n" +
@@ -1984,7 +2102,7 @@ const file_neoteny_v1_experiment_proto_rawDesc = "" +
 	"\x18EXPERIMENT_STATE_RUNNING\x10\x02\x12\x19\n" +
 	"\x15EXPERIMENT_STATE_DONE\x10\x03\x12\x1b\n" +
 	"\x17EXPERIMENT_STATE_FAILED\x10\x04\x12\x1e\n" +
-	"\x1aEXPERIMENT_STATE_CANCELLED\x10\x052\xb4\b\n" +
+	"\x1aEXPERIMENT_STATE_CANCELLED\x10\x052\x93\t\n" +
 	"\x11ExperimentService\x12]\n" +
 	"\x10SubmitExperiment\x12#.neoteny.v1.SubmitExperimentRequest\x1a$.neoteny.v1.SubmitExperimentResponse\x12c\n" +
 	"\x12ValidateExperiment\x12%.neoteny.v1.ValidateExperimentRequest\x1a&.neoteny.v1.ValidateExperimentResponse\x12T\n" +
@@ -1993,6 +2111,7 @@ const file_neoteny_v1_experiment_proto_rawDesc = "" +
 	"\x0fWatchExperiment\x12\".neoteny.v1.WatchExperimentRequest\x1a#.neoteny.v1.WatchExperimentResponse0\x01\x12]\n" +
 	"\x10CancelExperiment\x12#.neoteny.v1.CancelExperimentRequest\x1a$.neoteny.v1.CancelExperimentResponse\x12Z\n" +
 	"\x0fRetryExperiment\x12\".neoteny.v1.RetryExperimentRequest\x1a#.neoteny.v1.RetryExperimentResponse\x12]\n" +
+	"\x10ExtendExperiment\x12#.neoteny.v1.ExtendExperimentRequest\x1a$.neoteny.v1.ExtendExperimentResponse\x12]\n" +
 	"\x10DeleteExperiment\x12#.neoteny.v1.DeleteExperimentRequest\x1a$.neoteny.v1.DeleteExperimentResponse\x12E\n" +
 	"\bListRuns\x12\x1b.neoteny.v1.ListRunsRequest\x1a\x1c.neoteny.v1.ListRunsResponse\x12?\n" +
 	"\x06GetRun\x12\x19.neoteny.v1.GetRunRequest\x1a\x1a.neoteny.v1.GetRunResponse\x12P\n" +
@@ -2012,7 +2131,7 @@ func file_neoteny_v1_experiment_proto_rawDescGZIP() []byte {
 }
 
 var file_neoteny_v1_experiment_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_neoteny_v1_experiment_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_neoteny_v1_experiment_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
 var file_neoteny_v1_experiment_proto_goTypes = []any{
 	(ExperimentState)(0),               // 0: neoteny.v1.ExperimentState
 	(*Progress)(nil),                   // 1: neoteny.v1.Progress
@@ -2032,76 +2151,82 @@ var file_neoteny_v1_experiment_proto_goTypes = []any{
 	(*CancelExperimentResponse)(nil),   // 15: neoteny.v1.CancelExperimentResponse
 	(*RetryExperimentRequest)(nil),     // 16: neoteny.v1.RetryExperimentRequest
 	(*RetryExperimentResponse)(nil),    // 17: neoteny.v1.RetryExperimentResponse
-	(*DeleteExperimentRequest)(nil),    // 18: neoteny.v1.DeleteExperimentRequest
-	(*DeleteExperimentResponse)(nil),   // 19: neoteny.v1.DeleteExperimentResponse
-	(*ListRunsRequest)(nil),            // 20: neoteny.v1.ListRunsRequest
-	(*ListRunsResponse)(nil),           // 21: neoteny.v1.ListRunsResponse
-	(*GetRunRequest)(nil),              // 22: neoteny.v1.GetRunRequest
-	(*GetRunResponse)(nil),             // 23: neoteny.v1.GetRunResponse
-	(*GetArtifactRequest)(nil),         // 24: neoteny.v1.GetArtifactRequest
-	(*GetArtifactResponse)(nil),        // 25: neoteny.v1.GetArtifactResponse
-	(*ListComponentsRequest)(nil),      // 26: neoteny.v1.ListComponentsRequest
-	(*ListComponentsResponse)(nil),     // 27: neoteny.v1.ListComponentsResponse
-	(*Component)(nil),                  // 28: neoteny.v1.Component
-	nil,                                // 29: neoteny.v1.Component.PresetsEntry
-	(*ExperimentSpec)(nil),             // 30: neoteny.v1.ExperimentSpec
-	(*timestamppb.Timestamp)(nil),      // 31: google.protobuf.Timestamp
-	(RunState)(0),                      // 32: neoteny.v1.RunState
-	(*Run)(nil),                        // 33: neoteny.v1.Run
-	(*TaskTable)(nil),                  // 34: neoteny.v1.TaskTable
+	(*ExtendExperimentRequest)(nil),    // 18: neoteny.v1.ExtendExperimentRequest
+	(*ExtendExperimentResponse)(nil),   // 19: neoteny.v1.ExtendExperimentResponse
+	(*DeleteExperimentRequest)(nil),    // 20: neoteny.v1.DeleteExperimentRequest
+	(*DeleteExperimentResponse)(nil),   // 21: neoteny.v1.DeleteExperimentResponse
+	(*ListRunsRequest)(nil),            // 22: neoteny.v1.ListRunsRequest
+	(*ListRunsResponse)(nil),           // 23: neoteny.v1.ListRunsResponse
+	(*GetRunRequest)(nil),              // 24: neoteny.v1.GetRunRequest
+	(*GetRunResponse)(nil),             // 25: neoteny.v1.GetRunResponse
+	(*GetArtifactRequest)(nil),         // 26: neoteny.v1.GetArtifactRequest
+	(*GetArtifactResponse)(nil),        // 27: neoteny.v1.GetArtifactResponse
+	(*ListComponentsRequest)(nil),      // 28: neoteny.v1.ListComponentsRequest
+	(*ListComponentsResponse)(nil),     // 29: neoteny.v1.ListComponentsResponse
+	(*Component)(nil),                  // 30: neoteny.v1.Component
+	nil,                                // 31: neoteny.v1.Component.PresetsEntry
+	(*ExperimentSpec)(nil),             // 32: neoteny.v1.ExperimentSpec
+	(*timestamppb.Timestamp)(nil),      // 33: google.protobuf.Timestamp
+	(RunState)(0),                      // 34: neoteny.v1.RunState
+	(*Run)(nil),                        // 35: neoteny.v1.Run
+	(*TaskTable)(nil),                  // 36: neoteny.v1.TaskTable
 }
 var file_neoteny_v1_experiment_proto_depIdxs = []int32{
-	30, // 0: neoteny.v1.Experiment.spec:type_name -> neoteny.v1.ExperimentSpec
+	32, // 0: neoteny.v1.Experiment.spec:type_name -> neoteny.v1.ExperimentSpec
 	0,  // 1: neoteny.v1.Experiment.state:type_name -> neoteny.v1.ExperimentState
 	1,  // 2: neoteny.v1.Experiment.progress:type_name -> neoteny.v1.Progress
-	31, // 3: neoteny.v1.Experiment.created_at:type_name -> google.protobuf.Timestamp
-	31, // 4: neoteny.v1.Experiment.ended_at:type_name -> google.protobuf.Timestamp
+	33, // 3: neoteny.v1.Experiment.created_at:type_name -> google.protobuf.Timestamp
+	33, // 4: neoteny.v1.Experiment.ended_at:type_name -> google.protobuf.Timestamp
 	3,  // 5: neoteny.v1.Experiment.source:type_name -> neoteny.v1.Source
-	30, // 6: neoteny.v1.SubmitExperimentRequest.spec:type_name -> neoteny.v1.ExperimentSpec
+	32, // 6: neoteny.v1.SubmitExperimentRequest.spec:type_name -> neoteny.v1.ExperimentSpec
 	3,  // 7: neoteny.v1.SubmitExperimentRequest.source:type_name -> neoteny.v1.Source
 	2,  // 8: neoteny.v1.SubmitExperimentResponse.experiment:type_name -> neoteny.v1.Experiment
-	30, // 9: neoteny.v1.ValidateExperimentRequest.spec:type_name -> neoteny.v1.ExperimentSpec
+	32, // 9: neoteny.v1.ValidateExperimentRequest.spec:type_name -> neoteny.v1.ExperimentSpec
 	2,  // 10: neoteny.v1.GetExperimentResponse.experiment:type_name -> neoteny.v1.Experiment
 	0,  // 11: neoteny.v1.ListExperimentsRequest.states:type_name -> neoteny.v1.ExperimentState
 	2,  // 12: neoteny.v1.ListExperimentsResponse.experiments:type_name -> neoteny.v1.Experiment
 	2,  // 13: neoteny.v1.WatchExperimentResponse.experiment:type_name -> neoteny.v1.Experiment
 	2,  // 14: neoteny.v1.CancelExperimentResponse.experiment:type_name -> neoteny.v1.Experiment
 	2,  // 15: neoteny.v1.RetryExperimentResponse.experiment:type_name -> neoteny.v1.Experiment
-	32, // 16: neoteny.v1.ListRunsRequest.states:type_name -> neoteny.v1.RunState
-	33, // 17: neoteny.v1.ListRunsResponse.runs:type_name -> neoteny.v1.Run
-	33, // 18: neoteny.v1.GetRunResponse.run:type_name -> neoteny.v1.Run
-	34, // 19: neoteny.v1.GetRunResponse.table:type_name -> neoteny.v1.TaskTable
-	28, // 20: neoteny.v1.ListComponentsResponse.components:type_name -> neoteny.v1.Component
-	29, // 21: neoteny.v1.Component.presets:type_name -> neoteny.v1.Component.PresetsEntry
-	4,  // 22: neoteny.v1.ExperimentService.SubmitExperiment:input_type -> neoteny.v1.SubmitExperimentRequest
-	6,  // 23: neoteny.v1.ExperimentService.ValidateExperiment:input_type -> neoteny.v1.ValidateExperimentRequest
-	8,  // 24: neoteny.v1.ExperimentService.GetExperiment:input_type -> neoteny.v1.GetExperimentRequest
-	10, // 25: neoteny.v1.ExperimentService.ListExperiments:input_type -> neoteny.v1.ListExperimentsRequest
-	12, // 26: neoteny.v1.ExperimentService.WatchExperiment:input_type -> neoteny.v1.WatchExperimentRequest
-	14, // 27: neoteny.v1.ExperimentService.CancelExperiment:input_type -> neoteny.v1.CancelExperimentRequest
-	16, // 28: neoteny.v1.ExperimentService.RetryExperiment:input_type -> neoteny.v1.RetryExperimentRequest
-	18, // 29: neoteny.v1.ExperimentService.DeleteExperiment:input_type -> neoteny.v1.DeleteExperimentRequest
-	20, // 30: neoteny.v1.ExperimentService.ListRuns:input_type -> neoteny.v1.ListRunsRequest
-	22, // 31: neoteny.v1.ExperimentService.GetRun:input_type -> neoteny.v1.GetRunRequest
-	24, // 32: neoteny.v1.ExperimentService.GetArtifact:input_type -> neoteny.v1.GetArtifactRequest
-	26, // 33: neoteny.v1.ExperimentService.ListComponents:input_type -> neoteny.v1.ListComponentsRequest
-	5,  // 34: neoteny.v1.ExperimentService.SubmitExperiment:output_type -> neoteny.v1.SubmitExperimentResponse
-	7,  // 35: neoteny.v1.ExperimentService.ValidateExperiment:output_type -> neoteny.v1.ValidateExperimentResponse
-	9,  // 36: neoteny.v1.ExperimentService.GetExperiment:output_type -> neoteny.v1.GetExperimentResponse
-	11, // 37: neoteny.v1.ExperimentService.ListExperiments:output_type -> neoteny.v1.ListExperimentsResponse
-	13, // 38: neoteny.v1.ExperimentService.WatchExperiment:output_type -> neoteny.v1.WatchExperimentResponse
-	15, // 39: neoteny.v1.ExperimentService.CancelExperiment:output_type -> neoteny.v1.CancelExperimentResponse
-	17, // 40: neoteny.v1.ExperimentService.RetryExperiment:output_type -> neoteny.v1.RetryExperimentResponse
-	19, // 41: neoteny.v1.ExperimentService.DeleteExperiment:output_type -> neoteny.v1.DeleteExperimentResponse
-	21, // 42: neoteny.v1.ExperimentService.ListRuns:output_type -> neoteny.v1.ListRunsResponse
-	23, // 43: neoteny.v1.ExperimentService.GetRun:output_type -> neoteny.v1.GetRunResponse
-	25, // 44: neoteny.v1.ExperimentService.GetArtifact:output_type -> neoteny.v1.GetArtifactResponse
-	27, // 45: neoteny.v1.ExperimentService.ListComponents:output_type -> neoteny.v1.ListComponentsResponse
-	34, // [34:46] is the sub-list for method output_type
-	22, // [22:34] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	32, // 16: neoteny.v1.ExtendExperimentRequest.spec:type_name -> neoteny.v1.ExperimentSpec
+	2,  // 17: neoteny.v1.ExtendExperimentResponse.experiment:type_name -> neoteny.v1.Experiment
+	34, // 18: neoteny.v1.ListRunsRequest.states:type_name -> neoteny.v1.RunState
+	35, // 19: neoteny.v1.ListRunsResponse.runs:type_name -> neoteny.v1.Run
+	35, // 20: neoteny.v1.GetRunResponse.run:type_name -> neoteny.v1.Run
+	36, // 21: neoteny.v1.GetRunResponse.table:type_name -> neoteny.v1.TaskTable
+	30, // 22: neoteny.v1.ListComponentsResponse.components:type_name -> neoteny.v1.Component
+	31, // 23: neoteny.v1.Component.presets:type_name -> neoteny.v1.Component.PresetsEntry
+	4,  // 24: neoteny.v1.ExperimentService.SubmitExperiment:input_type -> neoteny.v1.SubmitExperimentRequest
+	6,  // 25: neoteny.v1.ExperimentService.ValidateExperiment:input_type -> neoteny.v1.ValidateExperimentRequest
+	8,  // 26: neoteny.v1.ExperimentService.GetExperiment:input_type -> neoteny.v1.GetExperimentRequest
+	10, // 27: neoteny.v1.ExperimentService.ListExperiments:input_type -> neoteny.v1.ListExperimentsRequest
+	12, // 28: neoteny.v1.ExperimentService.WatchExperiment:input_type -> neoteny.v1.WatchExperimentRequest
+	14, // 29: neoteny.v1.ExperimentService.CancelExperiment:input_type -> neoteny.v1.CancelExperimentRequest
+	16, // 30: neoteny.v1.ExperimentService.RetryExperiment:input_type -> neoteny.v1.RetryExperimentRequest
+	18, // 31: neoteny.v1.ExperimentService.ExtendExperiment:input_type -> neoteny.v1.ExtendExperimentRequest
+	20, // 32: neoteny.v1.ExperimentService.DeleteExperiment:input_type -> neoteny.v1.DeleteExperimentRequest
+	22, // 33: neoteny.v1.ExperimentService.ListRuns:input_type -> neoteny.v1.ListRunsRequest
+	24, // 34: neoteny.v1.ExperimentService.GetRun:input_type -> neoteny.v1.GetRunRequest
+	26, // 35: neoteny.v1.ExperimentService.GetArtifact:input_type -> neoteny.v1.GetArtifactRequest
+	28, // 36: neoteny.v1.ExperimentService.ListComponents:input_type -> neoteny.v1.ListComponentsRequest
+	5,  // 37: neoteny.v1.ExperimentService.SubmitExperiment:output_type -> neoteny.v1.SubmitExperimentResponse
+	7,  // 38: neoteny.v1.ExperimentService.ValidateExperiment:output_type -> neoteny.v1.ValidateExperimentResponse
+	9,  // 39: neoteny.v1.ExperimentService.GetExperiment:output_type -> neoteny.v1.GetExperimentResponse
+	11, // 40: neoteny.v1.ExperimentService.ListExperiments:output_type -> neoteny.v1.ListExperimentsResponse
+	13, // 41: neoteny.v1.ExperimentService.WatchExperiment:output_type -> neoteny.v1.WatchExperimentResponse
+	15, // 42: neoteny.v1.ExperimentService.CancelExperiment:output_type -> neoteny.v1.CancelExperimentResponse
+	17, // 43: neoteny.v1.ExperimentService.RetryExperiment:output_type -> neoteny.v1.RetryExperimentResponse
+	19, // 44: neoteny.v1.ExperimentService.ExtendExperiment:output_type -> neoteny.v1.ExtendExperimentResponse
+	21, // 45: neoteny.v1.ExperimentService.DeleteExperiment:output_type -> neoteny.v1.DeleteExperimentResponse
+	23, // 46: neoteny.v1.ExperimentService.ListRuns:output_type -> neoteny.v1.ListRunsResponse
+	25, // 47: neoteny.v1.ExperimentService.GetRun:output_type -> neoteny.v1.GetRunResponse
+	27, // 48: neoteny.v1.ExperimentService.GetArtifact:output_type -> neoteny.v1.GetArtifactResponse
+	29, // 49: neoteny.v1.ExperimentService.ListComponents:output_type -> neoteny.v1.ListComponentsResponse
+	37, // [37:50] is the sub-list for method output_type
+	24, // [24:37] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_neoteny_v1_experiment_proto_init() }
@@ -2117,7 +2242,7 @@ func file_neoteny_v1_experiment_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_neoteny_v1_experiment_proto_rawDesc), len(file_neoteny_v1_experiment_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   29,
+			NumMessages:   31,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

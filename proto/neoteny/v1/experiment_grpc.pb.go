@@ -26,6 +26,7 @@ const (
 	ExperimentService_WatchExperiment_FullMethodName    = "/neoteny.v1.ExperimentService/WatchExperiment"
 	ExperimentService_CancelExperiment_FullMethodName   = "/neoteny.v1.ExperimentService/CancelExperiment"
 	ExperimentService_RetryExperiment_FullMethodName    = "/neoteny.v1.ExperimentService/RetryExperiment"
+	ExperimentService_ExtendExperiment_FullMethodName   = "/neoteny.v1.ExperimentService/ExtendExperiment"
 	ExperimentService_DeleteExperiment_FullMethodName   = "/neoteny.v1.ExperimentService/DeleteExperiment"
 	ExperimentService_ListRuns_FullMethodName           = "/neoteny.v1.ExperimentService/ListRuns"
 	ExperimentService_GetRun_FullMethodName             = "/neoteny.v1.ExperimentService/GetRun"
@@ -57,6 +58,9 @@ type ExperimentServiceClient interface {
 	// RetryExperiment takes an ended experiment up again: runs that failed or were
 	// cancelled go on from where they are committed.
 	RetryExperiment(ctx context.Context, in *RetryExperimentRequest, opts ...grpc.CallOption) (*RetryExperimentResponse, error)
+	// ExtendExperiment gives an ended experiment more seeds, arms or trials. Its runs stay,
+	// those that failed or were cancelled are retried.
+	ExtendExperiment(ctx context.Context, in *ExtendExperimentRequest, opts ...grpc.CallOption) (*ExtendExperimentResponse, error)
 	// DeleteExperiment forgets an ended experiment and its results.
 	DeleteExperiment(ctx context.Context, in *DeleteExperimentRequest, opts ...grpc.CallOption) (*DeleteExperimentResponse, error)
 	// ListRuns returns the runs of an experiment in pages.
@@ -156,6 +160,16 @@ func (c *experimentServiceClient) RetryExperiment(ctx context.Context, in *Retry
 	return out, nil
 }
 
+func (c *experimentServiceClient) ExtendExperiment(ctx context.Context, in *ExtendExperimentRequest, opts ...grpc.CallOption) (*ExtendExperimentResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ExtendExperimentResponse)
+	err := c.cc.Invoke(ctx, ExperimentService_ExtendExperiment_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *experimentServiceClient) DeleteExperiment(ctx context.Context, in *DeleteExperimentRequest, opts ...grpc.CallOption) (*DeleteExperimentResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(DeleteExperimentResponse)
@@ -239,6 +253,9 @@ type ExperimentServiceServer interface {
 	// RetryExperiment takes an ended experiment up again: runs that failed or were
 	// cancelled go on from where they are committed.
 	RetryExperiment(context.Context, *RetryExperimentRequest) (*RetryExperimentResponse, error)
+	// ExtendExperiment gives an ended experiment more seeds, arms or trials. Its runs stay,
+	// those that failed or were cancelled are retried.
+	ExtendExperiment(context.Context, *ExtendExperimentRequest) (*ExtendExperimentResponse, error)
 	// DeleteExperiment forgets an ended experiment and its results.
 	DeleteExperiment(context.Context, *DeleteExperimentRequest) (*DeleteExperimentResponse, error)
 	// ListRuns returns the runs of an experiment in pages.
@@ -279,6 +296,9 @@ func (UnimplementedExperimentServiceServer) CancelExperiment(context.Context, *C
 }
 func (UnimplementedExperimentServiceServer) RetryExperiment(context.Context, *RetryExperimentRequest) (*RetryExperimentResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RetryExperiment not implemented")
+}
+func (UnimplementedExperimentServiceServer) ExtendExperiment(context.Context, *ExtendExperimentRequest) (*ExtendExperimentResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ExtendExperiment not implemented")
 }
 func (UnimplementedExperimentServiceServer) DeleteExperiment(context.Context, *DeleteExperimentRequest) (*DeleteExperimentResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeleteExperiment not implemented")
@@ -435,6 +455,24 @@ func _ExperimentService_RetryExperiment_Handler(srv interface{}, ctx context.Con
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ExperimentService_ExtendExperiment_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ExtendExperimentRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ExperimentServiceServer).ExtendExperiment(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ExperimentService_ExtendExperiment_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ExperimentServiceServer).ExtendExperiment(ctx, req.(*ExtendExperimentRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _ExperimentService_DeleteExperiment_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(DeleteExperimentRequest)
 	if err := dec(in); err != nil {
@@ -548,6 +586,10 @@ var ExperimentService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "RetryExperiment",
 			Handler:    _ExperimentService_RetryExperiment_Handler,
+		},
+		{
+			MethodName: "ExtendExperiment",
+			Handler:    _ExperimentService_ExtendExperiment_Handler,
 		},
 		{
 			MethodName: "DeleteExperiment",

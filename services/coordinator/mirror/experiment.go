@@ -42,6 +42,7 @@ func (e *Experiment) set(c cluster.Change) {
 	if e.Rec.Generation == 0 || old.GetGeneration() == e.Rec.Generation && (old.GetState() == 0) == (e.Rec.State == 0) {
 		return
 	}
+	e.Begun, e.fetched = 0, nil
 	// What has ended may be to be done again, or no more.
 	for _, r := range e.Runs {
 		if r.Rec == nil {

@@ -24,7 +24,7 @@ type Trial struct {
 }
 
 func (e *Experiment) setTrial(c cluster.Change) {
-	e.totals = nil
+	e.totals, e.Begun = nil, 0
 	if old := e.Trials[c.Trial]; old != nil {
 		if i := int(old.Rec.Index); i < len(e.byIndex) && e.byIndex[i] == old {
 			e.byIndex[i] = nil

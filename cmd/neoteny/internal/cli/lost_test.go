@@ -157,3 +157,50 @@ segments: {tasks: 1}
 	require.Equal(t, 2, code)
 	require.Contains(t, errs, "is no state folder of neoteny")
 }
+
+// An experiment that is extended has the tables of one that was submitted whole, and the
+// runs that it had are not made again.
+func TestExtend(t *testing.T) {
+	s := testStack(t, 2)
+	const small = `
+name: small
+stream: {kind: bit-flip-regression, tasks: 3, examples_per_task: 30}
+learner: {network: {kind: mlp, hidden: [5]}, optimizer: {kind: sgd, lr: 0.01}}
+probes: [{kind: loss}]
+arms: {slow: {}}
+sweep: {random: {count: 2, seed: 3, params: {learner.optimizer.lr: {log_uniform: [0.001, 0.1]}}}}
+seeds: {count: 2}
+`
+	at := func(in string, args ...string) (int, string, string) {
+		return neoteny(in, append(args, "--coordinator", s.Coordinator)...)
+	}
+	_, out, _ := at(strings.NewReplacer("{slow: {}}", "{slow: {}, fast: {learner: {rule: {kind: backprop}}}}", "{count: 2}", "{count: 3}", "count: 2, seed", "count: 4, seed").Replace(small), "submit", "-", "--wait")
+	whole := strings.TrimSpace(out)
+	code, out, errs := at(small, "submit", "-", "--wait")
+	require.Zero(t, code, errs)
+	id := strings.TrimSpace(out)
+	more := filepath.Join(t.TempDir(), "more.yaml")
+	require.NoError(t, os.WriteFile(more, []byte("arms:\n  fast: {learner: {rule: {kind: backprop}}}\n"), 0o644))
+
+	code, _, errs = at("", "extend", id, "--seeds", "3", "--trials", "4", "--arms", more, "--wait")
+	require.Zero(t, code, errs)
+	require.Contains(t, errs, id+": 20 runs more")
+	_, want, _ := at("", "results", whole, "--format", "csv")
+	code, got, errs := at("", "results", id, "--format", "csv")
+	require.Zero(t, code, errs)
+	require.Equal(t, want, got)
+	e, err := s.API.GetExperiment(t.Context(), &pb.GetExperimentRequest{Id: id})
+	require.NoError(t, err)
+	require.EqualValues(t, 24, e.Experiment.Progress.RunsDone)
+
+	for wrong, args := range map[string][]string{
+		"more of what? Give --seeds, --trials or --arms":    {},
+		"seeds: it has 3 seeds, more than 2":                {"--seeds", "2"},
+		"arms.fast: the experiment has an arm of this name": {"--arms", more},
+		"has all of that already":                           {"--seeds", "3"},
+	} {
+		code, _, errs = at("", append([]string{"extend", id}, args...)...)
+		require.NotZero(t, code)
+		require.Contains(t, errs, wrong)
+	}
+}
