@@ -72,11 +72,11 @@ func Await(ctx context.Context, log *slog.Logger, tel *telemetry.Telemetry, n Ne
 			mu.Unlock()
 			return nil
 		}
-		if n.Final != nil && n.Final(err) {
-			return err
-		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
+		}
+		if n.Final != nil && n.Final(err) {
+			return err
 		}
 		// Probes, events and logs have one line for it.
 		s := strings.ReplaceAll(app.Sentence(err), "\n", ": ")
@@ -101,6 +101,9 @@ func Await(ctx context.Context, log *slog.Logger, tel *telemetry.Telemetry, n Ne
 // NotOfTheFolder reports errors that are not about a folder's permissions or
 // space: a wrong address stays wrong.
 func NotOfTheFolder(err error) bool {
+	if errors.Is(err, cluster.ErrOtherStore) || errors.Is(err, cluster.ErrNoStore) || cluster.IsUnavailable(err) {
+		return false // it is said in the worker's record, and may be put right
+	}
 	return !errors.As(err, new(*fs.PathError)) && !errors.Is(err, blob.ErrFull)
 }
 
@@ -142,8 +145,19 @@ func Starting(lis net.Listener, tel *telemetry.Telemetry) (stop func()) {
 	return rpc.Starting(tcp, tel.NotReady)
 }
 
+// sameStore compares a bucket with the cluster's, by identity.
+func sameStore(ctx context.Context, bucket *blob.Bucket, claim func(ctx context.Context, identity, address string) error) error {
+	id, err := bucket.Identity(ctx)
+	if err != nil {
+		return err
+	}
+	return claim(ctx, id, bucket.URL())
+}
+
 // OpenStores connects to etcd and opens the blob store, and waits for both. note
-// reports problems of the store to the cluster; nil: they are not reported.
+// reports problems of the store to the cluster; nil, as a coordinator has it: they are
+// not reported. The coordinator says which store is the cluster's; a worker with another
+// one says so in its record, and gets no work.
 func OpenStores(ctx context.Context, f StoreFlags, log *slog.Logger, tel *telemetry.Telemetry, note *Notice) (*cluster.Client, *blob.Bucket, error) {
 	var store overflow
 	cl, err := dialCluster(ctx, f.Etcd, &store, log, tel)
@@ -152,8 +166,17 @@ func OpenStores(ctx context.Context, f StoreFlags, log *slog.Logger, tel *teleme
 	}
 	var bucket *blob.Bucket
 	n := Need{Name: "blob store", Open: func(ctx context.Context) (err error) {
-		bucket, err = blob.Open(ctx, f.Blob)
-		return err
+		if bucket, err = blob.Open(ctx, f.Blob); err != nil {
+			return err
+		}
+		claim := cl.CheckStore
+		if note == nil {
+			claim = cl.ClaimStore
+		}
+		if err := sameStore(ctx, bucket, claim); err != nil {
+			return errors.Join(err, bucket.Close())
+		}
+		return nil
 	}, Final: NotOfTheFolder, Ready: func(ctx context.Context) error { return bucket.Ping(ctx) }}
 	if note != nil {
 		note.cluster = cl

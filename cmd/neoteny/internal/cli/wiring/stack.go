@@ -129,6 +129,9 @@ func StartStack(ctx context.Context, log *slog.Logger, cfg StackConfig) (s *Stac
 		return s, err
 	}
 	s.onClose(cl.Close)
+	if err := sameStore(ctx, bucket, cl.ClaimStore); err != nil && !errors.Is(err, cluster.ErrOtherStore) {
+		return s, err // several runs may use one etcd, each with a store of its own
+	}
 	if len(cfg.Etcd) == 0 {
 		if err := cl.BuryWorkers(ctx); err != nil {
 			return s, err
