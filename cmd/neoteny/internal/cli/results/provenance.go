@@ -211,6 +211,9 @@ func Merge(lists ...[]Difference) []Difference {
 // As gives a result that was computed again the name, times and durations of the one
 // that is recorded: they are all that equal results may differ in.
 func (r *Result) As(recorded *Recorded) error {
+	if recorded.ID == "" {
+		return errors.New("neither summary.json nor runs.json has the id of the experiment")
+	}
 	was, is := recorded.ID, r.Experiment.GetId()
 	rename := func(s string) string { return strings.ReplaceAll(s, is, was) }
 	r.Experiment.Id, r.Experiment.Message = was, rename(r.Experiment.Message)

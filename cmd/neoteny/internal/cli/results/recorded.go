@@ -77,6 +77,9 @@ func ReadFolder(dir string) (*Recorded, error) {
 		r.Runs = append(r.Runs, run)
 		r.runs[runName(run)] = run
 	}
+	if r.ID == "" && len(r.Runs) > 0 {
+		r.ID = r.Runs[0].GetExperiment()
+	}
 	if err := r.readTasks(filepath.Join(dir, "tasks.csv")); err != nil {
 		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, "tasks.csv"), err)
 	}
