@@ -19,7 +19,7 @@ import (
 // name and six random characters. The same request id and spec again return the
 // experiment that is there (existed); with another spec it is ErrConflict. It
 // tries on while etcd is away.
-func (c *Client) CreateSubmission(ctx context.Context, requestID string, spec *pb.ExperimentSpec, source *pb.Source, now time.Time) (rec *pb.ExperimentRecord, existed bool, err error) {
+func (c *Client) CreateSubmission(ctx context.Context, requestID string, spec *pb.ExperimentSpec, source *pb.Source, now time.Time, change ...func(*pb.ExperimentRecord)) (rec *pb.ExperimentRecord, existed bool, err error) {
 	if requestID == "" || len(requestID) > 128 {
 		return nil, false, fmt.Errorf("request id of %d characters: want 1 to 128", len(requestID))
 	}
@@ -28,6 +28,9 @@ func (c *Client) CreateSubmission(ctx context.Context, requestID string, spec *p
 	}
 	rec = &pb.ExperimentRecord{RequestId: requestID, Spec: spec, Source: source, CreatedAt: timestamppb.New(now)}
 	rec.Id = spec.Name + "-" + suffix()
+	for _, c := range change {
+		c(rec)
+	}
 	stored, err := c.spillSpec(ctx, rec)
 	if err != nil {
 		return nil, false, err

@@ -29,7 +29,7 @@ func (s *Service) restart(ctx context.Context, a schedule.Restart) (int64, error
 		}
 	}
 	first.Attempt = rec.GetCommitted().GetAttempt()
-	rec.State, rec.Message, rec.Generation = pb.RunState_RUN_STATE_PENDING, "", a.To
+	rec.State, rec.Message, rec.Generation, rec.Reused = pb.RunState_RUN_STATE_PENDING, "", a.To, ""
 	if !hadResult(rec) {
 		rec.Table = nil // of what is committed: the segments have it
 	}

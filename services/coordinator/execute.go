@@ -101,13 +101,24 @@ func (s *Service) createRuns(ctx context.Context, a schedule.CreateRuns) (int64,
 		if r.Run.RunKey, err = trials[trial].RunKey(r.Run.Seed, r.Run.Inputs); err != nil {
 			return 0, fmt.Errorf("run key of trial %s: %w", trial, err)
 		}
+		reused, err := s.reuse(ctx, r.Run)
+		if err != nil {
+			return 0, err
+		}
+		if reused {
+			runs[i].Segment = nil
+			s.log.Info("run reused", "run", r.Run.Id, "from", r.Run.Reused)
+		}
 	}
 	rev, err := s.cluster.AddRuns(ctx, a.Experiment, a.Mod, runs)
 	if err != nil {
 		return rev, err
 	}
 	for _, r := range a.Runs {
-		if r.Segment == nil {
+		switch {
+		case r.Run.Reused != "":
+			s.metrics.RunEnded(mirror.RunStateName(r.Run.State))
+		case r.Segment == nil:
 			s.metrics.RunEnded(mirror.RunStateName(r.Run.State))
 			s.log.Info("run ended before it began", "run", r.Run.Id,
 				"state", mirror.RunStateName(r.Run.State), "message", r.Run.Message)

@@ -137,7 +137,7 @@ func (w *world) eventually(cond func() bool, what string, args ...any) {
 }
 
 func (w *world) submit(name string, s shape) string {
-	r, err := w.svc.SubmitExperiment(w.ctx, &pb.SubmitExperimentRequest{RequestId: name, Spec: s.spec(name)})
+	r, err := w.svc.SubmitExperiment(w.ctx, &pb.SubmitExperimentRequest{RequestId: name, Spec: s.spec(name), NoReuse: true})
 	require.NoError(w.t, err)
 	return r.Experiment.Id
 }

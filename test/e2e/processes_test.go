@@ -211,7 +211,7 @@ func (c *cluster) ready() {
 // submit submits a file as the README says: through grpcurl.
 func (c *cluster) submit(file string) string {
 	c.t.Helper()
-	request := run(c.t, nil, bin, "submit", "--dry-run", "--output", "json", file)
+	request := run(c.t, nil, bin, "submit", "--dry-run", "--no-reuse", "--output", "json", file)
 	var id string
 	until(c.t, "the experiment is accepted", func() bool {
 		m, err := c.call("SubmitExperiment", request)

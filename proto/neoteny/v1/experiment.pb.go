@@ -113,7 +113,9 @@ type Progress struct {
 	// Tasks committed.
 	TasksDone int64 `protobuf:"varint,10,opt,name=tasks_done,json=tasksDone,proto3" json:"tasks_done,omitempty"`
 	// Runs that ended early because they diverged.
-	RunsDiverged  int32 `protobuf:"varint,11,opt,name=runs_diverged,json=runsDiverged,proto3" json:"runs_diverged,omitempty"`
+	RunsDiverged int32 `protobuf:"varint,11,opt,name=runs_diverged,json=runsDiverged,proto3" json:"runs_diverged,omitempty"`
+	// Runs, of those done or diverged, that are those of earlier experiments.
+	RunsReused    int32 `protobuf:"varint,12,opt,name=runs_reused,json=runsReused,proto3" json:"runs_reused,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -221,6 +223,13 @@ func (x *Progress) GetTasksDone() int64 {
 func (x *Progress) GetRunsDiverged() int32 {
 	if x != nil {
 		return x.RunsDiverged
+	}
+	return 0
+}
+
+func (x *Progress) GetRunsReused() int32 {
+	if x != nil {
+		return x.RunsReused
 	}
 	return 0
 }
@@ -418,7 +427,9 @@ type SubmitExperimentRequest struct {
 	// The experiment.
 	Spec *ExperimentSpec `protobuf:"bytes,2,opt,name=spec,proto3" json:"spec,omitempty"`
 	// The file that it was read from, to be kept with the results; may be unset.
-	Source        *Source `protobuf:"bytes,3,opt,name=source,proto3" json:"source,omitempty"`
+	Source *Source `protobuf:"bytes,3,opt,name=source,proto3" json:"source,omitempty"`
+	// Make every run, also those that the cluster has finished before, by run key.
+	NoReuse       bool `protobuf:"varint,4,opt,name=no_reuse,json=noReuse,proto3" json:"no_reuse,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -472,6 +483,13 @@ func (x *SubmitExperimentRequest) GetSource() *Source {
 		return x.Source
 	}
 	return nil
+}
+
+func (x *SubmitExperimentRequest) GetNoReuse() bool {
+	if x != nil {
+		return x.NoReuse
+	}
+	return false
 }
 
 // SubmitExperimentResponse has the id.
@@ -1948,7 +1966,7 @@ var File_neoteny_v1_experiment_proto protoreflect.FileDescriptor
 const file_neoteny_v1_experiment_proto_rawDesc = "" +
 	"\n" +
 	"\x1bneoteny/v1/experiment.proto\x12\n" +
-	"neoteny.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15neoteny/v1/spec.proto\x1a\x15neoteny/v1/work.proto\"\xd9\x02\n" +
+	"neoteny.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15neoteny/v1/spec.proto\x1a\x15neoteny/v1/work.proto\"\xfa\x02\n" +
 	"\bProgress\x12\x12\n" +
 	"\x04runs\x18\x01 \x01(\x05R\x04runs\x12\x1b\n" +
 	"\truns_done\x18\x02 \x01(\x05R\brunsDone\x12\x1f\n" +
@@ -1964,7 +1982,9 @@ const file_neoteny_v1_experiment_proto_rawDesc = "" +
 	"\n" +
 	"tasks_done\x18\n" +
 	" \x01(\x03R\ttasksDone\x12#\n" +
-	"\rruns_diverged\x18\v \x01(\x05R\frunsDiverged\"\xe9\x02\n" +
+	"\rruns_diverged\x18\v \x01(\x05R\frunsDiverged\x12\x1f\n" +
+	"\vruns_reused\x18\f \x01(\x05R\n" +
+	"runsReused\"\xe9\x02\n" +
 	"\n" +
 	"Experiment\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12.\n" +
@@ -1981,12 +2001,13 @@ const file_neoteny_v1_experiment_proto_rawDesc = "" +
 	"\x04text\x18\x02 \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80\x10R\x04text\x12\x1b\n" +
 	"\x04form\x18\x03 \x01(\tB\a\xbaH\x04r\x02\x18@R\x04form\x12\"\n" +
 	"\x03set\x18\x04 \x03(\tB\x10\xbaH\r\x92\x01\n" +
-	"\x10\x80\x02\"\x05r\x03\x18\x80 R\x03set\"\xa6\x01\n" +
+	"\x10\x80\x02\"\x05r\x03\x18\x80 R\x03set\"\xc1\x01\n" +
 	"\x17SubmitExperimentRequest\x12'\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\trequestId\x126\n" +
 	"\x04spec\x18\x02 \x01(\v2\x1a.neoteny.v1.ExperimentSpecB\x06\xbaH\x03\xc8\x01\x01R\x04spec\x12*\n" +
-	"\x06source\x18\x03 \x01(\v2\x12.neoteny.v1.SourceR\x06source\"l\n" +
+	"\x06source\x18\x03 \x01(\v2\x12.neoteny.v1.SourceR\x06source\x12\x19\n" +
+	"\bno_reuse\x18\x04 \x01(\bR\anoReuse\"l\n" +
 	"\x18SubmitExperimentResponse\x126\n" +
 	"\n" +
 	"experiment\x18\x01 \x01(\v2\x16.neoteny.v1.ExperimentR\n" +

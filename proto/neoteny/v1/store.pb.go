@@ -116,7 +116,9 @@ type ExperimentRecord struct {
 	Generation int32 `protobuf:"varint,17,opt,name=generation,proto3" json:"generation,omitempty"`
 	// Runs of earlier generations that are done again, whatever has become of them, beside
 	// those that were cancelled; none: those that failed.
-	Again         []string `protobuf:"bytes,18,rep,name=again,proto3" json:"again,omitempty"`
+	Again []string `protobuf:"bytes,18,rep,name=again,proto3" json:"again,omitempty"`
+	// Its runs are all made for it.
+	NoReuse       bool `protobuf:"varint,19,opt,name=no_reuse,json=noReuse,proto3" json:"no_reuse,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -275,6 +277,13 @@ func (x *ExperimentRecord) GetAgain() []string {
 		return x.Again
 	}
 	return nil
+}
+
+func (x *ExperimentRecord) GetNoReuse() bool {
+	if x != nil {
+		return x.NoReuse
+	}
+	return false
 }
 
 // TrialRecord is one trial of an experiment; it never changes once the
@@ -659,7 +668,7 @@ var File_neoteny_v1_store_proto protoreflect.FileDescriptor
 const file_neoteny_v1_store_proto_rawDesc = "" +
 	"\n" +
 	"\x16neoteny/v1/store.proto\x12\n" +
-	"neoteny.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bneoteny/v1/experiment.proto\x1a\x15neoteny/v1/spec.proto\x1a\x15neoteny/v1/work.proto\"\xac\x06\n" +
+	"neoteny.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bneoteny/v1/experiment.proto\x1a\x15neoteny/v1/spec.proto\x1a\x15neoteny/v1/work.proto\"\xc7\x06\n" +
 	"\x10ExperimentRecord\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
 	"\n" +
@@ -683,7 +692,8 @@ const file_neoteny_v1_store_proto_rawDesc = "" +
 	"\n" +
 	"generation\x18\x11 \x01(\x05R\n" +
 	"generation\x12\x14\n" +
-	"\x05again\x18\x12 \x03(\tR\x05again\x1a;\n" +
+	"\x05again\x18\x12 \x03(\tR\x05again\x12\x19\n" +
+	"\bno_reuse\x18\x13 \x01(\bR\anoReuse\x1a;\n" +
 	"\rSelectedEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe5\x04\n" +

@@ -1366,7 +1366,10 @@ type Run struct {
 	// What its segments have left that are committed.
 	Committed *Committed `protobuf:"bytes,27,opt,name=committed,proto3" json:"committed,omitempty"`
 	// How often its experiment had been retried or extended when it began.
-	Generation    int32 `protobuf:"varint,28,opt,name=generation,proto3" json:"generation,omitempty"`
+	Generation int32 `protobuf:"varint,28,opt,name=generation,proto3" json:"generation,omitempty"`
+	// The run with the same run key whose results it has; its per-step data are under that
+	// run's id. Empty: it was made itself.
+	Reused        string `protobuf:"bytes,29,opt,name=reused,proto3" json:"reused,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1595,6 +1598,13 @@ func (x *Run) GetGeneration() int32 {
 		return x.Generation
 	}
 	return 0
+}
+
+func (x *Run) GetReused() string {
+	if x != nil {
+		return x.Reused
+	}
+	return ""
 }
 
 // Committed is what the committed segments of a run have left: what its results must
@@ -1930,7 +1940,7 @@ const file_neoteny_v1_work_proto_rawDesc = "" +
 	" \x03(\tR\x0fmissingDatasets\x12\x1f\n" +
 	"\vdata_folder\x18\v \x01(\tR\n" +
 	"dataFolder\x12\x14\n" +
-	"\x05lanes\x18\f \x01(\x05R\x05lanes\"\xae\b\n" +
+	"\x05lanes\x18\f \x01(\x05R\x05lanes\"\xc6\b\n" +
 	"\x03Run\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1e\n" +
 	"\n" +
@@ -1969,7 +1979,8 @@ const file_neoteny_v1_work_proto_rawDesc = "" +
 	"\tcommitted\x18\x1b \x01(\v2\x15.neoteny.v1.CommittedR\tcommitted\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x1c \x01(\x05R\n" +
-	"generation\x1a9\n" +
+	"generation\x12\x16\n" +
+	"\x06reused\x18\x1d \x01(\tR\x06reused\x1a9\n" +
 	"\vParamsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1aQ\n" +

@@ -37,7 +37,7 @@ func (s *Server) SubmitExperiment(ctx context.Context, req *pb.SubmitExperimentR
 	}
 	wctx, cancel := context.WithTimeoutCause(ctx, writeTime, errNoEtcd)
 	defer cancel()
-	rec, existed, err := s.cluster.CreateSubmission(wctx, id, req.Spec, req.Source, s.cfg.Now())
+	rec, existed, err := s.cluster.CreateSubmission(wctx, id, req.Spec, req.Source, s.cfg.Now(), func(r *pb.ExperimentRecord) { r.NoReuse = req.GetNoReuse() })
 	switch {
 	case errors.Is(err, cluster.ErrConflict):
 		return nil, status.Error(codes.AlreadyExists, err.Error())

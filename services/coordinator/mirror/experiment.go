@@ -20,6 +20,7 @@ type Experiment struct {
 	Active  map[string]*Run // those with a record that have not ended
 	Again   map[string]*Run // those that have ended and are to be done again
 	Ended   Tally           // of the runs that have ended, but for those
+	byKey   map[string]*Run // the state's
 
 	// Begun is a hint for those who look for runs without a record: each run
 	// before this place in order has one.
@@ -103,6 +104,7 @@ func (e *Experiment) Progress() *pb.Progress {
 		}
 	}
 	p.Runs, p.RunsDone, p.RunsDiverged, p.RunsFailed = int32(all.Runs), int32(t.Done), int32(t.Diverged), int32(t.Failed)
+	p.RunsReused = int32(t.Reused)
 	p.Segments, p.SegmentsDone = all.Segments-t.SegmentsLess, t.SegmentsDone
 	p.Steps, p.StepsDone = all.Steps-t.StepsLess, t.StepsDone
 	p.Tasks, p.TasksDone = all.Tasks-t.TasksLess, t.TasksDone

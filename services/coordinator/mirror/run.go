@@ -90,7 +90,16 @@ func (e *Experiment) file(r *Run) {
 		e.Again[r.ID] = r
 	default:
 		e.Ended.add(r.Rec, 1)
+		if finished(r.Rec) {
+			e.byKey[r.Rec.RunKey] = r
+		}
 	}
+}
+
+// finished reports whether a run has all of its results.
+func finished(r *pb.Run) bool {
+	result := r.State == pb.RunState_RUN_STATE_DONE && r.Message == "" || r.State == pb.RunState_RUN_STATE_DIVERGED && r.Divergence != nil
+	return result && r.RunKey != "" && r.Digest != ""
 }
 
 func (e *Experiment) unfile(r *Run) {
@@ -101,6 +110,9 @@ func (e *Experiment) unfile(r *Run) {
 	case e.Again[r.ID] != nil:
 		delete(e.Again, r.ID)
 	default:
+		if e.byKey[r.Rec.RunKey] == r {
+			delete(e.byKey, r.Rec.RunKey)
+		}
 		if e.Ended.add(r.Rec, -1); e.Ended.Failed > 0 && e.Ended.FirstFailure == "" {
 			e.nameFailure(r)
 		}

@@ -19,6 +19,8 @@ type State struct {
 	assigned map[Slot]string
 	// taken counts the assignments in each slot.
 	taken map[Slot]int
+	// byKey are finished runs of all experiments by run key, one of each.
+	byKey map[string]*Run
 	// failures outlive a worker's registration: a bad machine comes back.
 	failures map[string]Failures
 }
@@ -31,6 +33,7 @@ func NewState() *State {
 		assigned:    map[Slot]string{},
 		taken:       map[Slot]int{},
 		failures:    map[string]Failures{},
+		byKey:       map[string]*Run{},
 	}
 }
 
@@ -56,6 +59,14 @@ type Slot struct{ Worker, Name string }
 type Failures struct {
 	InARow int
 	Last   time.Time
+}
+
+// Finished returns a run with all of its results that has a run key; nil: there is none.
+func (s *State) Finished(runKey string) *pb.Run {
+	if r := s.byKey[runKey]; r != nil && r.Experiment.Control != pb.Desired_DESIRED_DELETE {
+		return r.Rec
+	}
+	return nil
 }
 
 // Failures returns those of a worker, registered or not.
@@ -111,7 +122,7 @@ func (s *State) Apply(rev int64, changes []cluster.Change, now time.Time) (seen 
 func (s *State) experiment(id string) *Experiment {
 	e := s.Experiments[id]
 	if e == nil {
-		e = &Experiment{ID: id, Trials: map[string]*Trial{}, Runs: map[string]*Run{}, Active: map[string]*Run{}, Again: map[string]*Run{}}
+		e = &Experiment{ID: id, Trials: map[string]*Trial{}, Runs: map[string]*Run{}, Active: map[string]*Run{}, Again: map[string]*Run{}, byKey: s.byKey}
 		s.Experiments[id] = e
 	}
 	return e

@@ -10,6 +10,7 @@ import (
 type Tally struct {
 	Runs, Done, Diverged, Failed, Cancelled int
 	Confirmations                           int // of Runs
+	Reused                                  int // of Runs
 	Segments, Steps, Tasks                  int64
 	StepsDone, TasksDone                    int64
 	SegmentsDone                            int64
@@ -51,6 +52,9 @@ func (t *Tally) add(r *pb.Run, sign int) {
 	}
 	if r.Confirmation {
 		t.Confirmations += sign
+	}
+	if r.Reused != "" {
+		t.Reused += sign
 	}
 	t.StepsDone += n * r.StepsDone
 	t.TasksDone += n * int64(r.TasksDone)

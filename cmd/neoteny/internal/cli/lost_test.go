@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -50,7 +51,8 @@ func same(t *testing.T, a, b string) {
 		require.NoError(t, err)
 		got, err := os.ReadFile(filepath.Join(b, rel))
 		require.NoError(t, err)
-		require.Equal(t, string(want), string(got), rel)
+		named := func(b []byte, dir string) []byte { return bytes.ReplaceAll(b, []byte(filepath.Base(dir)), []byte("ID")) }
+		require.True(t, bytes.Equal(named(want, a), named(got, b)), "%s differs", rel)
 		return nil
 	}))
 	require.Greater(t, n, 5)
@@ -124,7 +126,7 @@ segments: {tasks: 1}
 	}
 	_, out, _ := at("submit", "-", "--wait")
 	whole := strings.TrimSpace(out)
-	_, out, _ = at("submit", "-")
+	_, out, _ = at("submit", "-", "--no-reuse")
 	id := strings.TrimSpace(out)
 	require.Eventually(t, func() bool {
 		e, err := s.API.GetExperiment(t.Context(), &pb.GetExperimentRequest{Id: id})
@@ -203,4 +205,43 @@ seeds: {count: 2}
 		require.NotZero(t, code)
 		require.Contains(t, errs, wrong)
 	}
+}
+
+// The same experiment again has the files that it had, at no cost, also when its runs are
+// reused; and what is lost of them can be made again.
+func TestReuse(t *testing.T) {
+	dir := t.TempDir()
+	s, err := wiring.StartStack(t.Context(), slog.New(slog.DiscardHandler), wiring.StackConfig{
+		Dir: dir, Throwaway: true, Data: dir, Workers: 2,
+		Addresses: wiring.Addresses{Listen: "127.0.0.1:0", MetricsListen: "127.0.0.1:0", HTTP: "127.0.0.1:0"},
+	})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	submit := func(args ...string) (id, errs string) {
+		code, out, errs := neoteny(tiny, append([]string{"submit", "-", "--wait", "--coordinator", s.Coordinator}, args...)...)
+		require.Zero(t, code, errs)
+		return strings.TrimSpace(out), errs
+	}
+	results := func(id string, args ...string) string {
+		out := t.TempDir()
+		code, _, errs := neoteny("", append([]string{"results", id, "--out", out, "--coordinator", s.Coordinator, "--metrics", s.Metrics}, args...)...)
+		require.Zero(t, code, errs)
+		return filepath.Join(out, id)
+	}
+	first, errs := submit()
+	require.NotContains(t, errs, "reused")
+	whole := results(first)
+	second, errs := submit()
+	require.Contains(t, errs, "6 of 6 runs are reused from earlier experiments; --no-reuse makes them again")
+	require.EqualValues(t, 720, s.Counters.StepsMade(), "nothing was computed")
+	same(t, whole, results(second))
+
+	require.NoError(t, os.RemoveAll(filepath.Join(dir, "metrics", first)))
+	again := results(second, "--remake")
+	same(t, whole, again)
+	require.EqualValues(t, 2*720, s.Counters.StepsMade())
+	third, errs := submit("--no-reuse")
+	require.NotContains(t, errs, "reused")
+	require.EqualValues(t, 3*720, s.Counters.StepsMade())
+	same(t, whole, results(third))
 }

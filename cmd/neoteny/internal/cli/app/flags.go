@@ -36,6 +36,11 @@ const FolderHelp = `DIR/<experiment id> holds:
   SHA256SUMS                      the digest of every file, for neoteny verify --fast and sha256sum -c
 The folder appears when it is complete. Results of another experiment are never overwritten.`
 
+// ReuseFlag says whether runs that are finished already are made again.
+type ReuseFlag struct {
+	NoReuse bool `help:"Make every run. By default runs that have been finished before, with the same spec, seed and data, are reused."`
+}
+
 // CoordinatorFlag is where commands find the cluster.
 type CoordinatorFlag struct {
 	Coordinator string `help:"Address of the coordinator. Default: ${default}." default:"localhost:7070" placeholder:"HOST:PORT"`

@@ -43,6 +43,9 @@ func (a *App) Follow(ctx context.Context, api pb.ExperimentServiceClient, id str
 		last, err = watchOnce(ctx, api, id, last, show, &known)
 		switch {
 		case err == nil:
+			if p := last.GetProgress(); opts.Each == nil && p.GetRunsReused() > 0 {
+				fmt.Fprintf(a.Progress, "%d of %d runs are reused from earlier experiments; --no-reuse makes them again\n", p.GetRunsReused(), p.GetRuns())
+			}
 			return last, nil
 		case ctx.Err() != nil:
 			return last, context.Cause(ctx)

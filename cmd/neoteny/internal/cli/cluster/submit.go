@@ -37,6 +37,7 @@ type submitCmd struct {
 	app.FileFlags
 	app.StrictFlag
 	app.WeightsFlag
+	app.ReuseFlag
 	app.CoordinatorFlag
 	app.DataFlag
 	app.Output
@@ -44,6 +45,8 @@ type submitCmd struct {
 
 func (submitCmd) Help() string {
 	return `Prints the experiment's id. The file is checked by the coordinator; mistakes are reported with file and field. Datasets of your own, given by name or path, are uploaded first, unless the cluster has them; an upload that was interrupted goes on where it was.
+
+Runs that the cluster has finished before, in any experiment and with the same spec, seed, data and numerics, are not made again: --no-reuse makes them.
 
   neoteny submit recipes/quickstart.yaml
   neoteny submit recipes/continual-backprop/bit-flip-regression.yaml --quick
@@ -67,7 +70,7 @@ func (c *submitCmd) Run(ctx context.Context, a *app.App) error {
 	}
 	spec := file.Spec
 	c.Ask(spec)
-	req := &pb.SubmitExperimentRequest{RequestId: c.RequestID, Spec: spec}
+	req := &pb.SubmitExperimentRequest{RequestId: c.RequestID, Spec: spec, NoReuse: c.NoReuse}
 	if c.DryRun {
 		return c.dryRun(a, req)
 	}

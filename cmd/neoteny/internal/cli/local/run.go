@@ -50,6 +50,7 @@ type RunCmd struct {
 	Source *pb.Source `kong:"-"`
 	app.FileFlags
 	app.StrictFlag
+	app.ReuseFlag
 	app.WeightsFlag
 	wiring.Addresses
 	app.DataFlag
@@ -69,7 +70,7 @@ func (RunCmd) Help() string {
   neoteny run recipes/continual-backprop/bit-flip-regression.yaml --quick
   neoteny run - -o json < experiment.yaml | jq .claims
 
-Ctrl-C stops cleanly: workers save where they are, the state is kept, and the message says how to go on. A second Ctrl-C stops at once. With --keep the state also survives kill -9 and crashes: the same command with the same file finds its experiment in the state folder and goes on; one that is done has its results written again; of one that failed or was cancelled, what is not done is taken up again. Another file, --set or --segment-tasks is another experiment.
+Ctrl-C stops cleanly: workers save where they are, the state is kept, and the message says how to go on. A second Ctrl-C stops at once. With --keep the state also survives kill -9 and crashes: the same command with the same file finds its experiment in the state folder and goes on; one that is done has its results written again; of one that failed or was cancelled, what is not done is taken up again. Another file, --set or --segment-tasks is another experiment, which reuses the runs that are finished in the same state folder and are the same to the bit; --no-reuse makes them again.
 
 A file may include others, whose fields it changes as an arm does: include: base.yaml, or a list. docs/experiment.md has every field.
 
@@ -274,7 +275,7 @@ func (c *RunCmd) submit(ctx context.Context, a *app.App, s *wiring.Stack, spec *
 		if n > 1 {
 			id = fmt.Sprintf("%s-%d", name, n)
 		}
-		resp, err := s.API.SubmitExperiment(ctx, &pb.SubmitExperimentRequest{RequestId: id, Spec: spec, Source: c.Source})
+		resp, err := s.API.SubmitExperiment(ctx, &pb.SubmitExperimentRequest{RequestId: id, Spec: spec, Source: c.Source, NoReuse: c.NoReuse})
 		if err != nil {
 			return nil, false, app.InFile(c.File, err)
 		}

@@ -119,7 +119,7 @@ func (c *verifyCmd) again(ctx context.Context, a *app.App, recorded *results.Rec
 		return fmt.Errorf("make a folder to compute in: %w", err)
 	}
 	defer os.RemoveAll(temp)
-	run := &local.RunCmd{File: path, Out: beside, StateDir: c.StateDir, Workers: c.Workers, Addresses: c.Addresses, DataFlag: c.DataFlag}
+	run := &local.RunCmd{File: path, Out: beside, StateDir: c.StateDir, Workers: c.Workers, Addresses: c.Addresses, DataFlag: c.DataFlag, ReuseFlag: app.ReuseFlag{NoReuse: true}}
 	_, err = run.Live(ctx, a, file.Spec, plan, func(ctx context.Context, s *wiring.Stack, r *results.Result) error {
 		if _, err := os.Stat(filepath.Join(c.Dir, "weights")); err == nil && whole {
 			r.WithWeights(s.API)

@@ -45,6 +45,9 @@ type Run struct {
 	lost     bool   // the table
 }
 
+// source is the id that the metrics service knows the run by.
+func (r Run) source() string { return cmp.Or(r.measured, r.GetReused(), r.GetId()) }
+
 // calls is how many requests are under way at a time.
 const calls = 8
 
@@ -159,7 +162,7 @@ func series(ctx context.Context, api pb.MetricsServiceClient, run Run, fn func(m
 	var asides []metric.Points
 	for _, b := range run.Table.GetAsides() {
 		t := cluster.DeferredTrack(b.GetStep() - 1)
-		err := track(ctx, api, cmp.Or(run.measured, run.GetId()), t, func(p metric.Points) error {
+		err := track(ctx, api, run.source(), t, func(p metric.Points) error {
 			asides = append(asides, p)
 			return nil
 		})
@@ -180,7 +183,7 @@ func series(ctx context.Context, api pb.MetricsServiceClient, run Run, fn func(m
 		}
 		return nil
 	}
-	err := track(ctx, api, cmp.Or(run.measured, run.GetId()), "", func(p metric.Points) error {
+	err := track(ctx, api, run.source(), "", func(p metric.Points) error {
 		if err := before(&p.Column); err != nil {
 			return err
 		}
