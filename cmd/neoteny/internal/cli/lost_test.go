@@ -51,7 +51,9 @@ func same(t *testing.T, a, b string) {
 		require.NoError(t, err)
 		got, err := os.ReadFile(filepath.Join(b, rel))
 		require.NoError(t, err)
-		named := func(b []byte, dir string) []byte { return bytes.ReplaceAll(b, []byte(filepath.Base(dir)), []byte("ID")) }
+		named := func(b []byte, dir string) []byte {
+			return bytes.ReplaceAll(b, []byte(filepath.Base(dir)), []byte("ID"))
+		}
 		require.True(t, bytes.Equal(named(want, a), named(got, b)), "%s differs", rel)
 		return nil
 	}))
