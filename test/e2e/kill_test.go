@@ -64,7 +64,7 @@ func TestKilledAtRandomMoments(t *testing.T) {
 	}
 }
 
-var times = regexp.MustCompile(`"(seconds|created_at|ended_at)": [^\n]*`)
+var times = regexp.MustCompile(`"(seconds|created_at|ended_at|attempt)": [^\n]*`)
 
 // content is what is in a folder of results, without what differs from run to run:
 // times, durations, and the experiment's id.

@@ -208,8 +208,8 @@ func Merge(lists ...[]Difference) []Difference {
 	return out
 }
 
-// As gives a result that was computed again the name, times and durations of the one
-// that is recorded: they are all that equal results may differ in.
+// As gives a result that was computed again the name, times, durations and numbers of
+// attempts of the one that is recorded: they are all that equal results may differ in.
 func (r *Result) As(recorded *Recorded) error {
 	if recorded.ID == "" {
 		return errors.New("neither summary.json nor runs.json has the id of the experiment")
@@ -228,7 +228,10 @@ func (r *Result) As(recorded *Recorded) error {
 			return err
 		}
 		if then := recorded.runs[runName(run)]; then != nil {
-			run.Seconds = then.Seconds
+			run.Seconds, run.Generation = then.Seconds, then.Generation
+			if run.Committed != nil && then.Committed != nil {
+				run.Committed.Attempt = then.Committed.Attempt
+			}
 		}
 		r.Runs[i].measured = r.Runs[i].GetId()
 		r.Runs[i].Run = run
