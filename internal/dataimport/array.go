@@ -32,7 +32,7 @@ func elems(dims []int, size int) (int, error) {
 		}
 		hi, lo := bits.Mul64(n, uint64(d))
 		if hi != 0 || lo > MaxInput {
-			return 0, fmt.Errorf("its shape %s holds more than the %d bytes that are read", shapeText(dims), int64(MaxInput))
+			return 0, fmt.Errorf("its shape %s holds more than the %d bytes that are read: take fewer examples, or a smaller type", shapeText(dims), int64(MaxInput))
 		}
 		n = lo
 	}

@@ -320,6 +320,10 @@ func FuzzParquet(f *testing.F) {
 		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
+		// A few bytes can stand for as many equal rows as a dataset may have, which takes minutes.
+		if p, err := parquet.OpenFile(bytes.NewReader(b), int64(len(b)), parquet.SkipBloomFilters(true), parquet.SkipPageIndex(true)); err == nil && p.NumRows() > 1<<12 {
+			return
+		}
 		path := filepath.Join(t.TempDir(), "a.parquet")
 		require.NoError(t, os.WriteFile(path, b, 0o644))
 		for _, target := range []string{"species", "price"} {

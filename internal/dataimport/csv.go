@@ -73,7 +73,7 @@ func readCSV(file string, o Options) (*found, error) {
 		pe := (*csv.ParseError)(nil)
 		switch {
 		case errors.As(err, &pe) && errors.Is(err, csv.ErrFieldCount):
-			return nil, fmt.Errorf("%s: line %d has %d cells, the first line has %d", file, pe.StartLine, len(row), r.FieldsPerRecord)
+			return nil, fmt.Errorf("%s: line %d has %d cells, the first line has %d: every line has as many, and quotes stand about a cell with a separator in it", file, pe.StartLine, len(row), r.FieldsPerRecord)
 		case errors.Is(err, errLongRow):
 			return nil, fmt.Errorf("%s: the row behind byte %d %w", file, r.InputOffset(), errLongRow)
 		case errors.As(err, &pe):

@@ -86,7 +86,7 @@ func Read(path string, o Options) (*Result, error) {
 		if share, err = strconv.ParseFloat(o.Test, 64); err == nil {
 			isShare = true
 			if !(share > 0 && share < 1) {
-				return nil, fmt.Errorf("the share of test examples must be above 0 and below 1, is %s", o.Test)
+				return nil, fmt.Errorf("%s: the share of test examples must be above 0 and below 1, is %s: give for example 0.2", path, o.Test)
 			}
 		}
 	}
@@ -215,7 +215,7 @@ func (f *found) dataset(o Options) (*Result, error) {
 		case p.n == 0:
 			return nil, fmt.Errorf("%s has no examples", p.name)
 		case p.y.n != p.n:
-			return nil, fmt.Errorf("%s has %d examples, but %s has %d", p.name, p.n, p.y.name, p.y.n)
+			return nil, fmt.Errorf("%s has %d examples, but %s has %d: give one answer for each example", p.name, p.n, p.y.name, p.y.n)
 		case !slices.Equal(p.shape, f.train.shape):
 			return nil, fmt.Errorf("examples of %s are of shape %v, those of %s of %v", p.name, p.shape, f.train.name, f.train.shape)
 		case (p.bytes == nil) != (f.train.bytes == nil):

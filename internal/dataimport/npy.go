@@ -243,7 +243,7 @@ func readNPZ(file string, o Options) (*found, error) {
 	}
 	z, err := zip.NewReader(in.file, info.Size())
 	if err != nil {
-		return nil, fmt.Errorf("%s is not an intact NPZ (zip) file: %w", file, short(err))
+		return nil, fmt.Errorf("%s is not an intact NPZ (zip) file, and may be cut short: %w", file, short(err))
 	}
 	if len(z.File) > maxMembers {
 		return nil, fmt.Errorf("%s has %d members, more than %d", file, len(z.File), maxMembers)

@@ -1,6 +1,7 @@
 package dataimport
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -30,6 +31,9 @@ func readParquet(file string, o Options) (f *found, err error) {
 	info, err := in.file.Stat()
 	if err != nil {
 		return nil, plain(err)
+	}
+	if err := checkFooter(in.file, info.Size()); err != nil {
+		return nil, fmt.Errorf("%s is not an intact Parquet file: %w", file, err)
 	}
 	p, err := parquet.OpenFile(in.file, info.Size(), parquet.SkipBloomFilters(true), parquet.SkipPageIndex(true))
 	if err != nil {
@@ -61,7 +65,7 @@ func readParquet(file string, o Options) (f *found, err error) {
 	}
 	number := 0
 	for _, group := range p.RowGroups() {
-		if err := t.rowGroup(group, fields, &number); err != nil {
+		if err := t.rowGroup(group, fields, &number, p.NumRows()); err != nil {
 			return nil, err
 		}
 	}
@@ -69,6 +73,22 @@ func readParquet(file string, o Options) (f *found, err error) {
 		return nil, fmt.Errorf("%s has %d rows, its header says %d", file, number, p.NumRows())
 	}
 	return t.end()
+}
+
+// checkFooter compares the length of the footer, which stands before the last four bytes, with the file: the library
+// makes room for it unseen.
+func checkFooter(r io.ReaderAt, size int64) error {
+	var end [8]byte
+	if size < 12 {
+		return errors.New("it ends too early")
+	}
+	if _, err := r.ReadAt(end[:], size-8); err != nil {
+		return err
+	}
+	if n := int64(binary.LittleEndian.Uint32(end[:])); n > size-12 {
+		return fmt.Errorf("its footer says that it has %d bytes, and the file has %d: it may be cut short", n, size)
+	}
+	return nil
 }
 
 // parquetType checks that a column's values are numbers, or texts of a target.
@@ -96,8 +116,8 @@ func (t *table) parquetType(c *parquet.Column, column int, target bool) error {
 	return bad("values of a type that is not read")
 }
 
-// rowGroup adds the rows of a group.
-func (t *table) rowGroup(group parquet.RowGroup, fields []*parquet.Column, number *int) error {
+// rowGroup adds the rows of a group, of which there are at most as many as the file says in all.
+func (t *table) rowGroup(group parquet.RowGroup, fields []*parquet.Column, number *int, most int64) error {
 	rows := group.Rows()
 	defer rows.Close()
 	buffer := make([]parquet.Row, 64)
@@ -105,7 +125,9 @@ func (t *table) rowGroup(group parquet.RowGroup, fields []*parquet.Column, numbe
 	for {
 		n, err := rows.ReadRows(buffer)
 		for _, r := range buffer[:n] {
-			*number++
+			if *number++; int64(*number) > most {
+				return fmt.Errorf("%s has more rows than the %d that its header says", t.file, most)
+			}
 			for i := range row {
 				row[i] = parquet.NullValue()
 			}

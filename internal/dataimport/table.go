@@ -30,7 +30,7 @@ func newTable(file, format string, names []string, o Options) (*table, error) {
 	}
 	for i, name := range names {
 		if j := slices.Index(names, name); j < i && (name != "" || j > 0) {
-			return nil, fmt.Errorf("%s: columns %d and %d are both named %.60q", file, j, i, name)
+			return nil, fmt.Errorf("%s: columns %d and %d are both named %.60q: rename one", file, j, i, name)
 		}
 	}
 	drop := map[int]bool{}
