@@ -31,6 +31,7 @@ type Bucket interface {
 	Put(ctx context.Context, key string, data []byte) (*pb.BlobRef, error)
 	Read(ctx context.Context, key string, limit int64) ([]byte, error)
 	Exists(ctx context.Context, key string) (bool, error)
+	List(ctx context.Context, folder string, visit func(key string, bytes int64)) error
 	Delete(ctx context.Context, folder string) error
 }
 

@@ -3,11 +3,14 @@ package datashare
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -31,7 +34,7 @@ func cluster(t *testing.T, interceptors ...grpc.UnaryServerInterceptor) (Store, 
 	store := Store{bucket}
 	lis := bufconn.Listen(1 << 20)
 	srv := grpc.NewServer(grpc.ChainUnaryInterceptor(interceptors...), grpc.MaxRecvMsgSize(16<<20))
-	pb.RegisterDatasetServiceServer(srv, Server{Store: store})
+	pb.RegisterDatasetServiceServer(srv, NewServer(store, Limits{Datasets: 2, Bytes: 20 << 20}))
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -148,4 +151,38 @@ func TestFetchRefusesWhatWasDamaged(t *testing.T) {
 	require.False(t, errors.Is(err, blob.ErrNotFound))
 	_, err = NewSource(t.TempDir(), store, slog.New(slog.DiscardHandler)).Load(d.Name)
 	require.ErrorContains(t, err, "fetch own dataset")
+}
+
+// A cluster takes datasets up to its limits: also further chunks of one that has begun,
+// and a new one when another was removed.
+func TestLimitsOfTheCluster(t *testing.T) {
+	store, api := cluster(t) // two datasets, 20 MiB
+	upload := func(fill byte, mib int) error {
+		file := bytes.Repeat([]byte{fill}, mib<<20)
+		return Upload(t.Context(), api, bytes.NewReader(file), int64(len(file)), func(int64) {})
+	}
+	require.NoError(t, upload(1, 9))
+	err := upload(2, 12)
+	require.Equal(t, codes.ResourceExhausted, status.Code(err))
+	require.ErrorContains(t, err, "with the 0.01172 GiB of this dataset it would hold 0.02051 GiB, and may hold 0.01953 GiB: remove folders datasets/<SHA-256>")
+	held := 0
+	require.NoError(t, store.Bucket.List(t.Context(), "datasets", func(string, int64) { held++ }))
+	require.Equal(t, 4, held, "three chunks and a mark: nothing of what was refused")
+
+	require.NoError(t, upload(3, 5))
+	require.NoError(t, upload(3, 5), "it is there")
+	err = upload(4, 1)
+	require.Equal(t, codes.ResourceExhausted, status.Code(err))
+	require.ErrorContains(t, err, "it holds 2 datasets, and may hold 2")
+
+	none := room{store: store}
+	require.NoError(t, none.take(t.Context(), &pb.DatasetFile{Sha256: strings.Repeat("a", 64), Bytes: MaxFile}))
+	r := room{store: store, limits: Limits{Datasets: 2}}
+	gone := &pb.DatasetFile{Sha256: strings.Repeat("b", 64), Bytes: 1}
+	require.ErrorIs(t, r.take(t.Context(), gone), ErrNoRoom)
+	sum := sha256.Sum256(bytes.Repeat([]byte{3}, 5<<20))
+	require.NoError(t, store.Bucket.Delete(t.Context(), folder(hex.EncodeToString(sum[:]))))
+	require.ErrorIs(t, r.take(t.Context(), gone), ErrNoRoom, "it has not looked again")
+	r.counted = r.counted.Add(-recount)
+	require.NoError(t, r.take(t.Context(), gone))
 }

@@ -14,12 +14,18 @@ import (
 // Server is pb.DatasetServiceServer over a store.
 type Server struct {
 	pb.UnimplementedDatasetServiceServer
-	Store Store
+	store Store
+	room  *room
+}
+
+// NewServer returns a server that takes datasets up to the limits.
+func NewServer(store Store, limits Limits) *Server {
+	return &Server{store: store, room: &room{store: store, limits: limits}}
 }
 
 // GetDataset says what there is of a dataset.
-func (s Server) GetDataset(ctx context.Context, req *pb.GetDatasetRequest) (*pb.GetDatasetResponse, error) {
-	complete, have, err := s.Store.Have(ctx, req.GetFile())
+func (s *Server) GetDataset(ctx context.Context, req *pb.GetDatasetRequest) (*pb.GetDatasetResponse, error) {
+	complete, have, err := s.store.Have(ctx, req.GetFile())
 	if err != nil {
 		return nil, asStatus(err)
 	}
@@ -27,8 +33,11 @@ func (s Server) GetDataset(ctx context.Context, req *pb.GetDatasetRequest) (*pb.
 }
 
 // PutDatasetChunk stores a chunk.
-func (s Server) PutDatasetChunk(ctx context.Context, req *pb.PutDatasetChunkRequest) (*pb.PutDatasetChunkResponse, error) {
-	if err := s.Store.Put(ctx, req.GetFile(), int(req.GetChunk()), req.GetData()); err != nil {
+func (s *Server) PutDatasetChunk(ctx context.Context, req *pb.PutDatasetChunkRequest) (*pb.PutDatasetChunkResponse, error) {
+	if err := s.room.take(ctx, req.GetFile()); err != nil {
+		return nil, asStatus(err)
+	}
+	if err := s.store.Put(ctx, req.GetFile(), int(req.GetChunk()), req.GetData()); err != nil {
 		if errors.Is(err, ErrDiffers) {
 			return nil, status.Error(codes.InvalidArgument, err.Error())
 		}
@@ -38,8 +47,8 @@ func (s Server) PutDatasetChunk(ctx context.Context, req *pb.PutDatasetChunkRequ
 }
 
 // CompleteDataset makes a dataset of the chunks.
-func (s Server) CompleteDataset(ctx context.Context, req *pb.CompleteDatasetRequest) (*pb.CompleteDatasetResponse, error) {
-	if err := s.Store.Complete(ctx, req.GetFile()); err != nil {
+func (s *Server) CompleteDataset(ctx context.Context, req *pb.CompleteDatasetRequest) (*pb.CompleteDatasetResponse, error) {
+	if err := s.store.Complete(ctx, req.GetFile()); err != nil {
 		return nil, asStatus(err)
 	}
 	return &pb.CompleteDatasetResponse{}, nil
@@ -52,7 +61,7 @@ func asStatus(err error) error {
 		code = codes.DataLoss
 	case errors.Is(err, blob.ErrNotFound):
 		code = codes.FailedPrecondition
-	case errors.Is(err, blob.ErrFull):
+	case errors.Is(err, blob.ErrFull), errors.Is(err, ErrNoRoom):
 		code = codes.ResourceExhausted
 	case errors.Is(err, context.Canceled):
 		code = codes.Canceled

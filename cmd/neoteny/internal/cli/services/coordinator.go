@@ -29,6 +29,7 @@ type coordinatorCmd struct {
 	Listen string `help:"Address of the gRPC API. Default: ${default}." default:":7070" placeholder:"[HOST]:PORT"`
 	HTTP   string `help:"Address of /metrics, /healthz and /readyz. Default: ${default}." default:":7071" placeholder:"[HOST]:PORT"`
 	Pprof  bool   `help:"Offer /debug/pprof/ too."`
+	wiring.DatasetFlags
 }
 
 func (coordinatorCmd) Help() string {
@@ -66,7 +67,7 @@ func (c *coordinatorCmd) Run(ctx context.Context, a *app.App) error {
 		g.Go(func() error {
 			return wiring.ServeGRPC(ctx, lis, log, tel, func(s *grpc.Server) {
 				pb.RegisterExperimentServiceServer(s, svc)
-				pb.RegisterDatasetServiceServer(s, datashare.Server{Store: datashare.Store{Bucket: bucket}})
+				pb.RegisterDatasetServiceServer(s, datashare.NewServer(datashare.Store{Bucket: bucket}, c.Limits()))
 			})
 		})
 		log.Info("coordinator serves", "grpc", lis.Addr().String())

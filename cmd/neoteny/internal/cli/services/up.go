@@ -23,6 +23,7 @@ type upCmd struct {
 	Blob     string   `help:"Use this blob store in place of a folder of the state folder." placeholder:"URL"`
 	Pprof    bool     `help:"Offer /debug/pprof/ too."`
 	wiring.Addresses
+	wiring.DatasetFlags
 	app.DataFlag
 }
 
@@ -47,7 +48,7 @@ func (c *upCmd) Run(ctx context.Context, a *app.App) error {
 	}
 	log := a.Logger(slog.LevelInfo)
 	s, err := wiring.StartStack(ctx, log, wiring.StackConfig{
-		Dir: c.StateDir, Etcd: c.Etcd, Blob: c.Blob, Data: dataDir, Workers: wiring.WorkersOr(c.Workers), Addresses: c.Addresses, Pprof: c.Pprof,
+		Dir: c.StateDir, Etcd: c.Etcd, Blob: c.Blob, Data: dataDir, Workers: wiring.WorkersOr(c.Workers), Addresses: c.Addresses, Pprof: c.Pprof, Datasets: c.Limits(),
 	})
 	if err != nil {
 		if ctx.Err() != nil && app.IsCancelled(err) {

@@ -40,6 +40,7 @@ type StackConfig struct {
 	Workers   int
 	Lanes     int // of each worker's slot; 0: the default
 	Addresses Addresses
+	Datasets  datashare.Limits
 	FreePorts bool // take other ports where these are in use
 	Pprof     bool
 }
@@ -161,7 +162,7 @@ func StartStack(ctx context.Context, log *slog.Logger, cfg StackConfig) (s *Stac
 		g.Go(func() error {
 			return ServeGRPC(ctx, listeners[0], log, tel, func(srv *grpc.Server) {
 				pb.RegisterExperimentServiceServer(srv, coord)
-				pb.RegisterDatasetServiceServer(srv, datashare.Server{Store: datashare.Store{Bucket: bucket}})
+				pb.RegisterDatasetServiceServer(srv, datashare.NewServer(datashare.Store{Bucket: bucket}, cfg.Datasets))
 			})
 		})
 		return g.Wait()
