@@ -87,6 +87,8 @@ func Main(args []string, s app.Streams) (code int) {
 	switch {
 	case err == nil:
 		return app.ExitOK
+	case app.NobodyReads(err):
+		return app.ExitPipe
 	case errors.As(err, new(*app.ClaimsError)):
 		a.Report(err)
 		return app.ExitClaims

@@ -28,6 +28,7 @@ const (
 	ExitUsage       = 2   // the command line is wrong
 	ExitClaims      = 3   // a claim did not hold
 	ExitInterrupted = 130 // stopped by Ctrl-C
+	ExitPipe        = 141 // nobody reads the output any more
 )
 
 // Streams are what the program reads and writes.
@@ -54,11 +55,13 @@ type App struct {
 }
 
 // Signals returns a context that ends at the first SIGINT or SIGTERM; a second
-// one ends the process.
+// one ends the process. Where the output is a pipe that nobody reads any more, writing
+// to it fails, in place of ending the process with its work half done.
 func (a *App) Signals() (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	ch := make(chan os.Signal, 2)
 	signal.Notify(ch, os.Interrupt, syscall.SIGTERM)
+	signal.Ignore(syscall.SIGPIPE)
 	done := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"strings"
+	"syscall"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -26,6 +29,13 @@ func (f CoordinatorFlag) GoesOn(err error, id string) error {
 		again += " --coordinator " + f.Coordinator
 	}
 	return fmt.Errorf("%w: %s goes on; follow it with `%s`, stop it with `%s`", ErrInterrupted, id, again, strings.Replace(again, "watch", "cancel", 1))
+}
+
+// NobodyReads reports whether an error says that standard output is a closed pipe, as
+// of `neoteny … | head`.
+func NobodyReads(err error) bool {
+	pe, ok := errors.AsType[*fs.PathError](err)
+	return ok && pe.Path == os.Stdout.Name() && errors.Is(err, syscall.EPIPE)
 }
 
 // UsageError is a mistake in the command line that kong cannot see.

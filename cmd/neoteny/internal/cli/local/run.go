@@ -18,6 +18,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"neoteny/cmd/neoteny/internal/cli/app"
+	"neoteny/cmd/neoteny/internal/cli/render"
 	"neoteny/cmd/neoteny/internal/cli/results"
 	"neoteny/cmd/neoteny/internal/cli/wiring"
 	"neoteny/internal/datastore"
@@ -375,6 +376,9 @@ func (c *RunCmd) goOn(ctx context.Context, a *app.App, s *wiring.Stack, state st
 	}
 	if c.File != "-" {
 		fmt.Fprintf(a.Progress, "to go on: %s\n", c.Again(a.Args, state))
+	}
+	if bytes, _, err := sizeOf(state); err == nil && !c.Keep && c.StateDir == "" && len(c.Etcd) == 0 {
+		fmt.Fprintf(a.Progress, "to remove it (%s): neoteny clean --yes %s\n", render.Bytes(bytes), quote(state))
 	}
 	return true
 }
