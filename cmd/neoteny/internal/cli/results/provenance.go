@@ -209,7 +209,8 @@ func Merge(lists ...[]Difference) []Difference {
 }
 
 // As gives a result that was computed again the name, times, durations and numbers of
-// attempts of the one that is recorded: they are all that equal results may differ in.
+// attempts of the one that is recorded, and whose runs it has reused: they are all that
+// equal results may differ in.
 func (r *Result) As(recorded *Recorded) error {
 	if recorded.ID == "" {
 		return errors.New("neither summary.json nor runs.json has the id of the experiment")
@@ -228,7 +229,7 @@ func (r *Result) As(recorded *Recorded) error {
 			return err
 		}
 		if then := recorded.runs[runName(run)]; then != nil {
-			run.Seconds, run.Generation = then.Seconds, then.Generation
+			run.Seconds, run.Generation, run.Reused = then.Seconds, then.Generation, then.Reused
 			if run.Committed != nil && then.Committed != nil {
 				run.Committed.Attempt = then.Committed.Attempt
 			}
