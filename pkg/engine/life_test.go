@@ -322,3 +322,25 @@ func TestTooLargeAnEvaluation(t *testing.T) {
 	_, err = l.Evaluate(stream.NewBatch(info, 1025))
 	require.ErrorContains(t, err, "elements")
 }
+
+// Datasets have the channels of colour images first; convolutions read them as images.
+func TestColourImagesGoIntoConvolutions(t *testing.T) {
+	for kind, network := range map[string]object{
+		"net/conv1/weight": {"kind": "cnn", "convolutions": []any{object{"channels": 2.0, "kernel": 5.0, "stride": 3.0, "pool": 2.0}}, "hidden": []any{5.0}},
+		"net/stem/weight":  {"kind": "resnet", "blocks": []any{1.0}, "width": 2.0},
+	} {
+		spec := resolve(t, engine.RawSpec{
+			Stream: object{"kind": "images", "dataset": "cifar-10", "tasks": 2.0, "batch": 4.0, "subset": 40.0},
+			Learner: object{"network": network, "optimizer": object{"kind": "sgd", "lr": 0.01}, "methods": []any{
+				object{"kind": "augment"}, object{"kind": "dual-arch", "network": maps.Clone(network)},
+			}},
+			Probes: []map[string]any{{"kind": "loss"}},
+		})
+		l := newLife(t, spec, 1)
+		require.NoError(t, l.Advance(context.Background(), 5, discard{}))
+		f, err := safetensors.Decode(save(t, l))
+		require.NoError(t, err)
+		window := map[string]int{"net/conv1/weight": 5 * 5, "net/stem/weight": 3 * 3}[kind]
+		require.Equal(t, []int{window * 3, 2}, []int(f.ByName()[kind].Shape), "of all three channels")
+	}
+}

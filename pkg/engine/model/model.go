@@ -46,9 +46,10 @@ type Config struct {
 
 // New builds a model.
 func New(c Config) (*Model, error) {
+	input, reorder := nn.ReadAs(c.Network.Config, c.Info.Input, c.Info.ChannelsFirst)
 	network, err := c.Network.Build(nn.Env{
 		Space: c.Store.Space(graph.OfNetwork, "net"), Key: c.Key("init"), Keys: c.Key,
-		Input: c.Info.Input, Outputs: c.Info.Outputs, Edit: c.Edit, Artifacts: c.Artifacts,
+		Input: input, ChannelsFirst: reorder, Outputs: c.Info.Outputs, Edit: c.Edit, Artifacts: c.Artifacts,
 	})
 	if err != nil {
 		return nil, err

@@ -224,7 +224,11 @@ func (m *maker) Units() []*Units { return m.units }
 // Forward implements [Network].
 func (c *chain) Forward(b *graph.Builder, x graph.Node, mode Mode) Activations {
 	n := x.Shape()[0]
-	x = b.Reshape(x, append([]int{n}, c.input...)...)
+	if len(c.input) == 3 {
+		x = c.env.images(b, x, c.input)
+	} else {
+		x = b.Reshape(x, append([]int{n}, c.input...)...)
+	}
 	x = applyAdapters(b, x, mode, c.adapt)
 	var a Activations
 	for _, l := range c.layers {

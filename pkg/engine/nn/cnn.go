@@ -55,7 +55,7 @@ func init() {
 }
 
 type cnnConfig struct {
-	Convolutions       []convolution         `json:"convolutions" doc:"convolutions, input side first; the images are [height][width][channels]"`
+	Convolutions       []convolution         `json:"convolutions" doc:"convolutions, input side first"`
 	Pooling            string                `json:"pooling" doc:"what the pools take of a window" enum:"max|mean"`
 	Hidden             []int                 `json:"hidden" doc:"units of the fully connected hidden layers behind them"`
 	Activation         activation.Activation `json:"activation" doc:"nonlinearity of convolutions and hidden layers: its name, or an object with its parameters (neoteny components activation)"`
@@ -120,6 +120,9 @@ func (c cnnConfig) Validate() error {
 
 // Provides declares that channels are units.
 func (c cnnConfig) Provides() []component.Capability { return []component.Capability{component.Units} }
+
+// ReadsImages implements [Imager].
+func (cnnConfig) ReadsImages() {}
 
 // Size implements [Sizer].
 func (c cnnConfig) Size(input tensor.Shape, outputs, batch int) (Size, error) {

@@ -165,12 +165,37 @@ type Sizer interface {
 	Size(input tensor.Shape, outputs, batch int) (Size, error)
 }
 
+// Imager is implemented by the configurations of networks that read images; all others
+// take examples as vectors, or as sequences along their first axis.
+type Imager interface{ ReadsImages() }
+
+// ReadAs returns the shape in which a network reads examples of a shape: images
+// [height][width][channels]. reorder says that their values are in another order.
+func ReadAs(config component.Config, input tensor.Shape, channelsFirst bool) (shape tensor.Shape, reorder bool) {
+	if _, ok := config.(Imager); !ok || !channelsFirst || len(input) != 3 {
+		return input, false
+	}
+	return tensor.Shape{input[1], input[2], input[0]}, true
+}
+
+// images traces a batch of images [n][height][width][channels] from vectors.
+func (e Env) images(b *graph.Builder, x graph.Node, shape tensor.Shape) graph.Node {
+	n := x.Shape()[0]
+	if e.ChannelsFirst {
+		return b.Permute(b.Reshape(x, n, shape[2], shape[0], shape[1]), 0, 2, 3, 1)
+	}
+	return b.Reshape(x, append([]int{n}, shape...)...)
+}
+
 // Env is what a network is built in.
 type Env struct {
 	Space   graph.Space  // of its variables
 	Key     rng.Key      // draws the initial parameters
-	Input   tensor.Shape // of one example
+	Input   tensor.Shape // of one example, as ReadAs returns it
 	Outputs int
+	// ChannelsFirst says that the values of an image of the shape Input, which is
+	// [height][width][channels], come as [channels][height][width].
+	ChannelsFirst bool
 	// Keys returns the random key of a purpose, for what the network draws while
 	// it lives (dropout). It may be nil where the network is not trained.
 	Keys func(purpose string) rng.Key

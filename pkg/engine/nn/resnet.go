@@ -70,6 +70,9 @@ func oneOutput(a activation.Activation) error {
 	return nil
 }
 
+// ReadsImages implements [Imager].
+func (resnetConfig) ReadsImages() {}
+
 // Size implements [Sizer].
 func (c resnetConfig) Size(input tensor.Shape, outputs, batch int) (Size, error) {
 	if err := batchNormNeeds(c.Norm, batch); err != nil {
@@ -181,7 +184,7 @@ func (m *maker) resnet(c resnetConfig) (*resnet, error) {
 func (r *resnet) Forward(b *graph.Builder, x graph.Node, mode Mode) Activations {
 	var a Activations
 	act := func(x graph.Node) graph.Node { return r.cfg.Activation.Apply(b, x) }
-	x = b.Reshape(x, append([]int{x.Shape()[0]}, r.input...)...)
+	x = r.env.images(b, x, r.input)
 	x = act(r.stem.apply(b, x, mode))
 	for i := range r.blocks {
 		bl := &r.blocks[i]

@@ -36,7 +36,7 @@ func (s *Spec) checkMemory() error {
 		return nil
 	}
 	inputs := s.Info.Input.Elems()
-	size, err := network.Size(s.Info.Input, s.Info.Outputs, s.Info.Batch)
+	size, err := network.Size(s.reads(), s.Info.Outputs, s.Info.Batch)
 	if err != nil {
 		return component.At("learner.network", err)
 	}
@@ -88,6 +88,12 @@ func (s *Spec) checkMemory() error {
 		used = need
 	}
 	return errors.Join(errs...)
+}
+
+// reads is the shape in which the network reads examples.
+func (s *Spec) reads() tensor.Shape {
+	shape, _ := nn.ReadAs(s.Network.Config, s.Info.Input, s.Info.ChannelsFirst)
+	return shape
 }
 
 // fits reports a field that asks for n examples at once, if that is too much.

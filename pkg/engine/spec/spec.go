@@ -185,7 +185,7 @@ func (s *Spec) PackSize() int {
 	if !ok {
 		return 1
 	}
-	size, err := network.Size(s.Info.Input, s.Info.Outputs, s.Info.Batch)
+	size, err := network.Size(s.reads(), s.Info.Outputs, s.Info.Batch)
 	if err != nil {
 		return 1
 	}

@@ -72,13 +72,16 @@ func NewBatch(info Info, n int) *Batch {
 // Info is what the rest of a spec must know of a stream; it follows from the
 // configuration alone, without any data.
 type Info struct {
-	Input        tensor.Shape // of one example
-	Classes      int          // 0 for regression
-	Outputs      int          // logits, or dimensions of the target
-	Head         int          // outputs of one task's head; 0 where tasks share all outputs
-	Tasks        int
-	StepsPerTask int64
-	Batch        int
+	Input tensor.Shape // of one example
+	// ChannelsFirst says that images with channels are [channels][height][width], as
+	// datasets have them, and not [height][width][channels], as networks do.
+	ChannelsFirst bool
+	Classes       int // 0 for regression
+	Outputs       int // logits, or dimensions of the target
+	Head          int // outputs of one task's head; 0 where tasks share all outputs
+	Tasks         int
+	StepsPerTask  int64
+	Batch         int
 	// Examples is how many different examples a stream has that shows the same
 	// ones again and again, and numbers them; 0 for others.
 	Examples int

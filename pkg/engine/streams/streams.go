@@ -80,7 +80,7 @@ func imageInfo(dataset stream.Dataset, classes, heads, tasks int, steps int64, b
 		classes = m.Classes
 	}
 	info := stream.Info{
-		Input: tensor.Shape(m.Shape), Classes: classes, Outputs: classes,
+		Input: tensor.Shape(m.Shape), ChannelsFirst: len(m.Shape) == 3, Classes: classes, Outputs: classes,
 		Tasks: tasks, StepsPerTask: steps, Batch: batch,
 		Examples: m.Train, Datasets: strings.Split(string(dataset), "+"),
 	}

@@ -81,10 +81,11 @@ func newDualArch(c dualArchConfig, env method.Env) (_ method.Method, err error) 
 	if c.Alpha == 0 && c.Share == 0 {
 		return m, nil
 	}
+	input, reorder := nn.ReadAs(c.Network.Config, env.Info.Input, env.Info.ChannelsFirst)
 	network, err := c.Network.Build(nn.Env{
 		Space: env.Space.Sub("plastic"),
 		Key:   env.Key("init"), Keys: func(purpose string) rng.Key { return env.Key("plastic/" + purpose) },
-		Input: env.Info.Input, Outputs: env.Outputs,
+		Input: input, ChannelsFirst: reorder, Outputs: env.Outputs,
 	})
 	if err != nil {
 		return nil, component.At("network", err)

@@ -74,6 +74,7 @@ func (c augmentConfig) Needs() []component.Capability {
 type augment struct {
 	cfg                      augmentConfig
 	channels, height, width  int
+	channel, row, column     int // how far apart they are
 	flip, shift, crop, noise rng.Key
 	image, z                 []float32
 }
@@ -87,8 +88,13 @@ func newAugment(c augmentConfig, env method.Env) (method.Method, error) {
 	case !c.moves():
 	case len(shape) == 2:
 		m.channels, m.height, m.width = 1, shape[0], shape[1]
-	case len(shape) == 3:
+		m.channel, m.row, m.column = 0, m.width, 1
+	case len(shape) == 3 && env.Info.ChannelsFirst:
 		m.channels, m.height, m.width = shape[0], shape[1], shape[2]
+		m.channel, m.row, m.column = m.height*m.width, m.width, 1
+	case len(shape) == 3:
+		m.height, m.width, m.channels = shape[0], shape[1], shape[2]
+		m.channel, m.row, m.column = 1, m.width*m.channels, m.channels
 	default:
 		return nil, component.Fieldf("kind", "augment needs images, the examples are of shape %v; noise alone goes with any shape", shape)
 	}
@@ -127,9 +133,9 @@ func (m *augment) move(x []float32, step, example uint64) {
 		for j := range m.width {
 			column, insideX := source(j, cropX, shiftX, m.width, mirrorX)
 			for c := range m.channels {
-				to := (c*m.height+i)*m.width + j
+				to := c*m.channel + i*m.row + j*m.column
 				if insideY && insideX {
-					x[to] = m.image[(c*m.height+y)*m.width+column]
+					x[to] = m.image[c*m.channel+y*m.row+column*m.column]
 				} else {
 					x[to] = fill
 				}

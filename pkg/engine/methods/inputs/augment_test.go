@@ -25,12 +25,17 @@ type object = map[string]any
 // build makes the method for a stream's examples.
 func build(t *testing.T, shape tensor.Shape, parameters object) (method.Batcher, error) {
 	t.Helper()
+	return buildOf(t, stream.Info{Input: shape, ChannelsFirst: true}, parameters)
+}
+
+func buildOf(t *testing.T, info stream.Info, parameters object) (method.Batcher, error) {
+	t.Helper()
 	spec := object{"kind": "augment", "crop": 0.0, "flip_horizontal": 0.0}
 	maps.Copy(spec, parameters)
 	r, err := method.Resolve("methods[0]", spec)
 	require.NoError(t, err)
 	m, err := r.Build(method.Env{
-		Info: stream.Info{Input: shape}, Inputs: shape.Elems(),
+		Info: info, Inputs: info.Input.Elems(),
 		Key: func(purpose string) rng.Key { return rng.New(7, "augment/"+purpose) },
 	})
 	if err != nil {
@@ -80,6 +85,30 @@ func TestAugmentAgainstNumPy(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Channels are behind or before rows and columns.
+func TestAugmentWithChannelsLast(t *testing.T) {
+	const channels, height, width, n = 3, 4, 5, 2
+	parameters := object{"crop": 1.0, "shift": 1.0, "flip_horizontal": 0.5, "flip_vertical": 0.5, "fill": -1.0}
+	first, err := build(t, tensor.Shape{channels, height, width}, parameters)
+	require.NoError(t, err)
+	last, err := buildOf(t, stream.Info{Input: tensor.Shape{height, width, channels}}, parameters)
+	require.NoError(t, err)
+	a, b := numbered(tensor.Shape{channels, height, width}, n), numbered(tensor.Shape{height, width, channels}, n)
+	swap := func(to func(first, last int)) {
+		for i := range n {
+			for c := range channels {
+				for p := range height * width {
+					to(i*channels*height*width+c*height*width+p, i*channels*height*width+p*channels+c)
+				}
+			}
+		}
+	}
+	swap(func(f, l int) { b.X[l] = a.X[f] })
+	require.NoError(t, first.Batch(&learner.Step{Index: 3, Batch: a}))
+	require.NoError(t, last.Batch(&learner.Step{Index: 3, Batch: b}))
+	swap(func(f, l int) { require.Equal(t, a.X[f], b.X[l]) })
 }
 
 // What becomes of an example depends on seed, step and its place only: not on what was
