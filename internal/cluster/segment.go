@@ -113,7 +113,7 @@ func (c *Client) AssignPack(ctx context.Context, segs []SegmentAt, to Holder, no
 		val, err := marshal(&pb.Assignment{
 			Id:       AssignmentID(seg.Ref, next.Attempt),
 			Worker:   to.ID,
-			Segments: []*pb.AssignedSegment{{Ref: seg.Ref, Attempt: next.Attempt, Start: seg.Start, Earlier: seg.Earlier}},
+			Segments: []*pb.AssignedSegment{{Ref: seg.Ref, Attempt: next.Attempt, Start: seg.Start, Earlier: seg.Earlier, Generation: seg.Generation}},
 			Pack:     pack,
 		})
 		if err != nil {
@@ -269,6 +269,8 @@ func (c *Client) finish(ctx context.Context, what string, ref *pb.SegmentRef, at
 			Start:    r.Checkpoint,
 			QueuedAt: now,
 			Earlier:  EarlierOf(cur),
+
+			Generation: cur.Generation,
 		}
 		return next, rest, nil
 	})

@@ -29,6 +29,7 @@ type Writer struct {
 	values  int64
 	closed  bool
 	last    bool // Finish was called
+	extends bool // what is complete goes on
 
 	making  metric.Builder
 	started time.Time // of the batch in the making; zero while it is empty
@@ -40,6 +41,14 @@ type Writer struct {
 	// ahead: the service was further than what was sent, so answers to that may
 	// be owed although nothing waits for them.
 	ahead bool
+}
+
+// Extend says that the run has become longer: where the service has its track as
+// complete, what is appended goes on with it. It is called before anything is appended.
+func (w *Writer) Extend() {
+	w.c.mu.Lock()
+	defer w.c.mu.Unlock()
+	w.extends = true
 }
 
 // Append takes a block of rows, which must start where the last one ended, and
@@ -217,6 +226,7 @@ func (w *Writer) batch(last bool) (*pb.MetricBatch, int64) {
 	bytes := w.making.Bytes()
 	b := w.making.Batch(w.sealed)
 	b.Run, b.Track, b.Arm, b.Attempt, b.Last = w.track.Run, w.track.Name, w.arm, w.attempt, last
+	b.Extends = w.extends
 	w.started = time.Time{}
 	return b, bytes
 }

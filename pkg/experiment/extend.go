@@ -17,6 +17,7 @@ import (
 type Extension struct {
 	Seeds  int    // in all; of an experiment that selects trials: confirmation seeds
 	Trials int    // in all, of each random search
+	Tasks  int    // in all, of the stream or environment
 	Arms   []byte // a file with the field arms, and sweep.arms for those
 }
 
@@ -31,6 +32,11 @@ func Extend(spec *pb.ExperimentSpec, x Extension) (*pb.ExperimentSpec, error) {
 	}
 	if x.Trials > 0 {
 		if err := moreTrials(out, x.Trials); err != nil {
+			return nil, err
+		}
+	}
+	if x.Tasks > 0 {
+		if err := moreTasks(out, x.Tasks); err != nil {
 			return nil, err
 		}
 	}
@@ -66,6 +72,24 @@ func moreSeeds(spec *pb.ExperimentSpec, n int) error {
 			seeds.List = append(seeds.List, next)
 		}
 	}
+	return nil
+}
+
+func moreTasks(spec *pb.ExperimentSpec, n int) error {
+	at, what := "stream", spec.GetStream()
+	if what == nil {
+		at, what = "environment", spec.GetEnvironment()
+	}
+	if what == nil {
+		return component.Fieldf("stream", "more tasks: the experiment has no stream that all arms share")
+	}
+	if have := what.Fields["tasks"].GetNumberValue(); have > float64(n) {
+		return component.Fieldf(at+".tasks", "it has %v tasks, more than %d", have, n)
+	}
+	if what.Fields == nil {
+		what.Fields = map[string]*structpb.Value{}
+	}
+	what.Fields["tasks"] = structpb.NewNumberValue(float64(n))
 	return nil
 }
 

@@ -28,7 +28,10 @@ func (s *Service) restart(ctx context.Context, a schedule.Restart) (int64, error
 			return 0, err
 		}
 	}
-	first.Attempt = rec.GetCommitted().GetAttempt()
+	first.Attempt, first.Generation = rec.GetCommitted().GetAttempt(), a.To
+	if err := s.lengthen(ctx, rec, a); err != nil {
+		return 0, err
+	}
 	rec.State, rec.Message, rec.Generation, rec.Reused = pb.RunState_RUN_STATE_PENDING, "", a.To, ""
 	if !hadResult(rec) {
 		rec.Table = nil // of what is committed: the segments have it
@@ -38,6 +41,28 @@ func (s *Service) restart(ctx context.Context, a schedule.Restart) (int64, error
 		s.log.Info("run taken up again", "run", rec.Id, "was", was, "from", first.Result.GetEndStep())
 	}
 	return rev, err
+}
+
+// lengthen makes a run as long as its trial has become. Until it has another, it has no
+// digest.
+func (s *Service) lengthen(ctx context.Context, rec *pb.Run, a schedule.Restart) error {
+	if rec.Steps == a.Steps {
+		return nil
+	}
+	trial, err := s.cluster.Trial(ctx, rec.Experiment, rec.Trial)
+	if err != nil {
+		return err
+	}
+	full, err := s.model.Record(trial.CanonicalSpec)
+	if err != nil {
+		return fmt.Errorf("spec of trial %s: %w", rec.Trial, err)
+	}
+	if rec.RunKey, err = full.RunKey(rec.Seed, rec.Inputs); err != nil {
+		return fmt.Errorf("run key of trial %s: %w", rec.Trial, err)
+	}
+	rec.Steps, rec.Tasks, rec.Segments, rec.Asides = a.Steps, trial.Tasks, a.Count, a.Asides
+	rec.Digest = ""
+	return nil
 }
 
 // committed is what a run has committed, as one segment that is done.

@@ -57,6 +57,10 @@ func TestExtendRefuses(t *testing.T) {
 	all.Once = "a"
 	analysed := w.submit("analysed", all)
 	w.waitState(analysed, expDone)
+	chained := was
+	chained.Needs = map[string]string{"b": "a"}
+	linked := w.submit("linked", chained)
+	w.waitState(linked, expDone)
 	chosen := was
 	chosen.Confirm = []uint32{9}
 	selected := w.submit("selected", chosen)
@@ -68,9 +72,10 @@ func TestExtendRefuses(t *testing.T) {
 	}{
 		"seeds that are not among them":               {id, was, func(s *shape) { s.Seeds = []uint32{1, 2} }},
 		"it lacks trial b":                            {id, was, func(s *shape) { s.Arms = map[string]int{"a": 1} }},
-		"would be another one than it was":            {id, was, func(s *shape) { s.Tasks = 3 }},
+		"would be another one than it was":            {id, was, func(s *shape) { s.Steps = perTask / 2 }},
 		"is of all seeds":                             {analysed, all, func(s *shape) { s.Seeds = []uint32{0, 1, 2} }},
 		"more of them could have chosen others":       {selected, chosen, func(s *shape) { s.Seeds = []uint32{0, 1, 2} }},
+		"whose runs would be longer":                  {linked, chained, func(s *shape) { s.Tasks = 3 }},
 		"has confirmed on seed 9, which is not among": {selected, chosen, func(s *shape) { s.Confirm = []uint32{8} }},
 	} {
 		is := c.from
@@ -86,4 +91,51 @@ func TestExtendRefuses(t *testing.T) {
 	_, err := w.svc.ExtendExperiment(w.ctx, &pb.ExtendExperimentRequest{Id: selected, Spec: is.spec("selected")})
 	require.NoError(t, err)
 	require.EqualValues(t, 8, w.waitState(selected, expDone).Progress.RunsDone)
+}
+
+// Runs that have become longer go on from their end; those that failed or were cancelled
+// before it, and those whose measurements are deferred, are made from their first step.
+func TestExtendByTasks(t *testing.T) {
+	w := setup(t)
+	f := w.join("w", 1)
+	was := shape{Tasks: 2, Steps: perTask, Segment: 1, Arms: map[string]int{"a": 1}, Seeds: []uint32{0, 1}}
+	id := w.submit("grown", was)
+	for range 3 { // all of the first run, a half of the second
+		require.NoError(t, f.commit(f.waitHolding(1)[0]))
+	}
+	g := f.waitHolding(1)[0]
+	require.NoError(t, f.fail(g, "disk on fire", true))
+	w.waitState(id, expFailed)
+	before := map[string]*pb.Run{}
+	for _, r := range w.runs(id) {
+		before[r.Id] = r
+	}
+	given := len(f.past)
+
+	is := was
+	is.Tasks = 5
+	_, err := w.svc.ExtendExperiment(w.ctx, &pb.ExtendExperimentRequest{Id: id, Spec: is.spec("grown")})
+	require.NoError(t, err)
+	f.work()
+	e := w.waitState(id, expDone)
+	require.EqualValues(t, 2*5*perTask, e.Progress.Steps)
+	require.Equal(t, e.Progress.Steps, e.Progress.StepsDone)
+	require.Equal(t, e.Progress.Segments, e.Progress.SegmentsDone)
+	firsts := map[string]int64{}
+	for _, s := range f.past[given:] {
+		if _, seen := firsts[s.Ref.Run]; !seen {
+			firsts[s.Ref.Run] = s.Ref.FirstStep
+			require.Greater(t, s.Attempt, before[s.Ref.Run].Committed.Attempt)
+			require.EqualValues(t, 1, s.Generation)
+		}
+	}
+	for _, r := range w.runs(id) {
+		require.Equal(t, wantDigest(r.Id, 5, perTask), r.Digest)
+		require.EqualValues(t, 5, r.TasksDone)
+		want := int64(0)
+		if before[r.Id].State == runDone {
+			want = 2 * perTask
+		}
+		require.Equal(t, want, firsts[r.Id])
+	}
 }

@@ -150,6 +150,14 @@ func (s *Service) reportTrack(key metric.Track, batches []*pb.MetricBatch) (*ing
 		if err != nil {
 			return nil, err
 		}
+		if goesOn(t, batches) {
+			if err := s.reopen(key); err != nil {
+				return nil, err
+			}
+			if t, err = s.store.lookupOrAdd(key); err != nil {
+				return nil, err
+			}
+		}
 		if r, err := s.reportLocked(t, batches); r != nil || err != nil {
 			return r, err
 		}

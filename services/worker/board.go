@@ -24,7 +24,9 @@ type job struct {
 	ref     *pb.SegmentRef
 	start   *pb.BlobRef
 	earlier *pb.Earlier // what start can be made again from
-	key     trackKey
+	// generation of the run: above 0 it was taken up again, and may have become longer.
+	generation int32
+	key        trackKey
 
 	// ctx ends when the work is to be dropped; steps, which is part of it, also
 	// when it is to stop and be saved.
@@ -109,7 +111,7 @@ func (b *board) queue(ctx context.Context, a *pb.Assignment, s *pb.AssignedSegme
 		b.drop(i)
 	}
 	j := &job{
-		ref: s.GetRef(), start: s.GetStart(), earlier: s.GetEarlier(), key: key, ended: make(chan struct{}),
+		ref: s.GetRef(), start: s.GetStart(), earlier: s.GetEarlier(), generation: s.GetGeneration(), key: key, ended: make(chan struct{}),
 		pack: a.GetPack(), assignment: a.GetId(), attempt: s.GetAttempt(),
 	}
 	j.ctx, j.cancel = context.WithCancelCause(ctx)

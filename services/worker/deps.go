@@ -44,6 +44,7 @@ type metrics interface {
 }
 
 type metricWriter interface {
+	Extend()
 	Append(ctx context.Context, r metric.Rows) error
 	Flush(ctx context.Context) (*pb.MetricManifest, error)
 	Finish(ctx context.Context) (*pb.MetricManifest, error)

@@ -37,6 +37,9 @@ type life interface {
 
 type checkpointer interface{ Save(w io.Writer) error }
 
+// ender saves as a run that ends where it stands.
+type ender interface{ SaveEnd(w io.Writer) error }
+
 type publisher interface {
 	Artifact(name string) ([]byte, error)
 }

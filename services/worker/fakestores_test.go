@@ -123,6 +123,8 @@ func (w *fakeWriter) until(ctx context.Context, ok func() bool) error {
 	}
 }
 
+func (w *fakeWriter) Extend() {}
+
 func (w *fakeWriter) Append(ctx context.Context, r metric.Rows) error {
 	if r.First != w.next {
 		return fmt.Errorf("fake: rows start at %d, not %d", r.First, w.next)

@@ -114,7 +114,7 @@ func (w *Worker) assemble(jobs []*job) ([]*lane, pack, error) {
 			(j.start == nil) != (j.ref.GetFirstStep() == 0) || j.ref.GetFirstStep() >= j.ref.GetEndStep() {
 			return nil, nil, fmt.Errorf("steps of %s: %w", j.key.run, engine.ErrNotAlike)
 		}
-		run, err := w.run(j.steps, j.key.run)
+		run, err := w.run(j.steps, j)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -166,6 +166,9 @@ func (w *Worker) advance(p pack, lanes []*lane, end int64) (errs []error, err er
 		})()
 		l.sink = &sink{ctx: l.job.ctx, tel: w.tel, clock: engaged, lanes: len(lanes)}
 		l.writer, l.err = w.metrics.Open(l.job.key.run, l.job.key.track, l.run.arm, w.board.attempt(l.job), l.job.ref.GetFirstStep())
+		if l.err == nil {
+			w.extend(l.job, l.writer)
+		}
 		sinks[i] = l
 	}
 	err = safely(func() error {

@@ -26,9 +26,11 @@ type runInfo struct {
 	publishes []string    // names of those of its own that it leaves
 }
 
-// run returns what there is to know of a run.
-func (w *Worker) run(ctx context.Context, id string) (*runInfo, error) {
-	if r, ok := w.runs.get(id); ok {
+// run returns what there is to know of a job's run.
+func (w *Worker) run(ctx context.Context, j *job) (*runInfo, error) {
+	id := j.key.run
+	known := fmt.Sprintf("%s %d", id, j.generation)
+	if r, ok := w.runs.get(known); ok {
 		return r, nil
 	}
 	var canonical []byte
@@ -53,7 +55,7 @@ func (w *Worker) run(ctx context.Context, id string) (*runInfo, error) {
 		return nil, fmt.Errorf("this worker cannot read the run's spec: %w", err)
 	}
 	r := &runInfo{program: p, seed: rec.GetSeed(), arm: rec.GetArm(), steps: rec.GetSteps(), inputs: rec.GetInputs(), publishes: rec.GetPublishes()}
-	w.runs.put(id, r, 0)
+	w.runs.put(known, r, 0)
 	return r, nil
 }
 
@@ -115,15 +117,23 @@ func (w *Worker) live(j *job) (outcome, error) {
 		return outcome{}, err
 	}
 	defer mw.Close()
+	w.extend(j, mw)
 	s := &sink{ctx: j.ctx, writer: mw, tel: w.tel, clock: &clock{since: time.Now()}, lanes: 1}
 	err = l.Advance(j.steps, end, s)
 	s.pause()
 	return w.wrapUp(j, run, l, s, err)
 }
 
+// extend lets the rows of a run that may have become longer follow those of before.
+func (w *Worker) extend(j *job, mw metricWriter) {
+	if j.generation > 0 {
+		mw.Extend()
+	}
+}
+
 // begin returns the run and its life at the first step of the segment.
 func (w *Worker) begin(j *job) (*runInfo, life, error) {
-	run, err := w.run(j.steps, j.key.run)
+	run, err := w.run(j.steps, j)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -24,7 +24,14 @@ const checkpointFormat = "neoteny-life/1"
 
 // Save writes a checkpoint: a safetensors file with every persistent variable,
 // and what else the life is in its metadata.
-func (l *Life) Save(w io.Writer) error {
+func (l *Life) Save(w io.Writer) error { return l.save(w, l.spec.Digest()) }
+
+// SaveEnd is Save of a run that ends at this step, where a task does.
+func (l *Life) SaveEnd(w io.Writer) error {
+	return l.save(w, l.spec.DigestFor(int(l.step/l.spec.StepsPerTask())))
+}
+
+func (l *Life) save(w io.Writer, spec string) error {
 	f := &safetensors.File{}
 	for _, v := range l.learner.Store().Vars() {
 		if v.Keep != graph.Persistent {
@@ -40,7 +47,7 @@ func (l *Life) Save(w io.Writer) error {
 	f.Metadata = map[string]string{
 		"format":   checkpointFormat,
 		"numerics": strconv.Itoa(NumericsVersion),
-		"spec":     l.spec.Digest(),
+		"spec":     spec,
 		"seed":     strconv.FormatUint(uint64(l.env.Seed), 10),
 		"step":     strconv.FormatInt(l.step, 10),
 		"rows":     hex.EncodeToString(rows),
@@ -53,8 +60,9 @@ func (l *Life) Save(w io.Writer) error {
 	return nil
 }
 
-// Load restores a checkpoint of the same spec and seed into a life. On an error
-// the life is not usable.
+// Load restores a checkpoint of the same spec and seed into a life, or that of the end
+// of a run with fewer tasks: a longer run begins with the shorter one. On an error the
+// life is not usable.
 func (l *Life) Load(b []byte) error {
 	f, err := safetensors.Decode(b)
 	if err != nil {
@@ -67,7 +75,7 @@ func (l *Life) Load(b []byte) error {
 		"seed":     strconv.FormatUint(uint64(l.env.Seed), 10),
 	}
 	for _, k := range []string{"format", "numerics", "spec", "seed"} {
-		if got := f.Metadata[k]; got != want[k] {
+		if got := f.Metadata[k]; got != want[k] && !(k == "spec" && l.endsShorter(f.Metadata["step"], got)) {
 			return fmt.Errorf("load checkpoint: its %s is %q, this run's is %q", k, got, want[k])
 		}
 	}
@@ -109,6 +117,14 @@ func (l *Life) Load(b []byte) error {
 	l.step = step
 	l.entered = -1
 	return nil
+}
+
+// endsShorter reports whether a spec is that of the life but with so few tasks that it
+// ends at a step.
+func (l *Life) endsShorter(step, digest string) bool {
+	at, err := strconv.ParseInt(step, 10, 64)
+	per := l.spec.StepsPerTask()
+	return err == nil && at > 0 && at%per == 0 && at < l.spec.Steps() && digest == l.spec.DigestFor(int(at/per))
 }
 
 // metadataDigest covers the metadata but for the digest itself: what a digest of

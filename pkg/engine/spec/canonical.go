@@ -78,6 +78,24 @@ func (s *Spec) JSON() []byte { return s.known().json }
 // Digest returns the SHA-256 of the canonical JSON, in hexadecimal.
 func (s *Spec) Digest() string { return s.known().digest }
 
+// DigestFor returns the digest of the same spec with another number of tasks.
+func (s *Spec) DigestFor(tasks int) string {
+	all := s.Canonical()
+	for _, what := range []string{"stream", "environment"} {
+		if m, ok := all[what].(map[string]any); ok {
+			m = maps.Clone(m)
+			m["tasks"] = tasks
+			all[what] = m
+		}
+	}
+	b, err := json.Marshal(all)
+	if err != nil {
+		panic(fmt.Sprintf("spec: canonical JSON: %v", err)) // plain data
+	}
+	d := sha256.Sum256(b)
+	return hex.EncodeToString(d[:])
+}
+
 // Published returns the names of the artifacts that a run of the spec has, by
 // the path of the component that publishes them.
 func (s *Spec) Published() map[string][]string {

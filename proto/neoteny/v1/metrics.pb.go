@@ -42,7 +42,9 @@ type MetricBatch struct {
 	// Arm, for labels of the live view.
 	Arm string `protobuf:"bytes,7,opt,name=arm,proto3" json:"arm,omitempty"`
 	// The track is complete with this batch: nothing follows.
-	Last          bool `protobuf:"varint,8,opt,name=last,proto3" json:"last,omitempty"`
+	Last bool `protobuf:"varint,8,opt,name=last,proto3" json:"last,omitempty"`
+	// The run has become longer: a track that is complete goes on.
+	Extends       bool `protobuf:"varint,9,opt,name=extends,proto3" json:"extends,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -129,6 +131,13 @@ func (x *MetricBatch) GetArm() string {
 func (x *MetricBatch) GetLast() bool {
 	if x != nil {
 		return x.Last
+	}
+	return false
+}
+
+func (x *MetricBatch) GetExtends() bool {
+	if x != nil {
+		return x.Extends
 	}
 	return false
 }
@@ -589,7 +598,7 @@ var File_neoteny_v1_metrics_proto protoreflect.FileDescriptor
 const file_neoteny_v1_metrics_proto_rawDesc = "" +
 	"\n" +
 	"\x18neoteny/v1/metrics.proto\x12\n" +
-	"neoteny.v1\x1a\x1bbuf/validate/validate.proto\"\xab\x02\n" +
+	"neoteny.v1\x1a\x1bbuf/validate/validate.proto\"\xc5\x02\n" +
 	"\vMetricBatch\x12\x1c\n" +
 	"\x03run\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01\x18\x80\x04R\x03run\x12\x1d\n" +
@@ -600,7 +609,8 @@ const file_neoteny_v1_metrics_proto_rawDesc = "" +
 	"\an_steps\x18\x05 \x01(\x03B\f\xbaH\t\"\a\x18\x80\x80\x80\b(\x00R\x06nSteps\x12=\n" +
 	"\acolumns\x18\x06 \x03(\v2\x18.neoteny.v1.MetricColumnB\t\xbaH\x06\x92\x01\x03\x10\x80 R\acolumns\x12\x1a\n" +
 	"\x03arm\x18\a \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\x03arm\x12\x12\n" +
-	"\x04last\x18\b \x01(\bR\x04last\"\x96\x01\n" +
+	"\x04last\x18\b \x01(\bR\x04last\x12\x18\n" +
+	"\aextends\x18\t \x01(\bR\aextends\"\x96\x01\n" +
 	"\fMetricColumn\x125\n" +
 	"\x06metric\x18\x01 \x01(\tB\x1d\xbaH\x1ar\x182\x16^[a-z][a-z0-9_]{0,63}$R\x06metric\x12\x1d\n" +
 	"\x05layer\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x18@R\x05layer\x12\x18\n" +

@@ -324,7 +324,9 @@ type Segment struct {
 	DoneAt *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=done_at,json=doneAt,proto3" json:"done_at,omitempty"`
 	// What start is made again from where it is lost or damaged; unset: the run's
 	// beginning.
-	Earlier       *Earlier `protobuf:"bytes,12,opt,name=earlier,proto3" json:"earlier,omitempty"`
+	Earlier *Earlier `protobuf:"bytes,12,opt,name=earlier,proto3" json:"earlier,omitempty"`
+	// The run's generation.
+	Generation    int32 `protobuf:"varint,13,opt,name=generation,proto3" json:"generation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -441,6 +443,13 @@ func (x *Segment) GetEarlier() *Earlier {
 		return x.Earlier
 	}
 	return nil
+}
+
+func (x *Segment) GetGeneration() int32 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
 }
 
 // Earlier is a checkpoint before the one that a segment starts from.
@@ -1024,7 +1033,9 @@ type AssignedSegment struct {
 	// Checkpoint to start from.
 	Start *BlobRef `protobuf:"bytes,3,opt,name=start,proto3" json:"start,omitempty"`
 	// What start is made again from where it is lost or damaged.
-	Earlier       *Earlier `protobuf:"bytes,4,opt,name=earlier,proto3" json:"earlier,omitempty"`
+	Earlier *Earlier `protobuf:"bytes,4,opt,name=earlier,proto3" json:"earlier,omitempty"`
+	// The run's generation: above 0 it was taken up again, and may have become longer.
+	Generation    int32 `protobuf:"varint,5,opt,name=generation,proto3" json:"generation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1085,6 +1096,13 @@ func (x *AssignedSegment) GetEarlier() *Earlier {
 		return x.Earlier
 	}
 	return nil
+}
+
+func (x *AssignedSegment) GetGeneration() int32 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
 }
 
 // Assignment is what a worker is given: 1..N segments that travel together.
@@ -1845,7 +1863,7 @@ const file_neoteny_v1_work_proto_rawDesc = "" +
 	"\x05track\x18\x02 \x01(\tR\x05track\x12&\n" +
 	"\n" +
 	"first_step\x18\x03 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\tfirstStep\x12\x19\n" +
-	"\bend_step\x18\x04 \x01(\x03R\aendStep\"\x9f\x04\n" +
+	"\bend_step\x18\x04 \x01(\x03R\aendStep\"\xbf\x04\n" +
 	"\aSegment\x12(\n" +
 	"\x03ref\x18\x01 \x01(\v2\x16.neoteny.v1.SegmentRefR\x03ref\x12.\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x18.neoteny.v1.SegmentStateR\x05state\x12\x18\n" +
@@ -1860,7 +1878,10 @@ const file_neoteny_v1_work_proto_rawDesc = "" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"assignedAt\x123\n" +
 	"\adone_at\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\x06doneAt\x12-\n" +
-	"\aearlier\x18\f \x01(\v2\x13.neoteny.v1.EarlierR\aearlier\"R\n" +
+	"\aearlier\x18\f \x01(\v2\x13.neoteny.v1.EarlierR\aearlier\x12\x1e\n" +
+	"\n" +
+	"generation\x18\r \x01(\x05R\n" +
+	"generation\"R\n" +
 	"\aEarlier\x123\n" +
 	"\n" +
 	"checkpoint\x18\x01 \x01(\v2\x13.neoteny.v1.BlobRefR\n" +
@@ -1913,12 +1934,15 @@ const file_neoteny_v1_work_proto_rawDesc = "" +
 	"\x04what\x18\x04 \x01(\tR\x04what\">\n" +
 	"\x0eMetricManifest\x12\x14\n" +
 	"\x05steps\x18\x01 \x01(\x03R\x05steps\x12\x16\n" +
-	"\x06values\x18\x02 \x01(\x03R\x06values\"\xaf\x01\n" +
+	"\x06values\x18\x02 \x01(\x03R\x06values\"\xcf\x01\n" +
 	"\x0fAssignedSegment\x12(\n" +
 	"\x03ref\x18\x01 \x01(\v2\x16.neoteny.v1.SegmentRefR\x03ref\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\x03R\aattempt\x12)\n" +
 	"\x05start\x18\x03 \x01(\v2\x13.neoteny.v1.BlobRefR\x05start\x12-\n" +
-	"\aearlier\x18\x04 \x01(\v2\x13.neoteny.v1.EarlierR\aearlier\"\x81\x01\n" +
+	"\aearlier\x18\x04 \x01(\v2\x13.neoteny.v1.EarlierR\aearlier\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x05 \x01(\x05R\n" +
+	"generation\"\x81\x01\n" +
 	"\n" +
 	"Assignment\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +

@@ -1,7 +1,9 @@
 package api
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"slices"
 
@@ -79,7 +81,7 @@ func extends(old, spec *pb.ExperimentSpec, before, after *model.Plan, selected b
 	}
 	var errs []error
 	fail := func(field, format string, args ...any) { errs = append(errs, component.Fieldf(field, format, args...)) }
-	more := map[string]bool{} // trials with more seeds
+	more, longer := map[string]bool{}, map[string]bool{} // trials with more seeds, with more tasks
 	for _, was := range before.Trials {
 		i := slices.IndexFunc(after.Trials, func(t *pb.TrialRecord) bool { return t.Name == was.Name })
 		if i < 0 {
@@ -87,7 +89,11 @@ func extends(old, spec *pb.ExperimentSpec, before, after *model.Plan, selected b
 			continue
 		}
 		is := after.Trials[i]
-		if !sameTrial(was, is) {
+		switch {
+		case sameTrial(was, is):
+		case longerTrial(was, is):
+			longer[was.Name] = true
+		default:
 			fail("spec", "trial %s would be another one than it was: submit it as an experiment of its own", was.Name)
 		}
 		if !holdsSeeds(is.Seeds, was.Seeds) {
@@ -102,7 +108,14 @@ func extends(old, spec *pb.ExperimentSpec, before, after *model.Plan, selected b
 			fail("spec.seeds", "analysis %s is of all seeds: with more of them it would be another one", was.Name)
 		}
 	}
-	if selected && (len(more) > 0 || len(after.Trials) != len(before.Trials)) {
+	for _, is := range after.Trials {
+		for _, n := range is.Needs {
+			if longer[n.Trial] {
+				fail("spec.stream.tasks", "%s starts from trial %s, whose runs would be longer: it would be another one than it was", is.Name, n.Trial)
+			}
+		}
+	}
+	if selected && (len(longer) > 0 || len(more) > 0 || len(after.Trials) != len(before.Trials)) {
 		fail("spec", "the experiment has selected its trials by the runs that it had: more of them could have chosen others")
 	}
 	for _, seed := range before.ConfirmSeeds {
@@ -121,6 +134,38 @@ func sameTrial(a, b *pb.TrialRecord) bool {
 		t.Index, t.Seeds = 0, nil
 	}
 	return proto.Equal(a, b)
+}
+
+// longerTrial reports whether a trial is another one with more tasks, of which its runs
+// are the beginning: streams and environments are the same however many tasks there are.
+func longerTrial(a, b *pb.TrialRecord) bool {
+	if b.Tasks <= a.Tasks || a.StepsPerTask != b.StepsPerTask || a.Analysis {
+		return false
+	}
+	x, xerr := withoutTasks(a.CanonicalSpec)
+	y, yerr := withoutTasks(b.CanonicalSpec)
+	if xerr != nil || yerr != nil || !bytes.Equal(x, y) {
+		return false
+	}
+	b = proto.CloneOf(b)
+	b.CanonicalSpec, b.Tasks = a.CanonicalSpec, a.Tasks
+	return sameTrial(a, b)
+}
+
+// withoutTasks is a canonical spec without the number of tasks.
+func withoutTasks(spec []byte) ([]byte, error) {
+	d := json.NewDecoder(bytes.NewReader(spec))
+	d.UseNumber()
+	all := map[string]any{}
+	if err := d.Decode(&all); err != nil {
+		return nil, err
+	}
+	for _, what := range []string{"stream", "environment"} {
+		if m, ok := all[what].(map[string]any); ok {
+			delete(m, "tasks")
+		}
+	}
+	return json.Marshal(all)
 }
 
 func holdsSeeds(all, some *pb.Seeds) bool {

@@ -136,6 +136,9 @@ func (e *Experiment) doneAgain(r *pb.Run) bool {
 	if e.Rec == nil || e.Rec.State != 0 || r.Generation >= e.Rec.Generation {
 		return false
 	}
+	if t := e.Trials[r.Trial]; t != nil && r.State == pb.RunState_RUN_STATE_DONE && r.Steps < t.Steps() {
+		return true
+	}
 	switch {
 	case r.State == pb.RunState_RUN_STATE_CANCELLED:
 		return true // the experiment is not cancelled any more

@@ -48,7 +48,18 @@ func (e *Experiment) setTrial(c cluster.Change) {
 	}
 	e.byIndex[rec.Index] = t
 	e.most = max(e.most, int64(t.Seeds().Len()))
+	if e.Rec.GetGeneration() > 0 { // its runs may have become longer
+		for _, r := range e.Runs {
+			if r.Rec.GetTrial() == rec.Name {
+				e.unfile(r)
+				e.file(r)
+			}
+		}
+	}
 }
+
+// Steps is how many each of its runs has.
+func (t *Trial) Steps() int64 { return int64(t.Rec.Tasks) * t.Rec.StepsPerTask }
 
 // formOf is equal for trials whose specs differ only in numbers that are no
 // integers: those change what a program computes with, while integers give

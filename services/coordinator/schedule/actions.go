@@ -82,6 +82,10 @@ type Restart struct {
 	First *pb.Segment // as a new run's
 	GoOn  bool        // from where it is committed, where that is at hand
 	To    int32       // generation that it belongs to from now on
+	// Steps, segments and deferred measurements that it is to have: its trial may have
+	// become longer.
+	Steps         int64
+	Count, Asides int32
 }
 
 // Forget deletes the record, at revision Mod, of a run that ended before it began, so

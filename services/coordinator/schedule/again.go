@@ -29,17 +29,26 @@ func (s Snapshot) again(e *mirror.Experiment, room *float64, lanes int) (out []A
 			continue
 		}
 		*room -= share(t, lanes)
+		is := e.Planned(mirror.Want{Trial: t, Seed: r.Rec.Seed}, r.Rec.NumericsVersion)
 		out = append(out, Restart{
 			Run: proto.CloneOf(r.Rec), Mod: r.Rev.Mod, First: s.firstSegment(e, t, r.ID), GoOn: goesOn(t, r.Rec), To: e.Rec.Generation,
+			Steps: is.Steps, Count: is.Segments, Asides: is.Asides,
 		})
 	}
 	return out
 }
 
 // goesOn reports whether a run that has ended can go on from what it has committed. One
-// whose measurements are deferred cannot: those that it has are not kept one by one.
+// whose measurements are deferred cannot: those that it has are not kept one by one. Of a
+// run that has become longer only its end is a place to go on from.
 func goesOn(t *mirror.Trial, r *pb.Run) bool {
 	c := r.GetCommitted()
-	unfinished := r.State == pb.RunState_RUN_STATE_FAILED || r.State == pb.RunState_RUN_STATE_CANCELLED
-	return unfinished && t.Measured == 0 && c.GetCheckpoint() != nil && c.GetStep() < r.Steps && r.Table != nil
+	var can bool
+	switch r.State {
+	case pb.RunState_RUN_STATE_FAILED, pb.RunState_RUN_STATE_CANCELLED:
+		can = c.GetStep() < r.Steps && r.Steps == t.Steps()
+	case pb.RunState_RUN_STATE_DONE:
+		can = c.GetStep() == r.Steps && r.Steps < t.Steps() && r.Reused == ""
+	}
+	return can && t.Measured == 0 && c.GetCheckpoint() != nil && r.Table != nil
 }

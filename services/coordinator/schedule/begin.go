@@ -83,6 +83,8 @@ func (s Snapshot) firstSegment(e *mirror.Experiment, t *mirror.Trial, run string
 		Ref:      &pb.SegmentRef{Run: run, Track: mirror.MainTrack, EndStep: t.Deferred.Cut(0, e.Rec.SegmentTasks)},
 		State:    pb.SegmentState_SEGMENT_STATE_PENDING,
 		QueuedAt: timestamppb.New(s.Now),
+
+		Generation: e.Rec.Generation,
 	}
 }
 

@@ -83,6 +83,8 @@ func (s Snapshot) fork(r *mirror.Run, step int64, start *pb.BlobRef, earlier *pb
 		Start:    start,
 		QueuedAt: timestamppb.New(s.Now),
 		Earlier:  earlier,
+
+		Generation: r.Rec.Generation,
 	}}
 }
 

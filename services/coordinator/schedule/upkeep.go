@@ -140,6 +140,8 @@ func (s Snapshot) continueRun(r *mirror.Run, g *mirror.Segment) Action {
 		Start:    prev.Result.GetCheckpoint(),
 		QueuedAt: timestamppb.New(s.Now),
 		Earlier:  mirror.EarlierOf(prev),
+
+		Generation: prev.Generation,
 	}}
 }
 

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -36,14 +37,14 @@ func bite(t *testing.T, path string) {
 
 // same compares the folders of results of one experiment but for what tells when and
 // how often its runs were made.
-func same(t *testing.T, a, b string) {
+func same(t *testing.T, a, b string, but ...string) {
 	t.Helper()
 	n := 0
 	require.NoError(t, filepath.WalkDir(a, func(path string, d fs.DirEntry, err error) error {
 		require.NoError(t, err)
 		rel, err := filepath.Rel(a, path)
 		require.NoError(t, err)
-		if d.IsDir() || rel == "runs.csv" || rel == "runs.json" || rel == "SHA256SUMS" || strings.HasPrefix(rel, "summary") {
+		if d.IsDir() || slices.Contains(but, rel) || rel == "runs.csv" || rel == "runs.json" || rel == "SHA256SUMS" || strings.HasPrefix(rel, "summary") {
 			return nil
 		}
 		n++
@@ -198,10 +199,10 @@ seeds: {count: 2}
 	require.EqualValues(t, 24, e.Experiment.Progress.RunsDone)
 
 	for wrong, args := range map[string][]string{
-		"more of what? Give --seeds, --trials or --arms":    {},
-		"seeds: it has 3 seeds, more than 2":                {"--seeds", "2"},
-		"arms.fast: the experiment has an arm of this name": {"--arms", more},
-		"has all of that already":                           {"--seeds", "3"},
+		"more of what? Give --seeds, --tasks, --trials or --arms": {},
+		"seeds: it has 3 seeds, more than 2":                      {"--seeds", "2"},
+		"arms.fast: the experiment has an arm of this name":       {"--arms", more},
+		"has all of that already":                                 {"--seeds", "3"},
 	} {
 		code, _, errs = at("", append([]string{"extend", id}, args...)...)
 		require.NotZero(t, code)
@@ -246,4 +247,67 @@ func TestReuse(t *testing.T) {
 	require.NotContains(t, errs, "reused")
 	require.EqualValues(t, 3*720, s.Counters.StepsMade())
 	same(t, whole, results(third))
+}
+
+// Longer runs go on from the end of the shorter ones, without a step made twice, and have
+// the files of runs that were as long from the beginning; also where the checkpoint that
+// they go on from is lost.
+func TestExtendByTasks(t *testing.T) {
+	dir := t.TempDir()
+	s, err := wiring.StartStack(t.Context(), slog.New(slog.DiscardHandler), wiring.StackConfig{
+		Dir: dir, Throwaway: true, Data: dir, Workers: 2,
+		Addresses: wiring.Addresses{Listen: "127.0.0.1:0", MetricsListen: "127.0.0.1:0", HTTP: "127.0.0.1:0"},
+	})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	const short = `
+name: grown
+stream: {kind: bit-flip-regression, tasks: 3, examples_per_task: 200}
+learner: {network: {kind: mlp, hidden: [5]}, optimizer: {kind: adam, lr: 0.01}, methods: [{kind: l2}]}
+probes: [{kind: loss}, {kind: weight-magnitude}, {kind: dormant-units}]
+arms: {plain: {}, wiped: {learner: {methods: [{kind: fresh-network}]}}}
+seeds: {count: 2}
+`
+	at := func(in string, args ...string) (int, string, string) {
+		return neoteny(in, append(args, "--coordinator", s.Coordinator)...)
+	}
+	save := func(id string) string {
+		out := t.TempDir()
+		code, _, errs := at("", "results", id, "--out", out, "--metrics", s.Metrics)
+		require.Zero(t, code, errs)
+		return filepath.Join(out, id)
+	}
+	code, out, errs := at(strings.Replace(short, "tasks: 3", "tasks: 8", 1), "submit", "-", "--wait", "--no-reuse")
+	require.Zero(t, code, errs)
+	whole := save(strings.TrimSpace(out))
+	for _, lose := range []bool{false, true} {
+		code, out, errs = at(short, "submit", "-", "--wait", "--no-reuse")
+		require.Zero(t, code, errs)
+		id := strings.TrimSpace(out)
+		save(id)
+		if lose {
+			require.NoError(t, os.RemoveAll(filepath.Join(dir, "blob", "checkpoints", id)))
+		}
+		made := s.Counters.StepsMade()
+		code, _, errs = at("", "extend", id, "--tasks", "8", "--wait")
+		require.Zero(t, code, errs)
+		require.EqualValues(t, 4*5*200, s.Counters.StepsMade()-made, "no step that was made before")
+		got := save(id)
+		same(t, whole, got, "source.yaml") // the file said three tasks
+		require.Equal(t, digests(t, whole), digests(t, got))
+	}
+	code, _, errs = at("", "extend", filepath.Base(whole), "--tasks", "4")
+	require.Equal(t, 1, code)
+	require.Contains(t, errs, "stream.tasks: it has 8 tasks, more than 4")
+}
+
+// digests are the digests and run keys of a folder's runs.
+func digests(t *testing.T, dir string) (out []string) {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(dir, "runs.csv"))
+	require.NoError(t, err)
+	for _, l := range strings.Split(strings.TrimSpace(string(b)), "\n") {
+		out = append(out, strings.Join(strings.Split(l, ",")[5:9], ","))
+	}
+	return out
 }

@@ -12,7 +12,7 @@ import (
 
 func init() {
 	app.Register(app.Command{
-		Name: "extend", Help: "Give an ended experiment more seeds, arms or trials.", Group: app.Cluster, Place: 9,
+		Name: "extend", Help: "Give an ended experiment more seeds, tasks, arms or trials.", Group: app.Cluster, Place: 9,
 		New: func() any { return &extendCmd{} },
 	})
 }
@@ -20,16 +20,18 @@ func init() {
 type extendCmd struct {
 	ID     string `arg:"" help:"Experiment id."`
 	Seeds  int    `help:"Seeds of each trial, in all; where trials are selected, confirmation seeds." placeholder:"N"`
+	Tasks  int    `help:"Tasks of each run, in all: runs go on from their last checkpoint." placeholder:"N"`
 	Trials int    `help:"Trials of each random search, in all." placeholder:"N"`
 	Arms   string `help:"File with further arms: the field arms as in an experiment file, and sweep.arms for these." placeholder:"FILE" type:"existingfile"`
 	PlaceFlags
 }
 
 func (extendCmd) Help() string {
-	return `The experiment keeps its id and its runs; only what it lacks is computed. Runs that failed or were cancelled are taken up again. What would change a run that is there is refused, with the reason.
+	return `The experiment keeps its id and its runs; only what it lacks is computed. Runs that failed or were cancelled are taken up again. Longer runs go on from the end of the shorter ones, with the bits of runs that were as long from the beginning; those with deferred measurements are made from their first step, those that diverged stay. What would change a run that is there is refused, with the reason.
 
   neoteny extend quickstart-1f3a --seeds 10
   neoteny extend quickstart-1f3a --seeds 10 --arms more.yaml --wait
+  neoteny extend quickstart-1f3a --tasks 200
   neoteny extend search-9c0b --trials 200
   neoteny extend quickstart-1f3a --seeds 10 --state-dir .neoteny/quickstart-0a1b2c3d4e5f
 
@@ -39,14 +41,16 @@ more.yaml:
 }
 
 func (c *extendCmd) Run(ctx context.Context, a *app.App) error {
-	x := experiment.Extension{Seeds: c.Seeds, Trials: c.Trials}
+	x := experiment.Extension{Seeds: c.Seeds, Tasks: c.Tasks, Trials: c.Trials}
 	switch {
 	case c.Seeds < 0:
 		return app.Usagef("--seeds must not be negative")
 	case c.Trials < 0:
 		return app.Usagef("--trials must not be negative")
-	case c.Seeds == 0 && c.Trials == 0 && c.Arms == "":
-		return app.Usagef("more of what? Give --seeds, --trials or --arms")
+	case c.Tasks < 0:
+		return app.Usagef("--tasks must not be negative")
+	case c.Seeds == 0 && c.Tasks == 0 && c.Trials == 0 && c.Arms == "":
+		return app.Usagef("more of what? Give --seeds, --tasks, --trials or --arms")
 	}
 	if c.Arms != "" {
 		var err error
@@ -67,7 +71,11 @@ func (c *extendCmd) Run(ctx context.Context, a *app.App) error {
 		if err != nil {
 			return nil, err
 		}
-		fmt.Fprintf(a.Progress, "%s: %d runs more\n", c.ID, resp.GetRuns())
+		if c.Tasks > 0 {
+			fmt.Fprintf(a.Progress, "%s: runs of %d tasks, %d runs more\n", c.ID, c.Tasks, resp.GetRuns())
+		} else {
+			fmt.Fprintf(a.Progress, "%s: %d runs more\n", c.ID, resp.GetRuns())
+		}
 		return resp.GetExperiment(), nil
 	})
 }
