@@ -249,7 +249,7 @@ func TestImagesAreTheSameInEveryEpoch(t *testing.T) {
 	r, err := stream.Resolve("stream", object{"kind": "images"})
 	require.NoError(t, err)
 	_, err = r.Build(stream.Env{Data: source, Key: func(p string) rng.Key { return rng.New(0, p) }})
-	require.ErrorContains(t, err, "training images")
+	require.ErrorContains(t, err, "training examples")
 	_, err = r.Build(stream.Env{Data: data.Static{}, Key: func(p string) rng.Key { return rng.New(0, p) }})
 	require.ErrorIs(t, err, data.ErrUnknown)
 }

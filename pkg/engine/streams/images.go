@@ -55,7 +55,7 @@ func (c imagesConfig) steps() (int64, error) {
 		return 0, err
 	}
 	if c.Batch > n {
-		return 0, component.Fieldf("batch", "must be at most the %d images of a pass, is %d", n, c.Batch)
+		return 0, component.Fieldf("batch", "must be at most the %d examples of a pass, is %d", n, c.Batch)
 	}
 	return stream.CheckLength(c.Tasks, n/max(1, c.Batch)*c.Batch, c.Batch)
 }
@@ -110,7 +110,7 @@ func newImagesStream(c imagesConfig, env stream.Env) (stream.Stream, error) {
 	// the length of a task counts on.
 	n := len(g.chosen)
 	if n < kept {
-		return nil, component.Fieldf("dataset", "%s has %d training images, %d are asked for", titled(c.Dataset), n, kept)
+		return nil, component.Fieldf("dataset", "%s has %d training examples, %d are asked for: ask for fewer", titled(c.Dataset), n, kept)
 	}
 	g.images.scaleTargets(c.Targets)
 	s := &imagesStream{gallery: g}

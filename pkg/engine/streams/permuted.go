@@ -75,7 +75,7 @@ func checkSubset(dataset stream.Dataset, subset int) error {
 		return err
 	}
 	if subset < 0 || subset > m.Train {
-		return component.Fieldf("subset", "must be between 0 (all) and the %d training images of %s, is %d", m.Train, dataset, subset)
+		return component.Fieldf("subset", "must be between 0 (all) and the %d training examples of %s, is %d", m.Train, dataset, subset)
 	}
 	return nil
 }

@@ -51,7 +51,7 @@ func (c randomLabelConfig) Validate() error {
 	_, err := checkPasses("examples", c.Tasks, c.Examples, c.Epochs, c.Batch)
 	m, unknown := lookup(c.Dataset)
 	if unknown == nil && c.Examples > m.Train {
-		unknown = component.Fieldf("examples", "%s has %d training images, %d are asked for", titled(c.Dataset), m.Train, c.Examples)
+		unknown = component.Fieldf("examples", "%s has %d training examples, %d are asked for: ask for fewer", titled(c.Dataset), m.Train, c.Examples)
 	}
 	if !(c.Change >= 0 && c.Change <= 1) {
 		err = errors.Join(err, component.Fieldf("change", "must be in [0, 1], is %v", c.Change))
@@ -87,7 +87,7 @@ func newRandomLabel(c randomLabelConfig, env stream.Env) (stream.Stream, error) 
 		return nil, err
 	}
 	if g.images.train.n < c.Examples {
-		return nil, component.Fieldf("examples", "%s has %d training images, %d are asked for", titled(c.Dataset), g.images.train.n, c.Examples)
+		return nil, component.Fieldf("examples", "%s has %d training examples, %d are asked for: ask for fewer", titled(c.Dataset), g.images.train.n, c.Examples)
 	}
 	s := &randomLabel{gallery: g, key: env.Key("labels"), changes: env.Key("changes"), labels: make([]int32, c.Examples)}
 	s.change, s.task, s.drawn = fraction(c.Change, c.Examples), -1, make([]int32, c.Examples)

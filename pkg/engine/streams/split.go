@@ -133,11 +133,13 @@ func (c splitConfig) Validate() error {
 		return err
 	}
 	_, err = c.steps()
-	if c.ExamplesPerClass > m.Train {
-		err = errors.Join(err, component.Fieldf("examples_per_class", "%s has %d training images in all, %d of each class are asked for", titled(c.Dataset), m.Train, c.ExamplesPerClass))
-	}
-	if m.Fewest > 0 && c.ExamplesPerClass > m.Fewest {
-		err = errors.Join(err, component.Fieldf("examples_per_class", "the smallest class of %s has %d training examples, %d of each are asked for", titled(c.Dataset), m.Fewest, c.ExamplesPerClass))
+	switch {
+	case m.Fewest > 0 && c.ExamplesPerClass > m.Fewest:
+		err = errors.Join(err, component.Fieldf("examples_per_class", "the smallest class of %s has %d training examples, %d of each are asked for: give at most %d",
+			titled(c.Dataset), m.Fewest, c.ExamplesPerClass, m.Fewest))
+	case c.ExamplesPerClass > m.Train:
+		err = errors.Join(err, component.Fieldf("examples_per_class", "%s has %d training examples in all, %d of each class are asked for: ask for fewer",
+			titled(c.Dataset), m.Train, c.ExamplesPerClass))
 	}
 	return err
 }
@@ -217,7 +219,7 @@ func newSplit(c splitConfig, env stream.Env) (stream.Stream, error) {
 		for place, class := range classes[first : first+size] {
 			have := ofClass[class]
 			if len(have) < c.ExamplesPerClass {
-				return nil, component.Fieldf("examples_per_class", "class %d of %s has %d training images, %d are asked for",
+				return nil, component.Fieldf("examples_per_class", "class %d of %s has %d training examples, %d are asked for: ask for fewer",
 					class, titled(c.Dataset), len(have), c.ExamplesPerClass)
 			}
 			drawn = drawn[:len(have)]

@@ -323,7 +323,7 @@ func newGallery(env stream.Env, dataset stream.Dataset, scale string, subset, he
 		return gallery{}, err
 	}
 	if m.train.n < max(1, subset) {
-		return gallery{}, component.Fieldf("subset", "%s has %d training images, %d are asked for", titled(dataset), m.train.n, max(1, subset))
+		return gallery{}, component.Fieldf("subset", "%s has %d training examples, %d are asked for: ask for fewer", titled(dataset), m.train.n, max(1, subset))
 	}
 	return gallery{
 		images: m, chosen: choose(m.train.n, subset, env.Key("subset")), held: choose(m.test.n, 0, rng.Key{}),

@@ -547,7 +547,7 @@ func TestTooFewImagesAreAnErrorAtBuild(t *testing.T) {
 		r, err := stream.Resolve("stream", raw)
 		require.NoError(t, err)
 		_, err = r.Build(stream.Env{Data: synthetic(60), Key: func(p string) rng.Key { return rng.New(0, p) }})
-		require.ErrorContains(t, err, "training images")
+		require.ErrorContains(t, err, "training examples")
 		_, err = r.Build(stream.Env{Data: data.Static{}, Key: func(p string) rng.Key { return rng.New(0, p) }})
 		require.ErrorIs(t, err, data.ErrUnknown)
 	}
