@@ -12,6 +12,8 @@ import (
 
 	"github.com/google/uuid"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"neoteny/cmd/neoteny/internal/cli/app"
 	"neoteny/cmd/neoteny/internal/cli/render"
@@ -164,7 +166,13 @@ func (c *submitCmd) uploadOne(ctx context.Context, a *app.App, conn *grpc.Client
 		}
 		sent = done
 	})
-	if err != nil {
+	switch {
+	case err != nil && errors.Is(context.Cause(ctx), app.ErrInterrupted):
+		return fmt.Errorf("%w: %s of %s of %s are uploaded; the same command again goes on there",
+			app.ErrInterrupted, render.Bytes(max(sent, 0)), render.Bytes(info.Size()), meta.Title)
+	case status.Code(err) == codes.ResourceExhausted: // said by the coordinator
+		return fmt.Errorf("upload %s: %w", meta.Title, err)
+	case err != nil:
 		return fmt.Errorf("upload %s: %w: the same command again goes on where it was", meta.Title, err)
 	}
 	return nil
