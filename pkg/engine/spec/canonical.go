@@ -10,6 +10,7 @@ import (
 
 	"neoteny/pkg/engine/component"
 	"neoteny/pkg/engine/learner"
+	"neoteny/pkg/engine/nn"
 )
 
 // Canonical returns the spec as JSON objects with every default spelled out;
@@ -46,11 +47,28 @@ func (s *Spec) canonicalLearner() map[string]any {
 	for i, m := range s.Methods {
 		methods[i] = m.Canonical()
 	}
-	one["network"] = s.Network.Canonical()
+	network := s.Network.Canonical()
+	if s.readsColour() {
+		network[reads] = colourImages
+	}
+	one["network"] = network
 	one["rule"] = s.Rule.Canonical()
 	one["optimizer"] = s.Optimizer.Canonical()
 	one["methods"] = methods
 	return one
+}
+
+// Networks that read images took those of colour for other ones until they were told
+// where the channels are. What has the bits of now has an identity of its own: the
+// canonical network says so, and a program of before refuses it.
+const (
+	reads        = "reads"
+	colourImages = "colour-images"
+)
+
+func (s *Spec) readsColour() bool {
+	_, reorder := nn.ReadAs(s.Network.Config, s.Info.Input, s.Info.ChannelsFirst)
+	return reorder
 }
 
 // identity is what a spec is known by, computed once for all runs of it.

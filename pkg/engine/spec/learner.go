@@ -105,6 +105,10 @@ func (s *Spec) resolveParts(raw map[string]any, p *problems) {
 	}
 	var err error
 	if m := object("network", nil); m != nil {
+		if m[reads] == colourImages { // of canonical JSON
+			m = maps.Clone(m)
+			delete(m, reads)
+		}
 		s.Network, err = nn.Resolve("learner.network", m)
 		p.note(err)
 	}
