@@ -13,6 +13,7 @@ import (
 
 	"neoteny/cmd/neoteny/internal/cli/app"
 	"neoteny/cmd/neoteny/internal/cli/render"
+	"neoteny/cmd/neoteny/internal/cli/results"
 	"neoteny/services/metrics"
 )
 
@@ -52,10 +53,7 @@ type leftover struct {
 // settled is how long what cannot be locked must not have changed to be a leftover.
 const settled = 10 * time.Minute
 
-var (
-	halfWritten = regexp.MustCompile(`^\.[a-z0-9-]+-[a-z0-9]{6}\.[0-9]+(\.old)?$`)
-	scratch     = regexp.MustCompile(`^\.(verify|writable|probe)-`)
-)
+var scratch = regexp.MustCompile(`^\.(verify|writable|probe)-`)
 
 func (c *cleanCmd) Run(ctx context.Context, a *app.App) error {
 	dirs := c.Dir
@@ -106,7 +104,7 @@ func (c *cleanCmd) look(dir string) ([]*leftover, error) {
 		switch name := e.Name(); {
 		case strings.HasPrefix(name, ".state-") && e.IsDir():
 			what = "state of an interrupted run"
-		case halfWritten.MatchString(name) && e.IsDir():
+		case e.IsDir() && results.HalfWritten(dir, name):
 			what = "half-written results"
 		case scratch.MatchString(name):
 			what = "scratch"

@@ -27,6 +27,10 @@ func TestCleanFindsLeftoversOnly(t *testing.T) {
 	make(".tiny-abc123.42", time.Hour)
 	make(".tiny-abc123.43", time.Second)
 	make(".tiny-abc123.44.old", time.Hour)
+	make(".tiny-abc123.part", time.Hour)
+	make(".tiny-abc123.part.old", time.Hour)
+	make(".tiny-def456.part", time.Second)
+	make(".tiny-def456.part.old", time.Hour) // the only results there are: put back by the next run
 	make(".verify-7", time.Hour)
 	for _, state := range []string{".state-tiny-1", ".state-tiny-2", "mine"} {
 		require.NoError(t, os.MkdirAll(filepath.Join(dir, state, "etcd"), 0o755))
@@ -46,6 +50,7 @@ func TestCleanFindsLeftoversOnly(t *testing.T) {
 		return out
 	}
 	want := map[string]bool{
+		".tiny-abc123.part": false, ".tiny-abc123.part.old": false, ".tiny-def456.part": true,
 		".tiny-abc123.42": false, ".tiny-abc123.43": true, ".tiny-abc123.44.old": false, ".verify-7": false, ".state-tiny-1": false, ".state-tiny-2": true,
 	}
 	require.Equal(t, want, look(cleanCmd{}))

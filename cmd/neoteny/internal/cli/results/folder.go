@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 
@@ -59,7 +60,7 @@ func (r *Result) WriteFolder(ctx context.Context, parent string, metrics pb.Metr
 		return "", fmt.Errorf("write results: experiment id %q is no name for a folder", id)
 	}
 	dir = filepath.Join(parent, r.Experiment.GetId())
-	temp := filepath.Join(parent, "."+r.Experiment.GetId()+".part")
+	temp := filepath.Join(parent, "."+r.Experiment.GetId()+partSuffix)
 	if err := anew(temp, dir); err != nil {
 		return "", fmt.Errorf("write results into %s: %w", parent, cause(err))
 	}
@@ -74,16 +75,42 @@ func (r *Result) WriteFolder(ctx context.Context, parent string, metrics pb.Metr
 	return place(temp, dir, r.Experiment.GetId())
 }
 
+// What is not there yet is built in a hidden folder whose name ends in partSuffix; the
+// results that it replaces stand beside it for a moment, oldSuffix behind its name.
+const (
+	partSuffix = ".part"
+	oldSuffix  = ".old"
+)
+
+// partName also knows the numbers that earlier versions put in place of partSuffix.
+var partName = regexp.MustCompile(`^\.([a-z0-9-]+-[a-z0-9]{6})(` + regexp.QuoteMeta(partSuffix) + `|\.[0-9]+)(` +
+	regexp.QuoteMeta(oldSuffix) + `)?$`)
+
+// HalfWritten reports whether the folder of that name, in parent, was left by a program
+// that was killed in [Result.WriteFolder] and is of no use to anybody. Results that were
+// about to be replaced, and have not been, are of use: the next WriteFolder puts them back.
+func HalfWritten(parent, name string) bool {
+	m := partName.FindStringSubmatch(name)
+	if m == nil {
+		return false
+	}
+	if m[2] == partSuffix && m[3] == oldSuffix {
+		_, err := os.Lstat(filepath.Join(parent, m[1]))
+		return err == nil
+	}
+	return true
+}
+
 // anew makes a folder to build results in, and tidies up after a program that was
 // killed in the middle: its part is removed, and the results that it was about to
 // replace are put back.
 func anew(temp, dir string) error {
 	if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
-		if err := os.Rename(temp+".old", dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := os.Rename(temp+oldSuffix, dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
-	if err := errors.Join(os.RemoveAll(temp), os.RemoveAll(temp+".old")); err != nil {
+	if err := errors.Join(os.RemoveAll(temp), os.RemoveAll(temp+oldSuffix)); err != nil {
 		return err
 	}
 	return os.Mkdir(temp, 0o755)
@@ -105,7 +132,7 @@ func place(temp, dir, id string) (string, error) {
 			}
 			return dir, nil
 		case err == nil && holds(dir) == id:
-			old := temp + ".old"
+			old := temp + oldSuffix
 			if err := os.Rename(dir, old); err != nil {
 				return "", fmt.Errorf("replace the results folder: %w", err)
 			}
