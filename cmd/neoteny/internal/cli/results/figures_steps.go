@@ -135,9 +135,9 @@ func (s ServiceSteps) Read(ctx context.Context, run Run, name string, emit func(
 		tracks = append(tracks, cluster.DeferredTrack(b.GetStep()-1))
 	}
 	for _, t := range tracks {
-		err := query(ctx, s.API, &pb.QuerySeriesRequest{Run: run.GetId(), Track: t, Metrics: []string{name}}, emit)
+		err := query(ctx, s.API, &pb.QuerySeriesRequest{Run: run.source(), Track: t, Metrics: []string{name}}, emit)
 		if err != nil && status.Code(err) != codes.NotFound {
-			return fmt.Errorf("per-step data of %s: %w", run.GetId(), err)
+			return fmt.Errorf("per-step data of %s: %w", run.source(), err)
 		}
 	}
 	return nil

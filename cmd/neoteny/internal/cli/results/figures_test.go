@@ -259,6 +259,20 @@ func TestStepFigureAndOpenFolder(t *testing.T) {
 	require.ErrorContains(t, err, "is no folder of results")
 }
 
+// The per-step data of a reused run are those of the run that it was taken from.
+func TestServiceStepsOfReusedRun(t *testing.T) {
+	f := newFake()
+	_, metrics := f.dial(t)
+	run := Run{Run: &pb.Run{Id: id + "/l2/3", Reused: "earlier-abc123/l2/3"}}
+	var got []float32
+	err := ServiceSteps{metrics}.Read(t.Context(), run, "online_accuracy", func(p metric.Points) error {
+		got = append(got, p.Values...)
+		return nil
+	})
+	require.NoError(t, err)
+	require.Equal(t, []float32{.5, .25, 1}, got)
+}
+
 func TestBucketsKeepExtremes(t *testing.T) {
 	b := &bucketing{from: 10, size: 10, n: 3}
 	one, two := b.new(), b.new()
