@@ -19,18 +19,9 @@ import (
 // OpenFolder reads a folder that [Result.WriteFolder] has written: the experiment, its
 // runs and their task tables. Per-step data are read with [FolderSteps].
 func OpenFolder(dir string) (*Result, error) {
-	b, err := os.ReadFile(filepath.Join(dir, "runs.json"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s is no folder of results: there is no runs.json in it", dir)
-	}
+	runs, err := readRuns(dir)
 	if err != nil {
 		return nil, err
-	}
-	var file struct {
-		Runs []json.RawMessage `json:"runs"`
-	}
-	if err := json.Unmarshal(b, &file); err != nil {
-		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, "runs.json"), err)
 	}
 	spec, err := experiment.ParseFile(filepath.Join(dir, "experiment.yaml"))
 	if err != nil {
@@ -41,47 +32,83 @@ func OpenFolder(dir string) (*Result, error) {
 		r.Experiment.Id = spec.GetName()
 	}
 	places := map[string]int{} // by trial and seed
-	for i, raw := range file.Runs {
-		run, err := readRun(raw)
-		if err != nil {
-			return nil, fmt.Errorf("%s: run %d: %w", filepath.Join(dir, "runs.json"), i, err)
-		}
-		places[runName(run)] = len(r.Runs)
+	for i, run := range runs {
+		places[runName(run)] = i
 		r.Runs = append(r.Runs, Run{Run: run, Table: &pb.TaskTable{}})
 	}
-	path := filepath.Join(dir, "tasks.csv")
 	tables := make([]tableReader, len(r.Runs))
-	err = readTasks(path, func(run string, task int32, metric, layer string, value float64) error {
+	err = readTasks(dir, func(run string, c cell, text string) error {
 		i, ok := places[run]
 		if !ok {
 			return fmt.Errorf("run %s is not in runs.json", run)
 		}
-		tables[i].set(r.Runs[i].Table, task, metric, layer, value)
+		task, err := strconv.ParseInt(c.task, 10, 32)
+		if err != nil || task < 0 {
+			return fmt.Errorf("task %q is not a number of a task", c.task)
+		}
+		value, err := strconv.ParseFloat(text, 64)
+		if err != nil {
+			return fmt.Errorf("value %q is not a number", text)
+		}
+		tables[i].set(r.Runs[i].Table, int32(task), c.metric, c.layer, value)
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, err
 	}
 	return r, r.summarize()
 }
 
-// readTasks reads the lines of tasks.csv, whose columns are found by their names.
-func readTasks(path string, each func(run string, task int32, metric, layer string, value float64) error) error {
+// readRuns reads the runs of a folder of results, without their tables.
+func readRuns(dir string) ([]*pb.Run, error) {
+	path := filepath.Join(dir, "runs.json")
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s is no folder of results: there is no runs.json in it", dir)
+	}
+	if err != nil {
+		return nil, err
+	}
+	var file struct {
+		Runs []json.RawMessage `json:"runs"`
+	}
+	if err := json.Unmarshal(b, &file); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	runs := make([]*pb.Run, len(file.Runs))
+	for i, raw := range file.Runs {
+		if runs[i], err = readRun(raw); err != nil {
+			return nil, fmt.Errorf("%s: run %d: %w", path, i, err)
+		}
+	}
+	return runs, nil
+}
+
+// readTasks reads the lines of tasks.csv, whose columns are found by their names: each
+// is a value of a run (its trial and seed), as it is written.
+func readTasks(dir string, each func(run string, place cell, value string) error) error {
+	path := filepath.Join(dir, "tasks.csv")
 	f, err := os.Open(path)
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w", path, err)
 	}
 	defer f.Close()
-	rows := csv.NewReader(f)
+	if err := readCells(csv.NewReader(f), each); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
+}
+
+func readCells(rows *csv.Reader, each func(run string, place cell, value string) error) error {
 	rows.ReuseRecord = true
-	head, err := rows.Read()
+	head, err := rows.Read() // of which all rows have as many fields
 	if err != nil {
 		return fmt.Errorf("the head: %w", err)
 	}
 	var at [6]int
 	for i, name := range []string{"trial", "seed", "task", "metric", "layer", "value"} {
 		if at[i] = slices.Index(head, name); at[i] < 0 {
-			return fmt.Errorf("line 1: there is no column %q", name)
+			return fmt.Errorf("wrong number of fields in line 1: there is no column %q", name)
 		}
 	}
 	for {
@@ -93,15 +120,8 @@ func readTasks(path string, each func(run string, task int32, metric, layer stri
 			return err
 		}
 		line, _ := rows.FieldPos(0)
-		task, err := strconv.ParseInt(row[at[2]], 10, 32)
-		if err != nil || task < 0 {
-			return fmt.Errorf("line %d: task %q is not a number of a task", line, row[at[2]])
-		}
-		value, err := strconv.ParseFloat(row[at[5]], 64)
-		if err != nil {
-			return fmt.Errorf("line %d: value %q is not a number", line, row[at[5]])
-		}
-		if err := each(row[at[0]]+"/"+row[at[1]], int32(task), row[at[3]], row[at[4]], value); err != nil {
+		place := cell{task: row[at[2]], metric: row[at[3]], layer: row[at[4]]}
+		if err := each(row[at[0]]+"/"+row[at[1]], place, row[at[5]]); err != nil {
 			return fmt.Errorf("line %d: %w", line, err)
 		}
 	}

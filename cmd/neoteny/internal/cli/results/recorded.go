@@ -1,12 +1,8 @@
 package results
 
 import (
-	"encoding/csv"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -51,37 +47,30 @@ func (c cell) String() string {
 // ReadFolder reads the runs and task tables of a folder that
 // [Result.WriteFolder] has written.
 func ReadFolder(dir string) (*Recorded, error) {
-	b, err := os.ReadFile(filepath.Join(dir, "runs.json"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s is no folder of results: there is no runs.json in it", dir)
-	}
+	runs, err := readRuns(dir)
 	if err != nil {
 		return nil, err
 	}
-	var file struct {
-		Runs []json.RawMessage `json:"runs"`
-	}
-	if err := json.Unmarshal(b, &file); err != nil {
-		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, "runs.json"), err)
-	}
-	r := &Recorded{values: map[string]map[cell]string{}, runs: map[string]*pb.Run{}}
+	r := &Recorded{Runs: runs, values: map[string]map[cell]string{}, runs: map[string]*pb.Run{}}
 	if r.Provenance, err = readProvenance(dir); err != nil {
 		return nil, err
 	}
 	r.readSummary(filepath.Join(dir, "summary.json"))
-	for i, raw := range file.Runs {
-		run, err := readRun(raw)
-		if err != nil {
-			return nil, fmt.Errorf("%s: run %d: %w", filepath.Join(dir, "runs.json"), i, err)
-		}
-		r.Runs = append(r.Runs, run)
+	for _, run := range runs {
 		r.runs[runName(run)] = run
 	}
 	if r.ID == "" && len(r.Runs) > 0 {
 		r.ID = r.Runs[0].GetExperiment()
 	}
-	if err := r.readTasks(filepath.Join(dir, "tasks.csv")); err != nil {
-		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, "tasks.csv"), err)
+	err = readTasks(dir, func(run string, place cell, value string) error {
+		if r.values[run] == nil {
+			r.values[run] = map[cell]string{}
+		}
+		r.values[run][place] = value
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	return r, nil
 }
@@ -99,42 +88,6 @@ func (r *Recorded) readSummary(path string) {
 		if t, err := time.Parse(timeFormat, text); err == nil {
 			*at = timestamppb.New(t)
 		}
-	}
-}
-
-func (r *Recorded) readTasks(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	rows := csv.NewReader(f)
-	head, err := rows.Read() // of which all rows have as many fields
-	if err != nil {
-		return fmt.Errorf("the head: %w", err)
-	}
-	at := map[string]int{}
-	for i, name := range head {
-		at[name] = i
-	}
-	for _, name := range []string{"trial", "seed", "task", "metric", "layer", "value"} {
-		if _, ok := at[name]; !ok {
-			return fmt.Errorf("wrong number of fields in the head: there is no column %s", name)
-		}
-	}
-	for {
-		row, err := rows.Read()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		run := row[at["trial"]] + "/" + row[at["seed"]]
-		if r.values[run] == nil {
-			r.values[run] = map[cell]string{}
-		}
-		r.values[run][cell{row[at["task"]], "", row[at["metric"]], row[at["layer"]]}] = row[at["value"]]
 	}
 }
 
