@@ -281,13 +281,16 @@ func TestBadInputs(t *testing.T) {
 }
 
 func TestUnreadableFile(t *testing.T) {
-	if os.Geteuid() == 0 {
-		t.Skip("root reads every file")
-	}
 	path := filepath.Join(t.TempDir(), "a.csv")
 	require.NoError(t, os.WriteFile(path, []byte("a,y\n1,u\n"), 0))
+	why := "permission denied"
+	if os.Geteuid() == 0 { // which reads every file, but no link to itself
+		require.NoError(t, os.Remove(path))
+		require.NoError(t, os.Symlink(path, path))
+		why = "too many levels of symbolic links"
+	}
 	_, err := Read(path, Options{})
-	require.ErrorContains(t, err, "a.csv: permission denied")
+	require.ErrorContains(t, err, "a.csv: "+why)
 }
 
 func FuzzNPY(f *testing.F) {

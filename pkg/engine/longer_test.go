@@ -25,7 +25,7 @@ func withTasks(raw engine.RawSpec, tasks int) engine.RawSpec {
 
 // A longer run begins with the shorter one, to the bit: of every component's rows the
 // conformance suite shows that. So the end of the shorter one is a checkpoint of the
-// longer one, and nobody can see later that it was cut there: shown of a part of them.
+// longer one, and going on from it leaves no trace. This test takes every eighth component.
 func TestALongerRunGoesOnFromTheEndOfAShorterOne(t *testing.T) {
 	for i, s := range subjects() {
 		if i%8 != 0 {

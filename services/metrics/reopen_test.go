@@ -25,7 +25,7 @@ func TestACompleteTrackGoesOn(t *testing.T) {
 	s := open(t, dir, Config{})
 	durable(t, s, 40, batchOf(run, 1, 0, 40), &pb.MetricBatch{Run: run, Attempt: 1, FirstStep: 40, Last: true})
 	longer := func(b *pb.MetricBatch) *pb.MetricBatch { b.Extends = true; return b }
-	require.NotEmpty(t, send(t, s, batchOf(run, 2, 40, 5)).Error, "nobody has said that it goes on")
+	require.NotEmpty(t, send(t, s, batchOf(run, 2, 40, 5)).Error, "the batch does not say that the run was extended")
 	a := send(t, s, ask(run))
 	require.True(t, a.Complete)
 	durable(t, s, 45, longer(batchOf(run, 2, 40, 5)))

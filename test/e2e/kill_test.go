@@ -31,7 +31,7 @@ claims: [{name: c, value: 'arms["l2"].loss.mean() - arms["plain"].loss.mean()', 
 `
 
 // TestKilledAtRandomMoments kills a run 20 times at moments drawn at random: the
-// files in the end are those of a run that nobody has disturbed.
+// files in the end are those of an undisturbed run.
 func TestKilledAtRandomMoments(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "killed.yaml")
 	require.NoError(t, os.WriteFile(file, []byte(killed), 0o644))

@@ -20,7 +20,7 @@ import (
 	"neoteny/pkg/engine/tensor"
 )
 
-// A metric is told by its name alone, in tables, claims and pictures.
+// Tables, claims and pictures identify a metric by its name alone, so names are unique.
 func TestMetricsDescribeThemselves(t *testing.T) {
 	names, titles := map[string]string{}, map[string]string{}
 	for _, d := range component.All() {

@@ -36,7 +36,7 @@ func NewDeferred(s *spec.Spec, env Env) (*Deferred, error) {
 	if err != nil {
 		return nil, err
 	}
-	life.aside = true
+	life.deferred = true
 	return &Deferred{life: life, main: main}, nil
 }
 

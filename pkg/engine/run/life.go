@@ -60,14 +60,14 @@ func (e *SinkError) Unwrap() error { return e.Err }
 // probes. It is a pure function of spec and seed: however it is cut, saved and
 // restored, its rows and digests are the same bits. It is for one goroutine.
 type Life struct {
-	spec    *spec.Spec
-	env     Env
-	stream  stream.Stream
-	relabel stream.Relabeler // the stream, if it is one
-	learner learner.Learner
-	rec     *recorder
-	freezer *freezer // nil where a learner that diverges ends its run
-	aside   bool     // measures for another life: [Deferred]
+	spec     *spec.Spec
+	env      Env
+	stream   stream.Stream
+	relabel  stream.Relabeler // the stream, if it is one
+	learner  learner.Learner
+	rec      *recorder
+	freezer  *freezer // nil where a learner that diverges ends its run
+	deferred bool     // measures for another life: [Deferred]
 
 	publishers map[string]component.Publisher // by artifact
 

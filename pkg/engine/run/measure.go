@@ -36,7 +36,7 @@ func (l *Life) measure(taskStart, taskEnd bool) error {
 			err = fmt.Errorf("%s: %w", l.spec.Probes[i].Path, err)
 		}
 		switch notFinite := errors.Is(err, linalg.ErrNotFinite); {
-		case notFinite && (l.freezer != nil || l.aside):
+		case notFinite && (l.freezer != nil || l.deferred):
 			nothing(p.values)
 			diverged = true
 		case notFinite:
@@ -48,7 +48,7 @@ func (l *Life) measure(taskStart, taskEnd bool) error {
 			l.rec.emit(p.first+k, l.step, v)
 		}
 	}
-	if diverged && !l.aside && !l.freezer.on() {
+	if diverged && !l.deferred && !l.freezer.on() {
 		l.freezer.freeze()
 	}
 	return nil

@@ -219,7 +219,7 @@ func (m *markdown) kind(kind string, docs []component.Doc) {
 }
 
 // measures says which metrics a probe or an analysis has, and when a probe measures
-// unless it is told.
+// by default.
 func measures(kind, name string) string {
 	metrics := func(list []string) string { return " Metrics: `" + strings.Join(list, "`, `") + "`." }
 	switch kind {

@@ -87,7 +87,7 @@ func Main(args []string, s app.Streams) (code int) {
 	switch {
 	case err == nil:
 		return app.ExitOK
-	case app.NobodyReads(err):
+	case app.ClosedPipe(err):
 		return app.ExitPipe
 	case errors.As(err, new(*app.ClaimsError)):
 		a.Report(err)

@@ -302,14 +302,17 @@ func TestBadNamesOfDatasets(t *testing.T) {
 }
 
 func TestUnreadableDataset(t *testing.T) {
-	if os.Geteuid() == 0 {
-		t.Skip("root reads every file")
-	}
 	t.Chdir(t.TempDir())
 	require.NoError(t, os.WriteFile("a.csv", []byte("a,y\n1,u\n2,v\n"), 0))
+	why := "permission denied"
+	if os.Geteuid() == 0 { // which reads every file, but no link to itself
+		require.NoError(t, os.Remove("a.csv"))
+		require.NoError(t, os.Symlink("a.csv", "a.csv"))
+		why = "too many levels of symbolic links"
+	}
 	code, _, errs := neoteny("", "data", "add", "bad", "a.csv", "--target", "y", "--data", "data")
 	require.Equal(t, 1, code)
-	require.Equal(t, "neoteny: add dataset bad: a.csv: permission denied\n", errs)
+	require.Equal(t, "neoteny: add dataset bad: a.csv: "+why+"\n", errs)
 	requireNothing(t, "data")
 }
 

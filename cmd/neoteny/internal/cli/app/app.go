@@ -28,7 +28,7 @@ const (
 	ExitUsage       = 2   // the command line is wrong
 	ExitClaims      = 3   // a claim did not hold
 	ExitInterrupted = 130 // stopped by Ctrl-C
-	ExitPipe        = 141 // nobody reads the output any more
+	ExitPipe        = 141 // standard output is a closed pipe
 )
 
 // Streams are what the program reads and writes.
@@ -55,8 +55,8 @@ type App struct {
 }
 
 // Signals returns a context that ends at the first SIGINT or SIGTERM; a second
-// one ends the process. Where the output is a pipe that nobody reads any more, writing
-// to it fails, in place of ending the process with its work half done.
+// one ends the process. Writing to a closed pipe is an error like
+// any other: it does not end the process in the middle of its work.
 func (a *App) Signals() (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	ch := make(chan os.Signal, 2)

@@ -24,16 +24,17 @@ func (f CoordinatorFlag) GoesOn(err error, id string) error {
 	if !errors.Is(err, ErrInterrupted) {
 		return err
 	}
-	again := "neoteny watch " + id
+	at := id
 	if f.Coordinator != defaultCoordinator {
-		again += " --coordinator " + f.Coordinator
+		at += " --coordinator " + f.Coordinator
 	}
-	return fmt.Errorf("%w: %s goes on; follow it with `%s`, stop it with `%s`", ErrInterrupted, id, again, strings.Replace(again, "watch", "cancel", 1))
+	return fmt.Errorf("%w: %s goes on; follow it with `neoteny watch %s`, stop it with `neoteny cancel %s`",
+		ErrInterrupted, id, at, at)
 }
 
-// NobodyReads reports whether an error says that standard output is a closed pipe, as
+// ClosedPipe reports whether an error says that standard output is a closed pipe, as
 // of `neoteny … | head`.
-func NobodyReads(err error) bool {
+func ClosedPipe(err error) bool {
 	pe, ok := errors.AsType[*fs.PathError](err)
 	return ok && pe.Path == os.Stdout.Name() && errors.Is(err, syscall.EPIPE)
 }

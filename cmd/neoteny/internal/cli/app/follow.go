@@ -44,7 +44,8 @@ func (a *App) Follow(ctx context.Context, api pb.ExperimentServiceClient, id str
 		switch {
 		case err == nil:
 			if p := last.GetProgress(); opts.Each == nil && p.GetRunsReused() > 0 {
-				fmt.Fprintf(a.Progress, "%d of %d runs are reused from earlier experiments; --no-reuse makes them again\n", p.GetRunsReused(), p.GetRuns())
+				fmt.Fprintf(a.Progress, "%d of %d runs are reused from earlier experiments; --no-reuse makes them again\n",
+					p.GetRunsReused(), p.GetRuns())
 			}
 			return last, nil
 		case ctx.Err() != nil:
@@ -132,7 +133,8 @@ func stateOf(e *pb.Experiment) progress.State {
 	p := e.GetProgress()
 	return progress.State{
 		ID: e.GetId(), Phase: results.StateName(e.GetState()), Message: e.GetMessage(), Ended: ended(e.GetState()),
-		Runs: int64(p.GetRuns()), RunsDone: int64(p.GetRunsDone()), RunsDiverged: int64(p.GetRunsDiverged()), RunsFailed: int64(p.GetRunsFailed()),
+		Runs: int64(p.GetRuns()), RunsDone: int64(p.GetRunsDone()),
+		RunsDiverged: int64(p.GetRunsDiverged()), RunsFailed: int64(p.GetRunsFailed()),
 		Tasks: p.GetTasks(), TasksDone: p.GetTasksDone(), Steps: p.GetSteps(), StepsDone: p.GetStepsDone(),
 	}
 }

@@ -14,7 +14,9 @@ const retriedAtOnce = 2000
 // Remake makes the runs again whose results are not all there, until save, which is
 // called with the results as they are then, finds nothing missing. It returns the last
 // results; those that are still missing are in them.
-func (a *App) Remake(ctx context.Context, api pb.ExperimentServiceClient, r *results.Result, opts FollowOptions, save func(*results.Result) error) (*results.Result, error) {
+func (a *App) Remake(ctx context.Context, api pb.ExperimentServiceClient, r *results.Result, opts FollowOptions,
+	save func(*results.Result) error,
+) (*results.Result, error) {
 	for before := len(r.Lost) + 1; len(r.Lost) > 0 && len(r.Lost) < before; {
 		before = len(r.Lost)
 		id, runs := r.Experiment.GetId(), r.LostRuns()
