@@ -49,7 +49,7 @@ func Summarize(spec *pb.ExperimentSpec, runs []RunTable) (*Summary, error) {
 
 func summarizeTrial(st stage, g *group, boot sampler) Trial {
 	t := Trial{
-		Trial: st.trial, Label: experiment.Label(g.params), Params: rawParams(g.params), Confirmation: st.confirmation, Metrics: []Metric{},
+		Trial: st.trial, Label: experiment.Label(g.params), Params: RawParams(g.params), Confirmation: st.confirmation, Metrics: []Metric{},
 		Seeds:    slices.Sorted(maps.Keys(g.done)),
 		Diverged: slices.Sorted(maps.Keys(g.diverged)),
 		Missing:  slices.Sorted(maps.Keys(g.missing)),
@@ -69,8 +69,8 @@ func summarizeTrial(st stage, g *group, boot sampler) Trial {
 	return t
 }
 
-// rawParams keeps values that are JSON from being quoted again.
-func rawParams(params map[string]string) map[string]json.RawMessage {
+// RawParams keeps values that are JSON from being quoted again where params are marshaled.
+func RawParams(params map[string]string) map[string]json.RawMessage {
 	if len(params) == 0 {
 		return nil
 	}

@@ -23,9 +23,9 @@ import (
 // is not compared: its content is in the other files.
 //
 // Unless the whole experiment was made again, the per-step data of its runs are all that
-// is compared.
+// is compared. The folder has a provenance.
 func Compare(dir, again string, recorded *Recorded, whole bool) (differences []Difference, compared int, err error) {
-	same := recorded.Provenance != nil && recorded.Provenance.Program == thisProgram()
+	same := recorded.Provenance.Program == thisProgram()
 	skip := func(name string) bool {
 		if !whole {
 			return !recorded.hasSteps(name)
@@ -275,18 +275,11 @@ func parquetDifference(have, want string) (*Difference, error) {
 }
 
 func (r stepRow) place() string {
-	return fmt.Sprintf("%s at step %d", column(r.Metric, r.Layer), r.Step)
+	return fmt.Sprintf("%s at step %d", columnName(r.Metric, r.Layer), r.Step)
 }
 
 func (r stepRow) labels() string {
 	return fmt.Sprintf("%s %s %s %s %s seed %d task %d", r.Experiment, r.Arm, r.Trial, r.Params, r.Stage, r.Seed, r.Task)
-}
-
-func column(metric, layer string) string {
-	if layer == "" {
-		return metric
-	}
-	return metric + "/" + layer
 }
 
 // stepFile reads per-step data row by row.

@@ -106,13 +106,10 @@ func (r *Result) WriteRunsCSV(w io.Writer) error {
 
 // paramsJSON is a JSON object of parameters, whose values are JSON already.
 func paramsJSON(params map[string]string) (string, error) {
-	out := make(map[string]json.RawMessage, len(params))
-	for k, v := range params {
-		if out[k] = json.RawMessage(v); !json.Valid(out[k]) {
-			out[k] = json.RawMessage(strconv.Quote(v))
-		}
+	if len(params) == 0 {
+		return "{}", nil
 	}
-	b, err := json.Marshal(out)
+	b, err := json.Marshal(report.RawParams(params))
 	return string(b), err
 }
 

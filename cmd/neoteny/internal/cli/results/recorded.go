@@ -36,13 +36,7 @@ type Comparison struct {
 	Differs  string `json:"differs,omitempty"` // where first
 }
 
-func (c cell) String() string {
-	name := c.metric
-	if c.layer != "" {
-		name += "/" + c.layer
-	}
-	return name + " of task " + c.task
-}
+func (c cell) String() string { return columnName(c.metric, c.layer) + " of task " + c.task }
 
 // ReadFolder reads the runs and task tables of a folder that
 // [Result.WriteFolder] has written.

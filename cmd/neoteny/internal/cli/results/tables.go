@@ -342,11 +342,14 @@ func overall(ms []report.Metric) []report.Metric {
 	return slices.DeleteFunc(slices.Clone(ms), func(m report.Metric) bool { return m.Layer != "" && whole[m.Metric] })
 }
 
-func metricName(m report.Metric) string {
-	if m.Layer == "" {
-		return m.Metric
+func metricName(m report.Metric) string { return columnName(m.Metric, m.Layer) }
+
+// columnName is how people are shown a metric, or that of one layer.
+func columnName(metric, layer string) string {
+	if layer == "" {
+		return metric
 	}
-	return m.Metric + "/" + m.Layer
+	return metric + "/" + layer
 }
 
 // lastTask is the value of the last task that was measured.
