@@ -341,6 +341,6 @@ func TestColourImagesGoIntoConvolutions(t *testing.T) {
 		f, err := safetensors.Decode(save(t, l))
 		require.NoError(t, err)
 		window := map[string]int{"net/conv1/weight": 5 * 5, "net/stem/weight": 3 * 3}[kind]
-		require.Equal(t, []int{window * 3, 2}, []int(f.ByName()[kind].Shape), "of all three channels")
+		require.Equal(t, []int{window * 3, 2}, f.ByName()[kind].Shape, "of all three channels")
 	}
 }
